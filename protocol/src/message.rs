@@ -15,9 +15,32 @@ pub trait Message {
     /// Its name in the field's terms, as metrics show it.
     const NAME: &'static str;
 
+    /// What it is for, as `docs/protocol.md` says it.
+    const DOC: &'static str;
+    /// Its fields in order.
+    const FIELDS: &'static [Field];
+    /// Bytes of its archive's fixed part.
+    const FIXED_BYTES: usize;
+
     /// Appends the message's archive, without a head.
     fn archive(&self, out: &mut Vec<u8>);
 }
+
+/// A field of a message, as `docs/protocol.md` shows it.
+#[derive(Debug, Clone, Copy)]
+pub struct Field {
+    /// Its name.
+    pub name: &'static str,
+    /// Its Rust type.
+    pub form: &'static str,
+    /// What it means.
+    pub doc: &'static str,
+    /// Where it stands in the archive's fixed part, in bytes.
+    pub offset: usize,
+}
+
+/// What describes a message: name, kind, purpose, fields, bytes of the fixed part.
+pub type Description = (&'static str, u16, &'static str, &'static [Field], usize);
 
 /// Why a payload was refused.
 #[derive(Debug, Error, PartialEq, Eq, Clone, Copy)]
@@ -39,16 +62,24 @@ pub fn append<M: Message>(out: &mut Vec<u8>, message: &M) {
 macro_rules! messages {
     (
         $(#[$enum_doc:meta])* $enum_name:ident;
-        $( $(#[doc = $doc:literal])* $kind:literal $name:ident { $( $(#[doc = $field_doc:literal])* $field:ident: $ty:ty ),* $(,)? } )*
+        $( $(#[doc = $doc:literal])* $kind:literal $name:ident { $( #[doc = $field_doc:literal] $field:ident: $ty:ty ),* $(,)? } )*
     ) => {
         $(
             $(#[doc = $doc])*
             #[derive(rkyv::Archive, rkyv::Serialize, rkyv::Deserialize, Debug, Clone, PartialEq)]
-            pub struct $name { $( $(#[doc = $field_doc])* pub $field: $ty, )* }
+            pub struct $name { $( #[doc = $field_doc] pub $field: $ty, )* }
 
             impl Message for $name {
                 const KIND: u16 = $kind;
                 const NAME: &'static str = stringify!($name);
+                const DOC: &'static str = concat!($($doc),*);
+                const FIELDS: &'static [Field] = &[$(Field {
+                    name: stringify!($field),
+                    form: stringify!($ty),
+                    doc: $field_doc,
+                    offset: std::mem::offset_of!(rkyv::Archived<$name>, $field),
+                }),*];
+                const FIXED_BYTES: usize = size_of::<rkyv::Archived<$name>>();
 
                 fn archive(&self, out: &mut Vec<u8>) {
                     rkyv::api::high::to_bytes_in::<_, Failure>(self, out)
@@ -64,8 +95,9 @@ macro_rules! messages {
         }
 
         impl<'a> $enum_name<'a> {
-            /// Every message of this direction, as (kind, name).
-            pub const ALL: &'static [(u16, &'static str)] = &[$(($kind, stringify!($name))),*];
+            /// Every message of this direction.
+            pub const ALL: &'static [Description] =
+                &[$(($name::NAME, $kind, $name::DOC, $name::FIELDS, $name::FIXED_BYTES)),*];
 
             /// Validates a payload and hands out its message in place.
             pub fn decode(kind: u16, payload: &'a [u8]) -> Result<Self, DecodeError> {
@@ -361,9 +393,9 @@ mod tests {
         fn any_payload_is_refused_or_read_without_panic(
             choice in 0usize..64, bytes in proptest::collection::vec(any::<u8>(), 0..96),
         ) {
-            let (kind, _) = ClientMessage::ALL[choice % ClientMessage::ALL.len()];
+            let (_, kind, ..) = ClientMessage::ALL[choice % ClientMessage::ALL.len()];
             let _ = ClientMessage::decode(kind, &bytes);
-            let (kind, _) = ServerMessage::ALL[choice % ServerMessage::ALL.len()];
+            let (_, kind, ..) = ServerMessage::ALL[choice % ServerMessage::ALL.len()];
             let _ = ServerMessage::decode(kind, &bytes);
         }
     }
@@ -386,11 +418,11 @@ mod tests {
 
     #[test]
     fn kinds_are_unique_and_tell_the_direction() {
-        let mut kinds: Vec<u16> = ClientMessage::ALL.iter().chain(ServerMessage::ALL).map(|m| m.0).collect();
+        let mut kinds: Vec<u16> = ClientMessage::ALL.iter().chain(ServerMessage::ALL).map(|m| m.1).collect();
         kinds.push(crate::snapshot::SNAPSHOT_KIND);
         kinds.sort_unstable();
         assert!(kinds.windows(2).all(|pair| pair[0] != pair[1]));
-        assert!(ClientMessage::ALL.iter().all(|m| m.0 < 0x8000));
-        assert!(ServerMessage::ALL.iter().all(|m| m.0 >= 0x8000));
+        assert!(ClientMessage::ALL.iter().all(|m| m.1 < 0x8000));
+        assert!(ServerMessage::ALL.iter().all(|m| m.1 >= 0x8000));
     }
 }
