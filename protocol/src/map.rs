@@ -160,11 +160,15 @@ impl TileMap {
         CellCoord { x: self.width.div_ceil(CELL_TILES) as u16, y: self.height.div_ceil(CELL_TILES) as u16 }
     }
 
-    /// One bit a tile, row by row, least significant bit first, 1 = blocked; each row padded to whole bytes.
+    /// One bit a tile, row by row without gaps, least significant bit first, 1 = blocked.
     pub fn wall_bits(&self) -> Vec<u8> {
-        let row_bytes = self.width.div_ceil(8) as usize;
-        let rows = self.walls.chunks_exact(self.words_per_row);
-        rows.flat_map(|row| row.iter().flat_map(|word| word.to_le_bytes()).take(row_bytes)).collect()
+        let tiles = self.width as usize * self.height as usize;
+        let mut bits = vec![0; tiles.div_ceil(8)];
+        let all = (0..self.height).flat_map(|y| (0..self.width).map(move |x| (x, y)));
+        for (tile, (x, y)) in all.enumerate() {
+            bits[tile / 8] |= u8::from(self.is_wall(x, y)) << (tile % 8);
+        }
+        bits
     }
 }
 
@@ -180,7 +184,7 @@ mod tests {
             (0..4).flat_map(|y| (0..5).map(move |x| (x, y))).filter(|&(x, y)| !map.is_wall(x, y)).collect();
         assert_eq!(open, [(1, 1), (2, 1), (3, 1), (3, 2)]);
         assert!(map.is_wall(5, 1) && map.is_wall(1, 4) && map.is_wall(u32::MAX, u32::MAX));
-        assert_eq!(map.wall_bits(), [0b11111, 0b10001, 0b10111, 0b11111]);
+        assert_eq!(map.wall_bits(), [0b0011_1111, 0b1101_1110, 0b0000_1111]);
     }
 
     #[test]
