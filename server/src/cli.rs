@@ -1,0 +1,327 @@
+//! The command line: it finds out what is asked for, and hands it on. The flags of the configuration are made
+//! from its table of keys; nothing is decided here.
+
+use std::ffi::OsString;
+use std::io::{self, ErrorKind, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+
+use crate::config::{CONFIG_VARIABLE, Effective, Faults, FlagValue, KEYS, Key, Layers, load};
+use crate::demo::{self, DemoOptions};
+use crate::{VERSION, node};
+
+/// Exit status of a command line or a configuration that is wrong.
+const EXIT_USAGE: u8 = 2;
+
+const ABOUT: &str = "Vyuha, a game server for open-world zones and match lobbies.";
+
+const EXAMPLES: &str = "\
+Examples:
+  vyuha demo                              a server and 500 bots; watch it on http://127.0.0.1:7780
+  vyuha config show > vyuha.toml          a configuration file with every key explained
+  vyuha config check --config vyuha.toml  everything that is wrong with it, at once
+  vyuha serve --config vyuha.toml         a server
+
+Every key of the file is also a flag and an environment variable: net.idle_timeout is
+--net-idle-timeout and VYUHA_NET_IDLE_TIMEOUT. A flag wins over the environment, the environment
+over the file, the file over the default. `vyuha serve --help` explains them all.";
+
+const SERVE_EXAMPLES: &str = "\
+Examples:
+  vyuha serve                                      everything at its default, data in ./data
+  vyuha serve --config vyuha.toml                  as the file says
+  vyuha serve --listen-address 0.0.0.0:7777        players from outside
+  VYUHA_LOG_FORMAT=json vyuha serve                for a log collector
+
+Exit status: 0 stopped as asked, 1 failed, 2 the command line or the configuration is wrong.";
+
+const DEMO_EXAMPLES: &str = "\
+Examples:
+  vyuha demo                                       500 bots until Ctrl-C
+  vyuha demo --clients 2000 --seconds 20 --json    a measurement, as JSON on the last line
+  vyuha demo --port 0 --admin-address 127.0.0.1:0  beside another server
+
+It takes every flag of `vyuha serve` as well, but for --data-dir: without --data it plays in a
+temporary folder and removes it.";
+
+const CONFIG_NOTE: &str =
+    "It takes every flag of `vyuha serve` as well, and reads the same environment variables.";
+
+/// Runs the program with these arguments (the program's own name first) and this environment.
+pub fn run(
+    arguments: impl IntoIterator<Item = OsString>,
+    environment: impl IntoIterator<Item = (OsString, OsString)>,
+) -> ExitCode {
+    let matches = match command().try_get_matches_from(arguments) {
+        Ok(matches) => matches,
+        // Help and version arrive as errors too; clap knows which of them are.
+        Err(error) => error.exit(),
+    };
+    let environment = environment.into_iter().collect();
+    match matches.subcommand() {
+        Some(("serve", matches)) => start(load(&layers(matches, environment)), node::serve),
+        Some(("demo", matches)) => {
+            let options = demo_options(matches);
+            start(load(&demo_layers(matches, environment)), |config| demo::run(config, &options))
+        }
+        Some(("config", matches)) => match matches.subcommand() {
+            Some(("check", matches)) => show(load(&layers(matches, environment)), |_| "ok\n".to_owned()),
+            Some(("show", matches)) => show(load(&layers(matches, environment)), |effective| {
+                if matches.get_flag("json") {
+                    format!("{:#}\n", effective.to_json())
+                } else {
+                    effective.to_toml()
+                }
+            }),
+            _ => unreachable!("clap demands one of the commands above"),
+        },
+        _ => unreachable!("clap demands one of the commands above"),
+    }
+}
+
+fn start(
+    loaded: Result<Effective, Faults>,
+    run: impl FnOnce(crate::config::Config) -> anyhow::Result<()>,
+) -> ExitCode {
+    match loaded.map(|effective| run(effective.config)) {
+        Ok(Ok(())) => ExitCode::SUCCESS,
+        Ok(Err(error)) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+        Err(faults) => refuse(&faults),
+    }
+}
+
+fn show(loaded: Result<Effective, Faults>, text: impl FnOnce(&Effective) -> String) -> ExitCode {
+    let text = match loaded {
+        Ok(effective) => text(&effective),
+        Err(faults) => return refuse(&faults),
+    };
+    match io::stdout().write_all(text.as_bytes()) {
+        Ok(()) => ExitCode::SUCCESS,
+        // Whoever reads has seen enough: `vyuha config show | head`.
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: cannot write to stdout: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn refuse(faults: &Faults) -> ExitCode {
+    eprintln!("error: {faults}");
+    ExitCode::from(EXIT_USAGE)
+}
+
+/// The whole command line.
+fn command() -> Command {
+    let json = |help| Arg::new("json").long("json").action(ArgAction::SetTrue).help(help);
+    Command::new("vyuha")
+        .about(ABOUT)
+        .version(VERSION)
+        .after_help(EXAMPLES)
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .max_term_width(100)
+        .subcommand(
+            Command::new("serve")
+                .about("Run a node until SIGTERM or Ctrl-C")
+                .arg(config_file())
+                .args(key_flags(KEYS.iter(), false))
+                .next_line_help(true)
+                .after_help(SERVE_EXAMPLES),
+        )
+        .subcommand(
+            Command::new("demo")
+                .about("Run a node with bots that play on it, and measure both")
+                .args([
+                    Arg::new("clients")
+                        .long("clients")
+                        .value_name("NUMBER")
+                        .value_parser(value_parser!(u32).range(1..=100_000))
+                        .default_value("500")
+                        .help("Bots, each a TCP client of its own"),
+                    Arg::new("seconds")
+                        .long("seconds")
+                        .value_name("NUMBER")
+                        .value_parser(value_parser!(u64).range(1..=86_400))
+                        .help("How long they play; without it until Ctrl-C"),
+                    Arg::new("shards")
+                        .long("shards")
+                        .value_name("COUNT")
+                        .conflicts_with("shard.count")
+                        .help("Number of shards; short for --shard-count"),
+                    Arg::new("port")
+                        .long("port")
+                        .value_name("PORT")
+                        .value_parser(value_parser!(u16))
+                        .conflicts_with("listen.address")
+                        .help("Port on 127.0.0.1 for the bots; short for --listen-address, 0 takes any"),
+                    Arg::new("data").long("data").value_name("DIR").help("Keep the data in this folder"),
+                    json("End with the summary as one JSON object on the last line of stdout"),
+                    config_file(),
+                ])
+                .args(key_flags(KEYS.iter().filter(|key| key.path != "data.dir"), true))
+                .after_help(DEMO_EXAMPLES),
+        )
+        .subcommand(
+            Command::new("config")
+                .about("Check or show the configuration")
+                .subcommand_required(true)
+                .arg_required_else_help(true)
+                .subcommand(
+                    Command::new("check")
+                        .about("Say ok (exit status 0), or list every fault at once (exit status 2)")
+                        .arg(config_file())
+                        .args(key_flags(KEYS.iter(), true))
+                        .after_help(CONFIG_NOTE),
+                )
+                .subcommand(
+                    Command::new("show")
+                        .about("Print every key with its value and where that came from, as TOML")
+                        .arg(config_file())
+                        .arg(json("Print JSON"))
+                        .args(key_flags(KEYS.iter(), true))
+                        .after_help(CONFIG_NOTE),
+                ),
+        )
+}
+
+fn config_file() -> Arg {
+    Arg::new("config")
+        .long("config")
+        .value_name("FILE")
+        .value_parser(value_parser!(PathBuf))
+        .help(format!("Configuration file (TOML) [env: {CONFIG_VARIABLE}]"))
+}
+
+/// A flag for each of `keys`. Their values are read with those of the other layers, not by clap, so that every
+/// fault is listed at once.
+fn key_flags<'a>(keys: impl Iterator<Item = &'a Key>, hide: bool) -> Vec<Arg> {
+    let flag = |key: &'a Key| {
+        let range = key.range.map_or(String::new(), |(low, high)| format!(" [{low} to {high}]"));
+        let default = if key.default.is_empty() { "empty" } else { key.default };
+        let help = format!("{}\n[default: {default}]{range} [env: {}]", key.doc, key.variable());
+        Arg::new(key.path)
+            .long(key.flag())
+            .value_name(key.placeholder)
+            .allow_negative_numbers(true)
+            .help_heading(key.section_doc.trim_end_matches('.'))
+            .help(help)
+            .hide(hide)
+    };
+    keys.map(flag).collect()
+}
+
+fn layers(matches: &ArgMatches, environment: Vec<(OsString, OsString)>) -> Layers {
+    let flags = KEYS.iter().filter_map(|key| {
+        // `vyuha demo` lacks the flags that it has a shorter name for.
+        let text = matches.try_get_one::<String>(key.path).ok().flatten()?;
+        Some(FlagValue { key: key.path, flag: format!("--{}", key.flag()), text: text.clone() })
+    });
+    Layers { file: matches.get_one::<PathBuf>("config").cloned(), environment, flags: flags.collect() }
+}
+
+/// The layers of `vyuha demo`, whose short flags stand for keys.
+fn demo_layers(matches: &ArgMatches, environment: Vec<(OsString, OsString)>) -> Layers {
+    let mut layers = layers(matches, environment);
+    let mut short = |key, flag: &str, text: Option<String>| {
+        layers.flags.extend(text.map(|text| FlagValue { key, flag: flag.to_owned(), text }));
+    };
+    let port = matches.get_one::<u16>("port");
+    short("listen.address", "--port", port.map(|port| format!("127.0.0.1:{port}")));
+    short("shard.count", "--shards", matches.get_one::<String>("shards").cloned());
+    short("data.dir", "--data", matches.get_one::<String>("data").cloned());
+    layers
+}
+
+fn demo_options(matches: &ArgMatches) -> DemoOptions {
+    DemoOptions {
+        clients: *matches.get_one("clients").expect("it has a default"),
+        seconds: matches.get_one("seconds").copied(),
+        json: matches.get_flag("json"),
+        data: matches.get_one::<String>("data").map(PathBuf::from),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn serve_help() -> String {
+        let mut command = command().term_width(100);
+        command.build();
+        let serve = command.find_subcommand_mut("serve").expect("there is such a command");
+        serve.render_long_help().to_string()
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn help_shows_every_key_with_its_names_and_default() {
+        let help = serve_help();
+        for key in KEYS {
+            for part in [format!("--{} <", key.flag()), format!("[env: {}]", key.variable())] {
+                assert!(help.contains(&part), "{part} is missing in:\n{help}");
+            }
+            assert!(help.contains(&format!("[default: {}", key.default)), "{} has no default", key.path);
+        }
+    }
+
+    #[test]
+    fn help_reads_as_it_did() {
+        let help = serve_help();
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/serve_help.txt");
+        if std::env::var_os("UPDATE_SNAPSHOTS").is_some() {
+            std::fs::write(path, &help).expect("the snapshot can be written");
+        }
+        let snapshot = std::fs::read_to_string(path).expect("the snapshot can be read");
+        assert!(help == snapshot, "it differs from {path} (UPDATE_SNAPSHOTS=1 writes it anew):\n{help}");
+    }
+
+    #[test]
+    fn short_flags_of_the_demonstration_stand_for_keys() {
+        let line = "vyuha demo --port 0 --shards 2 --data d --clients 7 --seconds 3 --json --log-level warn";
+        let matches = command().try_get_matches_from(line.split(' ')).expect("it is valid");
+        let (_, matches) = matches.subcommand().expect("it has a command");
+        let flags = demo_layers(matches, Vec::new()).flags;
+        let flags: Vec<_> = flags.iter().map(|flag| (flag.key, &*flag.flag, &*flag.text)).collect();
+        assert_eq!(
+            flags,
+            [
+                ("log.level", "--log-level", "warn"),
+                ("listen.address", "--port", "127.0.0.1:0"),
+                ("shard.count", "--shards", "2"),
+                ("data.dir", "--data", "d"),
+            ]
+        );
+        let options = DemoOptions { clients: 7, seconds: Some(3), json: true, data: Some("d".into()) };
+        assert_eq!(demo_options(matches), options);
+    }
+
+    #[test]
+    fn a_wrong_command_line_is_refused() {
+        for line in [
+            "vyuha",
+            "vyuha play",
+            "vyuha config",
+            "vyuha serve --listen-adress 1.2.3.4:5",
+            "vyuha serve --shard-count",
+            "vyuha serve --shard-count 1 --shard-count 2",
+            "vyuha demo --clients 0",
+            "vyuha demo --port 65536",
+            "vyuha demo --port 1 --listen-address 127.0.0.1:1",
+            "vyuha demo --shards 1 --shard-count 1",
+            "vyuha demo --data-dir d",
+            "vyuha serve --clients 5",
+        ] {
+            assert!(command().try_get_matches_from(line.split(' ')).is_err(), "{line}");
+        }
+    }
+}

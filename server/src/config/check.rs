@@ -1,0 +1,108 @@
+//! What must hold between keys, and between a key and this machine.
+
+use std::path::Path;
+use std::thread::available_parallelism;
+use std::time::Duration;
+
+use super::keys::Config;
+use super::value::Count;
+
+/// Keys whose values cannot stand together (or, alone, not on this machine).
+pub(super) struct Conflict {
+    pub keys: &'static [&'static str],
+    pub why: String,
+    pub mend: String,
+}
+
+/// Most shards of a node.
+const SHARDS_MAX: usize = 64;
+
+impl Config {
+    /// The number of shards on this machine, 1 to 64.
+    pub fn shards(&self) -> usize {
+        match self.shard.count {
+            Count::Auto => cores().min(SHARDS_MAX),
+            Count::Exactly(count) => count as usize,
+        }
+    }
+
+    /// The length of one tick.
+    pub fn tick(&self) -> Duration {
+        Duration::from_secs(1) / self.shard.tick_hz
+    }
+}
+
+/// Cores that this process may use; one where the system does not say.
+fn cores() -> usize {
+    available_parallelism().map_or(1, usize::from)
+}
+
+/// Every conflict in `config`.
+pub(super) fn conflicts(config: &Config) -> Vec<Conflict> {
+    let mut conflicts = Vec::new();
+    let mut fail = |keys, why: String, mend: String| conflicts.push(Conflict { keys, why, mend });
+    let Config { listen, admin, data, content, shard, net, character, .. } = config;
+
+    let (players, console) = (listen.address, admin.address);
+    let overlap =
+        players.ip() == console.ip() || players.ip().is_unspecified() || console.ip().is_unspecified();
+    if players.port() != 0 && players.port() == console.port() && overlap {
+        fail(
+            &["listen.address", "admin.address"],
+            format!("players and console cannot share port {}", players.port()),
+            "give one of them another port".to_owned(),
+        );
+    }
+    if data.dir.as_os_str().is_empty() {
+        fail(
+            &["data.dir"],
+            "the journal and the database need a folder".to_owned(),
+            "name a folder, such as \"data\"".to_owned(),
+        );
+    } else if data.dir.exists() && !data.dir.is_dir() {
+        fail(
+            &["data.dir"],
+            "there is something else of that name, not a folder".to_owned(),
+            "name a folder, or a name that is free".to_owned(),
+        );
+    }
+    if content.dir != Path::new("") && !content.dir.is_dir() {
+        fail(
+            &["content.dir"],
+            "there is no such folder".to_owned(),
+            "name the folder of the content, or leave the key empty for the example world".to_owned(),
+        );
+    }
+    if shard.pin && config.shards() > cores() {
+        fail(
+            &["shard.count", "shard.pin"],
+            format!("{} shards cannot each have a core: there are {} to use here", config.shards(), cores()),
+            format!("lower shard.count to {} or less, or set shard.pin to false", cores()),
+        );
+    }
+    if net.frames_per_second_max < shard.tick_hz {
+        fail(
+            &["net.frames_per_second_max", "shard.tick_hz"],
+            "a client that sends one input a tick would be dropped as a flood".to_owned(),
+            format!("raise net.frames_per_second_max to {} or more", shard.tick_hz),
+        );
+    }
+    if net.handshakes_max > net.connections_max {
+        fail(
+            &["net.handshakes_max", "net.connections_max"],
+            "more connections could log in than there may be".to_owned(),
+            format!("lower net.handshakes_max to {} or less", net.connections_max),
+        );
+    }
+    if character.save_interval < config.tick() {
+        fail(
+            &["character.save_interval", "shard.tick_hz"],
+            "a character cannot be saved more often than once a tick".to_owned(),
+            format!(
+                "raise character.save_interval to {}ms or more",
+                config.tick().as_micros().div_ceil(1000)
+            ),
+        );
+    }
+    conflicts
+}

@@ -1,0 +1,217 @@
+//! The table of keys: the only place where a key is declared.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::value::{Count, LogFormat, LogLevel, Setting, Size};
+
+/// One key of the configuration, as the table declares it.
+#[derive(Debug)]
+pub struct Key {
+    /// Its path in the file: `net.idle_timeout`.
+    pub path: &'static str,
+    /// What its section is about, for headings.
+    pub section_doc: &'static str,
+    /// What it does, in one sentence.
+    pub doc: &'static str,
+    /// Its default, as it would be written in a variable or a flag.
+    pub default: &'static str,
+    /// Least and greatest value, both allowed.
+    pub range: Option<(&'static str, &'static str)>,
+    /// Its type in words, with an example: `a duration with its unit, such as "30s"`.
+    pub kind: &'static str,
+    /// Its type in one word, for help: `DURATION`.
+    pub placeholder: &'static str,
+    /// Reads a value and puts it in its place.
+    pub(super) set: fn(&mut Config, &Key, &str) -> Result<(), String>,
+    /// The value in a configuration.
+    pub(super) value: fn(&Config) -> toml::Value,
+}
+
+impl Key {
+    /// The key at `path`.
+    pub fn find(path: &str) -> Option<&'static Self> {
+        KEYS.iter().find(|key| key.path == path)
+    }
+
+    /// Section and name: `("net", "idle_timeout")`.
+    pub fn parts(&self) -> (&'static str, &'static str) {
+        self.path.split_once('.').expect("the table joins section and name with a dot")
+    }
+
+    /// Its environment variable: `VYUHA_NET_IDLE_TIMEOUT`.
+    pub fn variable(&self) -> String {
+        format!("VYUHA_{}", self.path.replace('.', "_").to_uppercase())
+    }
+
+    /// Its flag without the dashes in front: `net-idle-timeout`.
+    pub fn flag(&self) -> String {
+        self.path.replace(['.', '_'], "-")
+    }
+
+    /// What may be written, in words: type, example and range.
+    pub fn expected(&self) -> String {
+        match self.range {
+            Some((low, high)) => format!("{}, from {low} to {high}", self.kind),
+            None => self.kind.to_owned(),
+        }
+    }
+
+    /// Parses `text` as this key's type and checks it against the range.
+    fn parse<T: Setting>(&self, text: &str) -> Result<T, String> {
+        let value = T::parse(text)?;
+        if let Some((low, high)) = self.range {
+            if value < T::parse(low)? {
+                return Err(format!("it is less than {low}"));
+            }
+            if value > T::parse(high)? {
+                return Err(format!("it is more than {high}"));
+            }
+        }
+        Ok(value)
+    }
+}
+
+macro_rules! keys {
+    ($(
+        #[doc = $section_doc:literal]
+        $section:ident: $Section:ident {
+            $(
+                #[doc = $doc:literal]
+                $name:ident: $Type:ty = $default:literal $(in $low:literal..=$high:literal)?;
+            )+
+        }
+    )+) => {
+        /// Everything that a node can be told, valid in itself and across keys.
+        #[derive(Clone, Debug, PartialEq)]
+        pub struct Config {
+            $(#[doc = $section_doc] pub $section: $Section,)+
+        }
+
+        $(
+            #[doc = $section_doc]
+            #[derive(Clone, Debug, PartialEq)]
+            pub struct $Section {
+                $(
+                    #[doc = $doc]
+                    #[doc = concat!("Default `", $default, "`", $(", from `", $low, "` to `", $high, "`",)? ".")]
+                    pub $name: $Type,
+                )+
+            }
+        )+
+
+        impl Default for Config {
+            fn default() -> Self {
+                Self {
+                    $($section: $Section {
+                        $($name: <$Type>::parse($default).expect("a test parses every default"),)+
+                    },)+
+                }
+            }
+        }
+
+        /// Every key, in the order of the table.
+        pub static KEYS: &[Key] = &[$($(Key {
+            path: concat!(stringify!($section), ".", stringify!($name)),
+            section_doc: $section_doc.trim_ascii(),
+            doc: $doc.trim_ascii(),
+            default: $default,
+            range: keys!(@range $($low $high)?),
+            kind: <$Type as Setting>::KIND,
+            placeholder: <$Type as Setting>::PLACEHOLDER,
+            set: |config, key, text| {
+                config.$section.$name = key.parse(text)?;
+                Ok(())
+            },
+            value: |config| config.$section.$name.to_value(),
+        },)+)+];
+    };
+    (@range) => { None };
+    (@range $low:literal $high:literal) => { Some(($low, $high)) };
+}
+
+keys! {
+    /// The port that players connect to.
+    listen: Listen {
+        /// Address and port that players connect to; port 0 takes any free port.
+        address: SocketAddr = "127.0.0.1:7777";
+    }
+    /// The port of the console page, health and metrics.
+    admin: Admin {
+        /// Address and port of the console page, health and metrics; whoever reaches it sees everything.
+        address: SocketAddr = "127.0.0.1:7780";
+    }
+    /// What the node keeps on disk.
+    data: Data {
+        /// Folder of the journal and the database; it is made if it is missing.
+        dir: PathBuf = "data";
+    }
+    /// The world that is played.
+    content: Content {
+        /// Folder of the world's content; empty for the example world inside the program.
+        dir: PathBuf = "";
+    }
+    /// The executors that run the zones, one to a core.
+    shard: Shard {
+        /// Number of shards; auto is one to a core, up to 64.
+        count: Count = "auto" in "1"..="64";
+        /// Whether each shard is bound to a core of its own.
+        pin: bool = "true";
+        /// Ticks of the simulation a second.
+        tick_hz: u32 = "30" in "1"..="120";
+        /// Ticks that a late shard catches up on; what is more is shed and counted.
+        backlog_ticks: u32 = "3" in "1"..="30";
+        /// Locked memory that each shard's executor keeps for input and output.
+        memory: Size = "8MiB" in "1MiB"..="1GiB";
+    }
+    /// What a connection may take.
+    net: Net {
+        /// Connections at once; the next one is refused.
+        connections_max: u32 = "20000" in "1"..="1000000";
+        /// Time from connection to a character in the world; after it the connection is closed.
+        handshake_timeout: Duration = "10s" in "100ms"..="5m";
+        /// Silence after which a connection is closed.
+        idle_timeout: Duration = "30s" in "1s"..="1h";
+        /// Frames a second from one client; a client that sends more is dropped.
+        frames_per_second_max: u32 = "120" in "1"..="10000";
+        /// Bytes read from one connection in one tick; the rest waits for the next.
+        bytes_per_tick_max: Size = "4KiB" in "256B"..="1MiB";
+        /// Bytes of one snapshot; what is further away waits for the next.
+        snapshot_bytes_max: Size = "16KiB" in "1KiB"..="256KiB";
+        /// Bytes of replies and events queued for a slow client; past it the client is dropped.
+        reliable_bytes_max: Size = "64KiB" in "4KiB"..="16MiB";
+        /// Connections that log in at once; the next one is refused.
+        handshakes_max: u32 = "256" in "1"..="65536";
+    }
+    /// Accounts and their passwords.
+    accounts: Accounts {
+        /// Whether a login with an unknown name makes the account.
+        open_registration: bool = "true";
+        /// Memory that hashing one password takes (Argon2id).
+        hash_memory: Size = "19MiB" in "64KiB"..="1GiB";
+        /// Passes over that memory for each password (Argon2id).
+        hash_iterations: u32 = "2" in "1"..="64";
+        /// Passwords that wait to be hashed; the next login is refused.
+        hash_queue: u32 = "1024" in "1"..="1000000";
+    }
+    /// What is kept of a character.
+    character: Character {
+        /// Time between two saves of a character's position; at most what a crash takes back of a walk.
+        save_interval: Duration = "5s" in "100ms"..="5s";
+    }
+    /// The journal that every acknowledgement waits for.
+    journal: Journal {
+        /// Size of one segment file.
+        segment: Size = "64MiB" in "1MiB"..="1GiB";
+        /// Batches that wait for the journal; when it is full the shards wait.
+        queue_batches: u32 = "1024" in "16"..="1048576";
+    }
+    /// What the node says of itself.
+    log: Log {
+        /// Least severe line that is logged.
+        level: LogLevel = "info";
+        /// How a line is written: for people or for programs.
+        format: LogFormat = "text";
+    }
+}

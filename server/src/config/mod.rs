@@ -1,0 +1,23 @@
+//! Configuration: one TOML file, and every key also an environment variable and a flag.
+//!
+//! A key is declared once, as one line of the table in [`keys`]; path, variable, flag, type, default, range,
+//! help text and the typed field all follow from it. Precedence: flag, then environment, then file, then
+//! default. [`load`] lists every fault of every layer at once, also in values that a later layer overrides.
+//!
+//! It never starts anything, never writes, and never guesses: an unknown name is a fault.
+
+mod check;
+mod fault;
+mod keys;
+mod load;
+mod show;
+#[cfg(test)]
+mod tests;
+mod value;
+
+pub use fault::{Fault, Faults, Place, Source};
+pub use keys::{
+    Accounts, Admin, Character, Config, Content, Data, Journal, KEYS, Key, Listen, Log, Net, Shard,
+};
+pub use load::{CONFIG_VARIABLE, Effective, FlagValue, Layers, load};
+pub use value::{Count, LogFormat, LogLevel, Size};

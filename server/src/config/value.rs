@@ -1,0 +1,255 @@
+//! The types of configuration values: how each is read from text and written back.
+//!
+//! Every layer (file, variable, flag, default) is text at first, so that one parser serves all of them.
+//! Writing a value gives text that reads back as the same value.
+
+use std::cmp::Ordering;
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use bytesize::ByteSize;
+
+/// A type that a key can have.
+pub(super) trait Setting: Sized + PartialOrd {
+    /// What may be written, with an example, to follow "write".
+    const KIND: &'static str;
+    /// One word for help texts.
+    const PLACEHOLDER: &'static str;
+
+    /// Reads a value; the error says what is wrong, not how to mend it.
+    fn parse(text: &str) -> Result<Self, String>;
+
+    /// The value in TOML; its text reads back as the same value.
+    fn to_value(&self) -> toml::Value;
+}
+
+impl Setting for u32 {
+    const KIND: &'static str = "a whole number";
+    const PLACEHOLDER: &'static str = "NUMBER";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        text.parse().map_err(|error| match i128::from_str(text) {
+            Ok(..0) => "it is negative".to_owned(),
+            Ok(_) => "it is too large".to_owned(),
+            Err(_) => format!("it is not a whole number ({error})"),
+        })
+    }
+
+    fn to_value(&self) -> toml::Value {
+        (*self).into()
+    }
+}
+
+impl Setting for bool {
+    const KIND: &'static str = "true or false";
+    const PLACEHOLDER: &'static str = "BOOL";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        text.parse().map_err(|_| "it is neither true nor false".to_owned())
+    }
+
+    fn to_value(&self) -> toml::Value {
+        (*self).into()
+    }
+}
+
+impl Setting for SocketAddr {
+    const KIND: &'static str = "an IP address and a port, such as \"127.0.0.1:7777\" or \"[::]:7777\"";
+    const PLACEHOLDER: &'static str = "ADDRESS";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        if let Ok(address) = text.parse() {
+            return Ok(address);
+        }
+        Err(match text.rsplit_once(':') {
+            _ if text.parse::<std::net::IpAddr>().is_ok() => "the port is missing".to_owned(),
+            Some((_, port)) if port.parse::<u16>().is_err() => {
+                format!("{port:?} is no port from 0 to 65535")
+            }
+            Some((host, _)) => format!("{host:?} is no IP address (names are not looked up)"),
+            None => "it is no IP address with a port".to_owned(),
+        })
+    }
+
+    fn to_value(&self) -> toml::Value {
+        self.to_string().into()
+    }
+}
+
+impl Setting for PathBuf {
+    const KIND: &'static str = "a path";
+    const PLACEHOLDER: &'static str = "PATH";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        if text.contains('\0') { Err("a path has no zero byte".to_owned()) } else { Ok(text.into()) }
+    }
+
+    fn to_value(&self) -> toml::Value {
+        self.to_str().expect("it was read from text").into()
+    }
+}
+
+impl Setting for Duration {
+    const KIND: &'static str = "a duration with its unit, such as \"30s\" or \"250ms\"";
+    const PLACEHOLDER: &'static str = "DURATION";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        if text.parse::<f64>().is_ok() {
+            return Err("a duration needs a unit".to_owned());
+        }
+        humantime::parse_duration(text).map_err(|error| format!("it is not a duration ({error})"))
+    }
+
+    fn to_value(&self) -> toml::Value {
+        humantime::format_duration(*self).to_string().into()
+    }
+}
+
+/// A size in bytes, written with its unit: `64KiB` is 65,536 bytes, `64KB` is 64,000.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Size(u64);
+
+impl Size {
+    /// A size of so many bytes.
+    pub const fn of_bytes(bytes: u64) -> Self {
+        Self(bytes)
+    }
+
+    /// The size in bytes.
+    pub const fn bytes(self) -> usize {
+        self.0 as usize
+    }
+}
+
+impl fmt::Display for Size {
+    /// The largest unit that divides the size, so that nothing is rounded.
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const UNITS: [(u64, &str); 4] =
+            [(1 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
+        let whole = |unit: &u64| self.0 != 0 && self.0.is_multiple_of(*unit);
+        let (unit, name) = UNITS.into_iter().find(|(unit, _)| whole(unit)).unwrap_or((1, "B"));
+        write!(out, "{}{name}", self.0 / unit)
+    }
+}
+
+impl Setting for Size {
+    const KIND: &'static str = "a size with its unit, such as \"64KiB\" or \"16MiB\"";
+    const PLACEHOLDER: &'static str = "SIZE";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        if text.parse::<f64>().is_ok() {
+            return Err("a size needs a unit".to_owned());
+        }
+        let size: ByteSize = text.parse().map_err(|_| "it is not a size".to_owned())?;
+        Ok(Self(size.as_u64()))
+    }
+
+    fn to_value(&self) -> toml::Value {
+        self.to_string().into()
+    }
+}
+
+/// A number, or one that fits the machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Count {
+    /// As many as there are cores.
+    Auto,
+    /// Exactly so many.
+    Exactly(u32),
+}
+
+/// `Auto` is neither more nor less than any number, so that it lies in every range.
+impl PartialOrd for Count {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        match (self, other) {
+            (Self::Exactly(one), Self::Exactly(other)) => Some(one.cmp(other)),
+            (Self::Auto, Self::Auto) => Some(Ordering::Equal),
+            _ => None,
+        }
+    }
+}
+
+impl Setting for Count {
+    const KIND: &'static str = "\"auto\" or a whole number";
+    const PLACEHOLDER: &'static str = "COUNT";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        if text == "auto" { Ok(Self::Auto) } else { u32::parse(text).map(Self::Exactly) }
+    }
+
+    fn to_value(&self) -> toml::Value {
+        match self {
+            Self::Auto => "auto".into(),
+            Self::Exactly(number) => number.to_value(),
+        }
+    }
+}
+
+macro_rules! choice {
+    (
+        #[doc = $doc:literal]
+        $Name:ident: $kind:literal {
+            $(#[doc = $variant_doc:literal] $Variant:ident = $text:literal,)+
+        }
+    ) => {
+        #[doc = $doc]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum $Name {
+            $(#[doc = $variant_doc] $Variant,)+
+        }
+
+        impl $Name {
+            /// The word that stands for it in the configuration.
+            pub const fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$Variant => $text,)+
+                }
+            }
+        }
+
+        impl Setting for $Name {
+            const KIND: &'static str = $kind;
+            const PLACEHOLDER: &'static str = "CHOICE";
+
+            fn parse(text: &str) -> Result<Self, String> {
+                match text {
+                    $($text => Ok(Self::$Variant),)+
+                    _ => Err("there is no such choice".to_owned()),
+                }
+            }
+
+            fn to_value(&self) -> toml::Value {
+                self.as_str().into()
+            }
+        }
+    };
+}
+
+choice! {
+    /// How severe a line must be to be logged.
+    LogLevel: "one of error, warn, info, debug, trace" {
+        /// What failed.
+        Error = "error",
+        /// And what may fail soon.
+        Warn = "warn",
+        /// And what an operator wants to know.
+        Info = "info",
+        /// And what explains it.
+        Debug = "debug",
+        /// And everything else.
+        Trace = "trace",
+    }
+}
+
+choice! {
+    /// How a logged line is written.
+    LogFormat: "one of text, json" {
+        /// For people.
+        Text = "text",
+        /// One JSON object a line.
+        Json = "json",
+    }
+}

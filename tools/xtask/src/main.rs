@@ -1,0 +1,53 @@
+//! The workspace's own chores. `cargo xtask test` is everything that must hold before a commit, and all that
+//! `.ci/run` runs; `cargo xtask tidy` is the part of it that reads the source.
+
+mod licences;
+mod machine;
+mod test;
+mod tidy;
+
+use std::env;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context;
+
+const USAGE: &str = "\
+Usage: cargo xtask <COMMAND>
+
+Commands:
+  test          Format, clippy, tidy, every test of the workspace, dependencies and their licences
+  test --quick  The same without the whole-node tests and the dependencies
+  tidy          Rules of the house that no compiler checks, each fault with its line
+";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    let outcome = match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["test"] => root().and_then(|root| test::run(&root, test::Extent::Whole)),
+        ["test", "--quick"] => root().and_then(|root| test::run(&root, test::Extent::Quick)),
+        ["tidy"] => root().and_then(|root| tidy::run(&root)).map(|summary| println!("{summary}")),
+        ["--help" | "-h"] => {
+            print!("{USAGE}");
+            Ok(())
+        }
+        _ => {
+            eprint!("{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The folder of the workspace.
+fn root() -> anyhow::Result<PathBuf> {
+    let own = env::var_os("CARGO_MANIFEST_DIR").context("run it as `cargo xtask`")?;
+    let root = PathBuf::from(own).join("../..");
+    root.canonicalize().with_context(|| format!("cannot find the workspace at {}", root.display()))
+}
