@@ -1,12 +1,12 @@
-//! The node's admin port: the console page, health, metrics and the feed of telemetry behind them; and the account
-//! service's password hashing.
+//! The node's admin port: the console page, health, metrics and the feed of telemetry behind them; and the
+//! account service's password hashing.
 //!
-//! It runs on the control plane (one tokio runtime, a current-thread one will do) and knows the shards only by the
-//! reports they publish. It never touches the game's state, never makes a tick wait, and changes nothing: every route
-//! only reads. Accounts are not stored here.
+//! It runs on the control plane (one tokio runtime, a current-thread one will do) and knows the shards only
+//! by the reports they publish. It never touches the game's state, never makes a tick wait, and changes
+//! nothing: every route only reads. Accounts are not stored here.
 //!
-//! Memory is bounded: [`WATCHERS_MAX`] pages, 128 connections, one map state of at most [`MARKS_MAX`] marks a zone and
-//! two minutes of history.
+//! Memory is bounded: [`WATCHERS_MAX`] pages, 128 connections, one map state of at most [`MARKS_MAX`] marks a
+//! zone and two minutes of history.
 
 pub mod accounts;
 mod feed;
@@ -45,9 +45,9 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// The gateway of a node, and the handle that its shards publish through. It answers requests for loopback and
-    /// for `hosts` (names or addresses without ports), and has one readiness check, `shards`: every shard has finished
-    /// a tick within the last second.
+    /// The gateway of a node, and the handle that its shards publish through. It answers requests for
+    /// loopback and for `hosts` (names or addresses without ports), and has one readiness check, `shards`:
+    /// every shard has finished a tick within the last second.
     pub fn new(
         node: NodeInfo,
         metrics: Arc<Metrics>,
