@@ -1,0 +1,270 @@
+//! Where everything is kept: hot columns in cell order, warm and cold ones by slot.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+
+use vyuha_protocol::ids::ENTITY_SLOT_BITS;
+use vyuha_protocol::text::CHARACTER_NAME_BYTES_MAX;
+use vyuha_protocol::{CellCoord, Displacement, EntityId, EntityKind, Pos, TileMap};
+
+/// The bits of the entity column that number the slot; the others are flags.
+pub(crate) const SLOT_MASK: u32 = (1 << ENTITY_SLOT_BITS) - 1;
+/// The displacement was given by `place` for the coming step.
+pub(crate) const PLACE: u32 = 1 << 31;
+/// The displacement made in the last step was given by `place`, so it is not kept for another.
+pub(crate) const PLACED: u32 = 1 << 30;
+/// To be told to observers whole: its state changed or it jumped within its cell.
+pub(crate) const CHANGED: u32 = 1 << 29;
+/// Despawned: leaves with the coming step.
+pub(crate) const GONE: u32 = 1 << 28;
+/// Goes with the coming step to where its entry in the pending list says.
+pub(crate) const JUMP: u32 = 1 << 27;
+
+/// How cells are numbered: row by row, with a ring of empty cells around the map, so that a cell's eight
+/// neighbours always exist and a stencil needs no test for the edge.
+#[derive(Clone, Copy)]
+pub(crate) struct Grid {
+    pub cells: CellCoord,
+    stride: u32,
+}
+
+impl Grid {
+    pub fn new(map: &TileMap) -> Grid {
+        Grid { cells: map.cells(), stride: u32::from(map.cells().x) + 2 }
+    }
+
+    pub fn count(self) -> usize {
+        (self.stride * (u32::from(self.cells.y) + 2)) as usize
+    }
+
+    #[inline]
+    pub fn index(self, cell: CellCoord) -> usize {
+        ((u32::from(cell.y) + 1) * self.stride + u32::from(cell.x) + 1) as usize
+    }
+
+    /// The inverse of [`Grid::index`] for the map's own cells; those of the ring have no coordinates.
+    #[inline]
+    pub fn coord(self, index: usize) -> CellCoord {
+        let index = index as u32;
+        CellCoord { x: (index % self.stride - 1) as u16, y: (index / self.stride - 1) as u16 }
+    }
+}
+
+/// The hot columns. Entities of cell `c` lie at `start[c]..start[c + 1]`.
+pub(crate) struct Columns {
+    /// The place within the cell, x in the low half and y in the high half.
+    pub local: Vec<u32>,
+    /// The displacement of a tick, dx in the low half and dy in the high half.
+    pub velocity: Vec<u32>,
+    /// The slot and the flags above it.
+    pub entity: Vec<u32>,
+    /// Where each cell's entities begin; one more entry than there are cells.
+    pub start: Vec<u32>,
+}
+
+impl Columns {
+    pub fn new(cells: usize) -> Columns {
+        Columns { local: Vec::new(), velocity: Vec::new(), entity: Vec::new(), start: vec![0; cells + 1] }
+    }
+
+    pub fn len(&self) -> usize {
+        self.entity.len()
+    }
+
+    pub fn resize(&mut self, length: usize) {
+        self.local.resize(length, 0);
+        self.velocity.resize(length, 0);
+        self.entity.resize(length, 0);
+    }
+
+    /// Where a cell's entities lie.
+    #[inline]
+    pub fn run(&self, cell: usize) -> Range<usize> {
+        self.start[cell] as usize..self.start[cell + 1] as usize
+    }
+
+    /// The index of a slot that stands in a cell.
+    ///
+    /// # Panics
+    /// If it does not: slots and columns would disagree.
+    pub fn find(&self, cell: usize, slot: u32) -> usize {
+        const BLOCK: usize = 16;
+        let run = self.run(cell);
+        let entities = &self.entity[run.clone()];
+        // Without an early exit the comparison of a block vectorises; this is what makes crowded cells bearable.
+        let hits = |block: &[u32]| block.iter().map(|e| u32::from(e & SLOT_MASK == slot)).sum::<u32>();
+        let before = entities.chunks(BLOCK).take_while(|block| hits(block) == 0).count() * BLOCK;
+        let within = entities.iter().skip(before).position(|e| e & SLOT_MASK == slot);
+        run.start + before + within.expect("a slot's cell holds it")
+    }
+}
+
+/// [`Slots::place`] of a slot that nobody has.
+pub(crate) const DEAD: u32 = u32::MAX;
+/// Set in [`Slots::place`] of an entity that appears with the coming step; the other bits number its entry in
+/// the pending list.
+pub(crate) const PENDING: u32 = 1 << 31;
+
+/// Freed slots that wait before the first is used again, so that a generation comes round only after
+/// 256 x 256 entities were despawned.
+const FREE_SLOTS_KEPT: usize = 256;
+
+/// What is kept by slot.
+#[derive(Default)]
+pub(crate) struct Slots {
+    /// The cell's number, or [`PENDING`] and an index, or [`DEAD`].
+    pub place: Vec<u32>,
+    pub generation: Vec<u8>,
+    pub kind: Vec<u16>,
+    pub state: Vec<u16>,
+    pub name: Vec<[u8; CHARACTER_NAME_BYTES_MAX]>,
+    pub live: usize,
+    /// Those that can be taken again, the first freed first.
+    pub free: VecDeque<u32>,
+}
+
+impl Slots {
+    /// Takes a slot for a new entity, oldest freed first.
+    ///
+    /// # Panics
+    /// If all 2^24 slots are taken.
+    pub fn take(&mut self, place: u32, kind: EntityKind, state: u16, name: [u8; 16]) -> u32 {
+        self.live += 1;
+        let reused = if self.free.len() > FREE_SLOTS_KEPT { self.free.pop_front() } else { None };
+        let Some(slot) = reused else {
+            let slot = self.place.len() as u32;
+            assert!(slot <= SLOT_MASK, "a zone holds at most 2^{ENTITY_SLOT_BITS} entities");
+            self.place.push(place);
+            self.generation.push(0);
+            self.kind.push(kind.0);
+            self.state.push(state);
+            self.name.push(name);
+            return slot;
+        };
+        let at = slot as usize;
+        self.place[at] = place;
+        self.kind[at] = kind.0;
+        self.state[at] = state;
+        self.name[at] = name;
+        slot
+    }
+
+    /// From now on the slot's id is invalid. The slot itself is held back until [`Slots::free`], because the
+    /// columns show the entity until the step.
+    pub fn kill(&mut self, slot: u32) {
+        self.live -= 1;
+        self.place[slot as usize] = DEAD;
+    }
+
+    /// Lets a dead slot be taken again.
+    pub fn free(&mut self, slot: u32) {
+        let generation = &mut self.generation[slot as usize];
+        *generation = generation.wrapping_add(1);
+        self.free.push_back(slot);
+    }
+
+    /// The place of an entity, unless it is dead.
+    #[inline]
+    pub fn resolve(&self, id: EntityId) -> Option<u32> {
+        let slot = id.slot() as usize;
+        let place = *self.place.get(slot)?;
+        (place != DEAD && self.generation[slot] == id.generation()).then_some(place)
+    }
+
+    /// The id of the entity that the columns show for a slot.
+    #[inline]
+    pub fn id(&self, slot: u32) -> EntityId {
+        EntityId::new(slot, self.generation[slot as usize])
+    }
+}
+
+#[inline]
+pub(crate) fn pack(by: Displacement) -> u32 {
+    u32::from(by.dx as u16) | u32::from(by.dy as u16) << 16
+}
+
+#[inline]
+pub(crate) fn unpack(velocity: u32) -> Displacement {
+    Displacement { dx: velocity as i16, dy: (velocity >> 16) as i16 }
+}
+
+/// Adds both halves, each modulo 2^16.
+#[inline]
+pub(crate) fn add_halves(a: u32, b: u32) -> u32 {
+    (a.wrapping_add(b) & 0xffff) | (a & 0xffff_0000).wrapping_add(b & 0xffff_0000)
+}
+
+/// A place moved by a displacement.
+#[inline]
+pub(crate) fn offset(from: Pos, by: Displacement) -> Pos {
+    Pos { x: from.x.wrapping_add_signed(by.dx.into()), y: from.y.wrapping_add_signed(by.dy.into()) }
+}
+
+/// The displacement from one place to another, if each axis fits 16 bits.
+#[inline]
+pub(crate) fn between(from: Pos, to: Pos) -> Option<Displacement> {
+    let axis = |from: u32, to: u32| i16::try_from(i64::from(to) - i64::from(from)).ok();
+    Some(Displacement { dx: axis(from.x, to.x)?, dy: axis(from.y, to.y)? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn cells_are_numbered_within_a_ring() {
+        let grid = Grid::new(&TileMap::open(70, 33));
+        assert_eq!((grid.cells, grid.count()), (CellCoord { x: 3, y: 2 }, 5 * 4));
+        for (y, x) in (0..2).flat_map(|y| (0..3).map(move |x| (y, x))) {
+            let cell = CellCoord { x, y };
+            assert_eq!(grid.coord(grid.index(cell)), cell);
+        }
+        assert_eq!((grid.index(CellCoord { x: 0, y: 0 }), grid.index(CellCoord { x: 2, y: 1 })), (6, 13));
+    }
+
+    #[test]
+    fn a_slot_is_found_wherever_it_lies_in_its_run() {
+        for length in [1, 15, 16, 17, 40] {
+            let mut columns = Columns::new(3);
+            columns.resize(length + 7);
+            for (i, entity) in columns.entity.iter_mut().enumerate() {
+                *entity = (1000 + i as u32) | PLACED;
+            }
+            columns.start = vec![0, 5, 5 + length as u32, 7 + length as u32];
+            for i in 5..5 + length {
+                assert_eq!(columns.find(1, 1000 + i as u32), i);
+            }
+        }
+    }
+
+    #[test]
+    fn freed_slots_wait_and_come_back_with_a_raised_generation() {
+        let mut slots = Slots::default();
+        let take = |slots: &mut Slots| slots.take(0, EntityKind(1), 0, [0; 16]);
+        for slot in 0..=FREE_SLOTS_KEPT as u32 {
+            assert_eq!(take(&mut slots), slot);
+        }
+        for slot in 0..=FREE_SLOTS_KEPT as u32 {
+            let id = slots.id(slot);
+            slots.kill(slot);
+            slots.free(slot);
+            assert_eq!(slots.resolve(id), None);
+        }
+        assert_eq!(slots.live, 0);
+        assert_eq!(take(&mut slots), 0);
+        assert_eq!((slots.id(0), slots.resolve(EntityId::new(0, 0))), (EntityId::new(0, 1), None));
+        assert_eq!(take(&mut slots), FREE_SLOTS_KEPT as u32 + 1, "the others wait");
+    }
+
+    proptest! {
+        #[test]
+        fn halves_are_added_apart(x: u16, y: u16, dx: i16, dy: i16) {
+            let local = u32::from(x) | u32::from(y) << 16;
+            let sum = add_halves(local, pack(Displacement { dx, dy }));
+            prop_assert_eq!(sum as u16, x.wrapping_add_signed(dx));
+            prop_assert_eq!((sum >> 16) as u16, y.wrapping_add_signed(dy));
+            prop_assert_eq!(unpack(pack(Displacement { dx, dy })), Displacement { dx, dy });
+        }
+    }
+}

@@ -1,0 +1,37 @@
+//! The zone: what stands where, how it moves, and what each client is told of it.
+//!
+//! A [`Zone`] is a pure state machine over integers. It never does I/O, reads a clock, starts a thread or uses
+//! floating point, so the same calls give the same bytes and the same [`Zone::state_hash`] on every machine.
+//!
+//! # Layout
+//! The hot columns take 12 bytes an entity (place within its cell, displacement, slot) and are kept in cell
+//! order for good: a cell's entities lie next to each other, and the cell is implied by where they lie. So the
+//! passes stream through memory, and whatever concerns a neighbourhood reads a few contiguous runs. Finding one
+//! entity costs a scan of its cell's run. What is seldom read (kind, state, name: 25 bytes) is kept by slot.
+//! Beside that a zone needs 28 bytes a cell, and buffers for one tick's moves and blocks.
+//!
+//! # A tick
+//! Between two steps the game gives orders ([`Zone::spawn`], [`Zone::walk`], [`Zone::place`] ...); then
+//! [`Zone::step`] runs the passes over everything:
+//!
+//! 1. **integrate** adds each displacement to its place and settles those that came to another tile;
+//! 2. **regrid** moves those that came to another cell, in place, and lets arrivals in and departures out;
+//! 3. **encode** writes, once a cell, the bytes that tell observers what changed in it;
+//! 4. **hash** sums everything that is state.
+//!
+//! After it [`Zone::write_snapshot`] hands each client the blocks of the cells near it.
+
+mod columns;
+mod encode;
+mod hash;
+mod integrate;
+mod interest;
+mod query;
+mod regrid;
+mod zone;
+
+#[cfg(test)]
+mod tests;
+
+pub use interest::{HYSTERESIS_UNITS, Subscriber, VIEW_RADIUS_UNITS_MAX, View};
+pub use zone::{Pass, Probe, Spawn, ZONE_ENTITIES_MAX, Zone};

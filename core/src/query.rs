@@ -1,0 +1,89 @@
+//! Questions that rules ask of the zone. They are answered as of the last step, without what was despawned
+//! since.
+
+use vyuha_protocol::{CellCoord, EntityId, EntityKind, Pos};
+
+use crate::columns::{GONE, Grid, SLOT_MASK};
+use crate::zone::Zone;
+
+impl Zone {
+    /// Visits all within a radius in units (inclusive), in cell order.
+    pub fn within(&self, centre: Pos, radius_units: u32, mut visit: impl FnMut(EntityId, Pos)) {
+        let radius_squared = u64::from(radius_units).pow(2);
+        for cell in cells_near(self.grid, centre, radius_units) {
+            for (id, pos) in self.standing_in(cell) {
+                if pos.distance_squared(centre) <= radius_squared {
+                    visit(id, pos);
+                }
+            }
+        }
+    }
+
+    /// The nearest within a radius in units (inclusive) that `accept` accepts; of several equally near ones the
+    /// one with the lowest id. `accept` is asked only of those that are nearer than the best so far.
+    pub fn nearest(
+        &self,
+        centre: Pos,
+        radius_units: u32,
+        accept: impl Fn(EntityId) -> bool,
+    ) -> Option<(EntityId, Pos)> {
+        let mut best = None;
+        let mut bound = (u64::from(radius_units).pow(2), EntityId(u32::MAX));
+        let mut look = |cell: CellCoord| {
+            if distance_squared_to_cell(centre, cell) > bound.0 {
+                return;
+            }
+            for (id, pos) in self.standing_in(cell) {
+                let rank = (pos.distance_squared(centre), id);
+                if rank <= bound && accept(id) {
+                    bound = rank;
+                    best = Some((id, pos));
+                }
+            }
+        };
+        // Its own cell first: what is found there spares most of the others.
+        let own = centre.cell();
+        if own.x < self.grid.cells.x && own.y < self.grid.cells.y {
+            look(own);
+        }
+        cells_near(self.grid, centre, radius_units).filter(|&cell| cell != own).for_each(look);
+        best
+    }
+
+    /// Everything, in cell order: id, place, kind and state.
+    pub fn entities(&self) -> impl Iterator<Item = (EntityId, Pos, EntityKind, u16)> {
+        let cells = self.grid.cells;
+        let cells = (0..cells.y).flat_map(move |y| (0..cells.x).map(move |x| CellCoord { x, y }));
+        cells.flat_map(|cell| self.standing_in(cell)).map(|(id, pos)| {
+            let slot = id.slot() as usize;
+            (id, pos, EntityKind(self.slots.kind[slot]), self.slots.state[slot])
+        })
+    }
+
+    fn standing_in(&self, cell: CellCoord) -> impl Iterator<Item = (EntityId, Pos)> {
+        let run = self.columns.run(self.grid.index(cell));
+        let rows = self.columns.entity[run.clone()].iter().zip(&self.columns.local[run]);
+        rows.filter(|(entity, _)| *entity & GONE == 0)
+            .map(move |(entity, local)| (self.slots.id(entity & SLOT_MASK), Pos::from_cell(cell, *local)))
+    }
+}
+
+/// The map's cells that a square of the radius around a place touches, row by row.
+pub(crate) fn cells_near(grid: Grid, centre: Pos, radius_units: u32) -> impl Iterator<Item = CellCoord> {
+    let axis = |at: u32, cells: u16| {
+        let first = (at.saturating_sub(radius_units) >> 16) as u16;
+        let last = (at.saturating_add(radius_units) >> 16) as u16;
+        first..cells.min(last.saturating_add(1))
+    };
+    let columns = axis(centre.x, grid.cells.x);
+    axis(centre.y, grid.cells.y).flat_map(move |y| columns.clone().map(move |x| CellCoord { x, y }))
+}
+
+/// Square of the distance from a place to the nearest place of a cell, in units squared.
+pub(crate) fn distance_squared_to_cell(from: Pos, cell: CellCoord) -> u64 {
+    let axis = |at: u32, cell: u16| {
+        let first = u32::from(cell) << 16;
+        u64::from(first.saturating_sub(at).max(at.saturating_sub(first | 0xffff)))
+    };
+    axis(from.x, cell.x).pow(2) + axis(from.y, cell.y).pow(2)
+}

@@ -1,0 +1,119 @@
+//! The zone as one would write it without thinking of speed.
+
+use std::collections::BTreeMap;
+
+use vyuha_protocol::{CellCoord, Displacement, EntityId, EntityKind, Pos, TileMap, motion};
+
+use crate::columns::{Grid, PLACED, between, pack};
+use crate::hash::{hot_term, warm_term};
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entity {
+    pub pos: Pos,
+    pub by: Displacement,
+    pub placed: bool,
+    pub kind: EntityKind,
+    pub state: u16,
+    pub name: String,
+    order: Order,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Order {
+    GoOn,
+    Place(Pos),
+    Jump(Pos, Displacement),
+    Appear,
+}
+
+pub struct Model {
+    pub map: TileMap,
+    /// Those whose ids are valid.
+    pub living: BTreeMap<EntityId, Entity>,
+    /// Those that were there after the last step.
+    pub shown: BTreeMap<EntityId, Entity>,
+}
+
+impl Model {
+    pub fn new(map: TileMap) -> Model {
+        Model { map, living: BTreeMap::new(), shown: BTreeMap::new() }
+    }
+
+    pub fn spawn(&mut self, id: EntityId, spawn: crate::Spawn<'_>) {
+        let (pos, kind, state, name) = (spawn.pos, spawn.kind, spawn.state, spawn.name.to_owned());
+        let by = Displacement::default();
+        let entity = Entity { pos, by, placed: false, kind, state, name, order: Order::Appear };
+        assert!(self.living.insert(id, entity).is_none(), "{id} was given twice");
+    }
+
+    pub fn walk(&mut self, id: EntityId, by: Displacement) {
+        let entity = self.living.get_mut(&id).unwrap();
+        match &mut entity.order {
+            Order::Jump(_, after) => *after = by,
+            Order::Appear => entity.by = by,
+            Order::GoOn | Order::Place(_) => {
+                (entity.by, entity.placed, entity.order) = (by, false, Order::GoOn);
+            }
+        }
+    }
+
+    pub fn place(&mut self, id: EntityId, to: Pos) {
+        let entity = self.living.get_mut(&id).unwrap();
+        match entity.order {
+            Order::Appear => (entity.pos, entity.by) = (to, Displacement::default()),
+            Order::GoOn | Order::Place(_) if between(entity.pos, to).is_some() => {
+                entity.order = Order::Place(to);
+            }
+            _ => entity.order = Order::Jump(to, Displacement::default()),
+        }
+    }
+
+    /// What `Zone::position` says before the step.
+    pub fn ordered_pos(&self, id: EntityId) -> Pos {
+        let entity = &self.living[&id];
+        match entity.order {
+            Order::GoOn | Order::Appear => entity.pos,
+            Order::Place(to) | Order::Jump(to, _) => to,
+        }
+    }
+
+    pub fn step(&mut self) {
+        for entity in self.living.values_mut() {
+            let from = entity.pos;
+            match std::mem::replace(&mut entity.order, Order::GoOn) {
+                Order::Appear => {}
+                Order::Jump(to, after) => (entity.pos, entity.by, entity.placed) = (to, after, false),
+                Order::Place(to) => {
+                    (entity.pos, entity.by, entity.placed) = (to, between(from, to).unwrap(), true);
+                }
+                Order::GoOn if entity.placed => {
+                    (entity.by, entity.placed) = (Displacement::default(), false);
+                }
+                Order::GoOn => {
+                    entity.pos = motion::step(&self.map, from, entity.by);
+                    entity.by = between(from, entity.pos).unwrap();
+                }
+            }
+        }
+        self.shown.clone_from(&self.living);
+    }
+
+    /// Those that were in a cell after the last step.
+    pub fn in_cell(&self, cell: CellCoord) -> impl Iterator<Item = (&EntityId, &Entity)> {
+        self.shown.iter().filter(move |(_, entity)| entity.pos.cell() == cell)
+    }
+
+    /// The state hash, summed in the order of ids.
+    pub fn hash(&self, grid: Grid) -> u64 {
+        let terms = self.shown.iter().map(|(id, entity)| {
+            let row = id.slot() | if entity.placed { PLACED } else { 0 };
+            let cell = grid.index(entity.pos.cell()) as u32;
+            hot_term(row, cell, entity.pos.local(), pack(entity.by)).wrapping_add(warm_term(
+                id.0,
+                entity.kind.0,
+                entity.state,
+            ))
+        });
+        terms.fold(0, u64::wrapping_add)
+    }
+}

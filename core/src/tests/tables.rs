@@ -1,0 +1,237 @@
+//! Single cases at the edges.
+
+use std::sync::Arc;
+
+use vyuha_protocol::snapshot::{CellKey, Snapshot};
+use vyuha_protocol::units::CELL_UNITS;
+use vyuha_protocol::{CellCoord, Displacement, EntityId, EntityKind, Pos, TileMap};
+
+use super::{by, check_columns, npc, open_zone, tile};
+use crate::{Spawn, Subscriber, View, Zone};
+
+/// Walks one NPC from a place and lists where it is after each step.
+#[track_caller]
+fn check_walk(map: TileMap, from: Pos, by: Displacement, expected: &[Pos]) {
+    let mut zone = Zone::new(Arc::new(map));
+    let id = zone.spawn(npc(from));
+    zone.walk(id, by);
+    zone.step(&mut ());
+    assert_eq!(zone.position(id), Some(from), "a spawn appears where it was put");
+    for (tick, pos) in expected.iter().enumerate() {
+        zone.step(&mut ());
+        check_columns(&zone);
+        assert_eq!(zone.position(id), Some(*pos), "after step {tick}");
+    }
+}
+
+#[test]
+fn walks_at_the_edges() {
+    let c = CELL_UNITS;
+    let at = |x, y| Pos { x, y };
+    // Diagonally over the corner where four cells meet, each way.
+    check_walk(TileMap::open(96, 96), at(c - 1, c - 1), by(1, 1), &[at(c, c), at(c + 1, c + 1)]);
+    check_walk(TileMap::open(96, 96), at(c, c), by(-1, -1), &[at(c - 1, c - 1)]);
+    check_walk(TileMap::open(96, 96), at(c - 1, c), by(5, -5), &[at(c + 4, c - 5)]);
+    check_walk(TileMap::open(96, 96), at(c, c - 1), by(-2047, 2047), &[at(c - 2047, c + 2046)]);
+    // The last cell of a map that is no multiple of 32 tiles, up to its wall: the rest is walked, then nothing.
+    check_walk(
+        TileMap::open(37, 33),
+        tile(35, 31, 1000, 2000),
+        by(600, 600),
+        &[tile(35, 31, 1600, 2047), tile(35, 31, 2047, 2047), tile(35, 31, 2047, 2047)],
+    );
+    // A room of one tile.
+    check_walk(TileMap::open(3, 3), tile(1, 1, 5, 9), by(-2047, 2047), &[tile(1, 1, 0, 2047); 3]);
+    // A wall on the other side of a cell's border stops like any other, and the other axis slides on.
+    let mut map = TileMap::open(96, 96);
+    map.set_wall(32, 10);
+    check_walk(
+        map,
+        tile(31, 10, 2000, 100),
+        by(100, 100),
+        &[tile(31, 10, 2047, 200), tile(31, 10, 2047, 300)],
+    );
+}
+
+#[test]
+fn too_long_a_displacement_is_confined() {
+    check_walk(TileMap::open(96, 96), tile(5, 5, 0, 0), by(i16::MAX, i16::MIN), &[tile(5, 4, 2047, 1)]);
+}
+
+#[test]
+fn what_is_placed_stands_still_until_it_is_placed_again() {
+    let mut zone = open_zone(96, 96);
+    let id = zone.spawn(npc(tile(31, 31, 0, 0)));
+    zone.step(&mut ());
+    // Over the border of a cell, within one, and across half a cell: by displacement; farther: by a jump.
+    let places =
+        [tile(32, 32, 9, 9), tile(33, 32, 0, 0), tile(48, 32, 0, 0), tile(64, 48, 0, 0), tile(2, 2, 0, 0)];
+    for to in places {
+        zone.place(id, to);
+        assert_eq!(zone.position(id), Some(to));
+        for _ in 0..3 {
+            zone.step(&mut ());
+            check_columns(&zone);
+            assert_eq!(zone.position(id), Some(to));
+        }
+    }
+    zone.walk(id, by(7, 0));
+    zone.place(id, tile(3, 3, 0, 0));
+    zone.step(&mut ());
+    zone.step(&mut ());
+    assert_eq!(zone.position(id), Some(tile(3, 3, 0, 0)), "placing ends a walk");
+    zone.place(id, tile(4, 4, 0, 0));
+    zone.walk(id, by(7, 0));
+    zone.step(&mut ());
+    assert_eq!(zone.position(id), Some(tile(3, 3, 7, 0)), "of walk and place the last counts");
+}
+
+#[test]
+fn ids_that_are_no_longer_valid_are_ignored() {
+    let mut zone = open_zone(40, 40);
+    let unknown = EntityId::new(5, 0);
+    let gone = zone.spawn(npc(tile(2, 2, 0, 0)));
+    zone.step(&mut ());
+    assert!(zone.despawn(gone));
+    for id in [unknown, gone] {
+        zone.walk(id, by(1, 1));
+        zone.place(id, tile(3, 3, 0, 0));
+        zone.set_state(id, 9);
+        assert!(!zone.despawn(id));
+        assert_eq!((zone.position(id), zone.kind(id), zone.state(id)), (None, None, None));
+    }
+    assert_eq!((zone.len(), zone.entities().count()), (0, 0));
+    zone.step(&mut ());
+    check_columns(&zone);
+}
+
+#[test]
+fn what_is_spawned_and_despawned_between_two_steps_was_never_there() {
+    let mut zone = open_zone(96, 96);
+    let stays = zone.spawn(npc(tile(2, 2, 0, 0)));
+    zone.step(&mut ());
+    let hash = zone.state_hash();
+    let brief = zone.spawn(npc(tile(3, 3, 0, 0)));
+    zone.place(stays, tile(80, 80, 0, 0));
+    assert!(zone.despawn(brief) && zone.despawn(stays));
+    assert!(zone.is_empty());
+    zone.step(&mut ());
+    check_columns(&zone);
+    assert_eq!((zone.len(), zone.state_hash()), (0, 0));
+    assert_ne!(hash, 0);
+}
+
+#[test]
+fn of_equally_near_ones_the_lowest_id_is_the_nearest() {
+    let mut zone = open_zone(96, 96);
+    let centre = Pos { x: CELL_UNITS + 50, y: CELL_UNITS + 50 };
+    let mut beside = |dx: i32, dy: i32| {
+        let (x, y) = (centre.x.wrapping_add_signed(dx), centre.y.wrapping_add_signed(dy));
+        zone.spawn(npc(Pos { x, y }))
+    };
+    // In the cells around and in its own, exactly as far as the nearest places of the cells around.
+    let places = [(-51, 0), (0, -51), (51, 0), (0, 51), (-51, 0), (30, 0)];
+    let ids: Vec<EntityId> = places.map(|(dx, dy)| beside(dx, dy)).to_vec();
+    // Ids rise in the order of spawning, so each refusal leaves the next; the last is nearer than all.
+    zone.step(&mut ());
+    let nearest = |radius, refused: &[EntityId]| {
+        zone.nearest(centre, radius, |id| !refused.contains(&id)).map(|(id, _)| id)
+    };
+    assert_eq!(nearest(100, &[]), Some(ids[5]));
+    for refused in 0..5 {
+        let mut out = ids[..refused].to_vec();
+        out.push(ids[5]);
+        assert_eq!(nearest(51, &out), Some(ids[refused]), "without {refused}");
+        assert_eq!(nearest(50, &out), None);
+    }
+    assert_eq!(nearest(u32::MAX, &ids), None);
+    assert_eq!(nearest(0, &[]), None);
+}
+
+#[test]
+#[should_panic(expected = "is blocked or outside the map")]
+fn nothing_is_spawned_in_a_wall() {
+    open_zone(40, 40).spawn(npc(tile(0, 5, 0, 0)));
+}
+
+#[test]
+fn the_hash_covers_every_part_of_the_state() {
+    let run = |orders: &dyn Fn(&mut Zone, EntityId)| {
+        let mut zone = open_zone(96, 96);
+        let id = zone.spawn(Spawn { pos: tile(5, 5, 0, 0), kind: EntityKind::npc(3), state: 0, name: "" });
+        zone.spawn(npc(tile(50, 50, 0, 0)));
+        zone.step(&mut ());
+        orders(&mut zone, id);
+        zone.step(&mut ());
+        zone.state_hash()
+    };
+    let hashes = [
+        run(&|_, _| {}),
+        run(&|zone, id| zone.set_state(id, 1)),
+        run(&|zone, id| zone.place(id, tile(5, 5, 1, 0))),
+        run(&|zone, id| zone.place(id, tile(5, 5, 0, 1))),
+        run(&|zone, id| zone.walk(id, by(1, 0))),
+        run(&|zone, id| zone.place(id, tile(37, 5, 0, 0))), // another cell, the same place within it
+        run(&|zone, id| assert!(zone.despawn(id))),
+        run(&|zone, _| {
+            zone.spawn(npc(tile(5, 5, 0, 0)));
+        }),
+        run(&|zone, id| {
+            // The same in all but its kind, and by that in its id.
+            zone.despawn(id);
+            zone.spawn(npc(tile(5, 5, 0, 0)));
+        }),
+    ];
+    let distinct: std::collections::BTreeSet<u64> = hashes.into_iter().collect();
+    assert_eq!(distinct.len(), hashes.len());
+}
+
+#[test]
+fn a_block_says_what_happened_in_its_cell() {
+    let mut zone = open_zone(96, 96);
+    let walker = zone.spawn(npc(tile(5, 5, 0, 0)));
+    let still = zone.spawn(npc(tile(6, 5, 0, 0)));
+    let crosser = zone.spawn(npc(tile(31, 5, 2000, 0)));
+    let player = zone.spawn(Spawn { pos: tile(7, 5, 0, 0), kind: EntityKind::PLAYER, state: 0, name: "Abe" });
+    let jumper = zone.spawn(npc(tile(2, 2, 0, 0)));
+    let goner = zone.spawn(npc(tile(2, 3, 0, 0)));
+    let mut view = View::new(0);
+    let to = Subscriber { centre: tile(5, 5, 0, 0), input_ack: 8, bytes_max: 4096 };
+    let mut first = Vec::new();
+    zone.step(&mut ());
+    zone.write_snapshot(&mut view, &to, &mut first);
+    let block = Snapshot::read(&first).unwrap().blocks().next().unwrap();
+    assert!(block.full);
+    assert_eq!((block.enters.len(), block.names.len()), (6, 1));
+
+    zone.walk(walker, by(-3, 4));
+    zone.walk(crosser, by(100, 0));
+    zone.set_state(player, 2);
+    zone.place(jumper, tile(25, 25, 0, 0)); // a jump within the cell
+    zone.despawn(goner);
+    zone.step(&mut ());
+    let mut second = Vec::new();
+    zone.write_snapshot(&mut view, &to, &mut second);
+    let snapshot = Snapshot::read(&second).unwrap();
+    let blocks: Vec<_> = snapshot.blocks().collect();
+    assert_eq!(blocks.len(), 1);
+    assert!(!blocks[0].full && blocks[0].cell == CellCoord { x: 0, y: 0 });
+    let updates: Vec<_> = blocks[0].updates.iter().map(|update| (update.entity, update.local)).collect();
+    assert_eq!(updates, [(walker.0, tile(4, 5, 2045, 4).local())]);
+    let enters: Vec<_> =
+        blocks[0].enters.iter().map(|enter| (enter.entity, enter.local, enter.state)).collect();
+    let (there, landed) = (tile(7, 5, 0, 0).local(), tile(25, 25, 0, 0).local());
+    assert_eq!(enters, [(player.0, there, 2), (jumper.0, landed, 0)]);
+    let names: Vec<_> = blocks[0].names.iter().map(|name| (name.entity, name.text())).collect();
+    assert_eq!(names, [(player.0, "Abe".to_owned())]);
+    let leaves: Vec<_> = blocks[0].leaves.iter().map(|leave| (leave.entity, leave.to)).collect();
+    assert_eq!(leaves, [(crosser.0, CellKey { x: 1, y: 0 }), (goner.0, CellKey::NOWHERE)]);
+    assert!(zone.position(still).is_some());
+
+    zone.walk(walker, by(0, 0));
+    zone.walk(crosser, by(0, 0));
+    zone.step(&mut ());
+    let mut third = Vec::new();
+    zone.write_snapshot(&mut view, &to, &mut third);
+    assert_eq!(Snapshot::read(&third).unwrap().head.blocks, 0, "nothing new, nothing sent");
+}

@@ -1,0 +1,286 @@
+//! The zone's own face: orders between steps, and the list of passes that a step runs.
+
+use std::sync::Arc;
+
+use vyuha_protocol::snapshot::Name;
+use vyuha_protocol::units::STEP_UNITS_MAX;
+use vyuha_protocol::{Displacement, EntityId, EntityKind, Pos, TileMap};
+
+use crate::columns::{
+    CHANGED, Columns, GONE, Grid, JUMP, PENDING, PLACE, PLACED, SLOT_MASK, Slots, between, offset, pack,
+    unpack,
+};
+use crate::encode::{Deltas, Fulls};
+use crate::regrid::{Moves, Pending};
+
+/// Most entities that a zone can hold at once.
+pub const ZONE_ENTITIES_MAX: usize = 1 << vyuha_protocol::ids::ENTITY_SLOT_BITS;
+
+/// All that stands and moves on one map.
+pub struct Zone {
+    pub(crate) map: Arc<TileMap>,
+    pub(crate) grid: Grid,
+    pub(crate) tick: u32,
+    pub(crate) columns: Columns,
+    pub(crate) slots: Slots,
+    /// What appears with the coming step: spawns, and jumps too far for a displacement.
+    pub(crate) pending: Vec<Pending>,
+    pub(crate) moves: Moves,
+    pub(crate) deltas: Deltas,
+    pub(crate) fulls: Fulls,
+    pub(crate) hash: u64,
+    /// Working space of `write_snapshot`: a bit a cell around a client.
+    pub(crate) near: Vec<u64>,
+}
+
+/// A new entity.
+#[derive(Debug, Clone, Copy)]
+pub struct Spawn<'a> {
+    /// Where: an open place.
+    pub pos: Pos,
+    /// What it is.
+    pub kind: EntityKind,
+    /// What clients are told beside its kind; see [`vyuha_protocol::snapshot::Enter::state`].
+    pub state: u16,
+    /// A player's name, at most 16 bytes (a longer one is cut); it is told for players only.
+    pub name: &'a str,
+}
+
+/// A pass of [`Zone::step`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pass {
+    /// Displacements are added to places; walls stop.
+    Integrate,
+    /// Those that came to another cell are moved in the columns; spawns and despawns take effect.
+    Regrid,
+    /// What changed is encoded, once a cell.
+    Encode,
+    /// Everything that is state is hashed.
+    Hash,
+}
+
+impl Pass {
+    /// Every pass, in the order in which they run.
+    pub const ALL: [Pass; 4] = [Pass::Integrate, Pass::Regrid, Pass::Encode, Pass::Hash];
+
+    /// The pass's stable name, as metrics show it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Pass::Integrate => "integrate",
+            Pass::Regrid => "regrid",
+            Pass::Encode => "encode",
+            Pass::Hash => "hash",
+        }
+    }
+}
+
+/// Is told when a pass is over. The driver's reads a clock; `()` does nothing.
+pub trait Probe {
+    /// `pass` just ended.
+    fn lap(&mut self, pass: Pass);
+}
+
+impl Probe for () {
+    fn lap(&mut self, _: Pass) {}
+}
+
+/// Where an entity is kept just now.
+enum Seat {
+    Column { cell: usize, index: usize },
+    Pending(usize),
+}
+
+impl Zone {
+    /// An empty zone, at tick 0.
+    pub fn new(map: Arc<TileMap>) -> Zone {
+        let grid = Grid::new(&map);
+        let cells = grid.count();
+        Zone {
+            map,
+            grid,
+            tick: 0,
+            columns: Columns::new(cells),
+            slots: Slots::default(),
+            pending: Vec::new(),
+            moves: Moves::new(cells),
+            deltas: Deltas::new(cells),
+            fulls: Fulls::new(cells),
+            hash: 0,
+            near: Vec::new(),
+        }
+    }
+
+    /// The zone's map.
+    pub fn map(&self) -> &TileMap {
+        &self.map
+    }
+
+    /// How many steps were made.
+    pub fn tick(&self) -> u32 {
+        self.tick
+    }
+
+    /// How many ids are valid: whatever was spawned and not despawned.
+    pub fn len(&self) -> usize {
+        self.slots.live
+    }
+
+    /// Whether no id is valid.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Adds an entity. Its id is valid at once; queries and clients see it after the next step.
+    ///
+    /// # Panics
+    /// If the place is blocked or outside the map, or the zone holds [`ZONE_ENTITIES_MAX`] entities.
+    pub fn spawn(&mut self, spawn: Spawn<'_>) -> EntityId {
+        self.assert_open(spawn.pos);
+        let place = PENDING | self.pending.len() as u32;
+        let name = Name::new(0, spawn.name).name;
+        let slot = self.slots.take(place, spawn.kind, spawn.state, name);
+        self.pending.push(Pending { pos: spawn.pos, velocity: 0, slot, from: None });
+        self.slots.id(slot)
+    }
+
+    /// Removes an entity, and says whether there was one. Its id is invalid at once, and queries pass it over;
+    /// clients are told with the next step.
+    pub fn despawn(&mut self, id: EntityId) -> bool {
+        let Some(seat) = self.seat(id) else { return false };
+        match seat {
+            Seat::Column { index, .. } => self.columns.entity[index] |= GONE,
+            Seat::Pending(entry) => {
+                if let Some(cell) = self.pending[entry].from {
+                    let index = self.columns.find(cell as usize, id.slot());
+                    self.columns.entity[index] |= GONE;
+                }
+            }
+        }
+        self.slots.kill(id.slot());
+        true
+    }
+
+    /// Where an entity is; if it was spawned or placed since the last step, where it will be after the next.
+    pub fn position(&self, id: EntityId) -> Option<Pos> {
+        Some(match self.seat(id)? {
+            Seat::Column { cell, index } => {
+                let pos = Pos::from_cell(self.grid.coord(cell), self.columns.local[index]);
+                if self.columns.entity[index] & PLACE == 0 {
+                    pos
+                } else {
+                    offset(pos, unpack(self.columns.velocity[index]))
+                }
+            }
+            Seat::Pending(entry) => self.pending[entry].pos,
+        })
+    }
+
+    /// What an entity is.
+    pub fn kind(&self, id: EntityId) -> Option<EntityKind> {
+        self.slots.resolve(id).map(|_| EntityKind(self.slots.kind[id.slot() as usize]))
+    }
+
+    /// An entity's state.
+    pub fn state(&self, id: EntityId) -> Option<u16> {
+        self.slots.resolve(id).map(|_| self.slots.state[id.slot() as usize])
+    }
+
+    /// Changes an entity's state; clients are told with the next step, by a fresh `Enter` in its cell. Nothing
+    /// happens if that is its state already or the id is invalid.
+    pub fn set_state(&mut self, id: EntityId, state: u16) {
+        let Some(seat) = self.seat(id) else { return };
+        let known = &mut self.slots.state[id.slot() as usize];
+        if *known == state {
+            return;
+        }
+        *known = state;
+        if let Seat::Column { cell, index } = seat {
+            self.columns.entity[index] |= CHANGED;
+            self.moves.touch(cell);
+        }
+    }
+
+    /// Lets an entity walk with a displacement a tick, each axis confined to ±[`STEP_UNITS_MAX`], until told
+    /// otherwise. Each step obeys [`vyuha_protocol::motion::step`]; what a wall leaves of an axis is what the
+    /// entity goes on with, so that it soon stands still on that axis.
+    ///
+    /// Of several `walk` and `place` between two steps the last counts; only after a jump (see [`Zone::place`])
+    /// or a spawn a walk tells how to go on from there. Nothing happens if the id is invalid.
+    pub fn walk(&mut self, id: EntityId, by: Displacement) {
+        let max = STEP_UNITS_MAX as i16;
+        let by = Displacement { dx: by.dx.clamp(-max, max), dy: by.dy.clamp(-max, max) };
+        match self.seat(id) {
+            Some(Seat::Column { index, .. }) => {
+                self.columns.velocity[index] = pack(by);
+                self.columns.entity[index] &= !(PLACE | PLACED);
+            }
+            Some(Seat::Pending(entry)) => self.pending[entry].velocity = pack(by),
+            None => {}
+        }
+    }
+
+    /// Gives the place where an entity is after the next step; it stands there until it is placed again or told
+    /// to walk. Walls are not looked at again, so this is for a place that [`vyuha_protocol::motion::step`]
+    /// gave. A place more than 16 m away on an axis is a jump, of any distance; clients see an entity leave and
+    /// enter. Nothing happens if the id is invalid.
+    ///
+    /// # Panics
+    /// If the place is blocked or outside the map.
+    pub fn place(&mut self, id: EntityId, to: Pos) {
+        self.assert_open(to);
+        match self.seat(id) {
+            Some(Seat::Column { cell, index }) => {
+                let from = Pos::from_cell(self.grid.coord(cell), self.columns.local[index]);
+                let entity = &mut self.columns.entity[index];
+                if let Some(by) = between(from, to) {
+                    self.columns.velocity[index] = pack(by);
+                    *entity |= PLACE;
+                } else {
+                    *entity |= JUMP;
+                    let slot = id.slot();
+                    self.slots.place[slot as usize] = PENDING | self.pending.len() as u32;
+                    self.pending.push(Pending { pos: to, velocity: 0, slot, from: Some(cell as u32) });
+                }
+            }
+            Some(Seat::Pending(entry)) => {
+                let pending = &mut self.pending[entry];
+                pending.pos = to;
+                pending.velocity = 0;
+            }
+            None => {}
+        }
+    }
+
+    /// Runs the passes; what was ordered since the last step takes effect.
+    pub fn step(&mut self, probe: &mut impl Probe) {
+        self.tick = self.tick.wrapping_add(1);
+        self.integrate();
+        probe.lap(Pass::Integrate);
+        self.regrid();
+        probe.lap(Pass::Regrid);
+        self.encode();
+        probe.lap(Pass::Encode);
+        self.hash = self.sum_state();
+        probe.lap(Pass::Hash);
+    }
+
+    /// A hash over everything that was state after the last step: each entity's id, cell, place, displacement,
+    /// kind and state, whatever their order in memory. It is a pass of the step; reading it costs nothing.
+    pub fn state_hash(&self) -> u64 {
+        self.hash
+    }
+
+    fn seat(&self, id: EntityId) -> Option<Seat> {
+        let place = self.slots.resolve(id)?;
+        Some(if place & PENDING == 0 {
+            let cell = place as usize;
+            Seat::Column { cell, index: self.columns.find(cell, id.slot() & SLOT_MASK) }
+        } else {
+            Seat::Pending((place & !PENDING) as usize)
+        })
+    }
+
+    fn assert_open(&self, pos: Pos) {
+        assert!(self.map.is_open(pos), "{pos:?} is blocked or outside the map");
+    }
+}

@@ -1,0 +1,85 @@
+//! A steady tick allocates nothing: neither the passes nor the snapshots.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use vyuha_core::{Spawn, Subscriber, View, Zone};
+use vyuha_protocol::units::metres;
+use vyuha_protocol::{Displacement, EntityKind, Pos, TileMap};
+
+struct Counting;
+
+static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
+
+// SAFETY: every call is passed on to the system's allocator unchanged.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: the caller's promises are this call's.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: the caller's promises are this call's.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: the caller's promises are this call's.
+        unsafe { System.realloc(pointer, layout, size) }
+    }
+}
+
+#[global_allocator]
+static COUNTING: Counting = Counting;
+
+/// Everyone walks to and fro over the same ground, some are replaced, and clients look on: one that keeps up, one
+/// that skips ticks and one that walks about.
+#[test]
+fn a_steady_tick_allocates_nothing() {
+    const PERIOD_TICKS: u32 = 64;
+    let mut zone = Zone::new(Arc::new(TileMap::open(320, 320)));
+    let spawn = |pos| Spawn { pos, kind: EntityKind::npc(1), state: 0, name: "" };
+    let place = |i: u32| Pos { x: metres(20 + i * 7 % 280), y: metres(20 + i * 13 % 280) + i };
+    let walkers: Vec<_> = (0..5000).map(|i| zone.spawn(spawn(place(i)))).collect();
+    let mut brief: Vec<_> = (0..300).map(|i| zone.spawn(spawn(place(i)))).collect();
+    let mut views = [View::new(metres(64)), View::new(metres(64)), View::new(metres(20))];
+    let mut out = Vec::new();
+    let mut allocated = 0;
+    // The first rounds bring every buffer to the size that it needs.
+    for tick in 0..PERIOD_TICKS * 20 {
+        if tick == PERIOD_TICKS * 18 {
+            allocated = ALLOCATIONS.load(Ordering::Relaxed);
+        }
+        let pace = if tick % PERIOD_TICKS < PERIOD_TICKS / 2 { 341 } else { -341 };
+        for (i, &walker) in walkers.iter().enumerate() {
+            let by =
+                if i % 2 == 0 { Displacement { dx: pace, dy: 0 } } else { Displacement { dx: 0, dy: pace } };
+            zone.walk(walker, by);
+        }
+        for (i, entity) in brief.iter_mut().enumerate() {
+            zone.despawn(*entity);
+            *entity = zone.spawn(spawn(place(i as u32)));
+        }
+        zone.place(brief[0], place(tick % PERIOD_TICKS * 50));
+        zone.set_state(walkers[0], (tick % 2) as u16);
+        zone.step(&mut ());
+        let wander = metres(20) * (tick % PERIOD_TICKS) / 10;
+        for (number, view) in views.iter_mut().enumerate() {
+            let number = number as u32;
+            let centre = Pos { x: metres(100) + wander * (number / 2), y: metres(160) };
+            if number != 1 || tick % 3 == 0 {
+                out.clear();
+                zone.write_snapshot(
+                    view,
+                    &Subscriber { centre, input_ack: 0, bytes_max: 64 << 10 },
+                    &mut out,
+                );
+                assert!(out.len() > 100);
+            }
+        }
+    }
+    assert_eq!(ALLOCATIONS.load(Ordering::Relaxed) - allocated, 0);
+}

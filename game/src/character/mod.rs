@@ -1,0 +1,13 @@
+//! Where characters stand, and when that is saved.
+//!
+//! - A character that comes to a place that is blocked or outside the map is put at the zone's spawn point.
+//! - Its row is saved once an interval if it stands elsewhere than the row says, and when it leaves. Sessions
+//!   take turns, so that no tick saves them all. A restart puts it where it was last saved.
+
+mod rows;
+mod rules;
+#[cfg(test)]
+mod tests;
+
+pub use rows::CharacterRow;
+pub use rules::{arrival, slots_due};

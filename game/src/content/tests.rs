@@ -1,0 +1,255 @@
+use std::collections::BTreeSet;
+
+use vyuha_protocol::units::metres;
+
+use super::*;
+
+const ITEMS: &str = r#"
+[[items]]
+id = 1
+key = "coin"
+name = "Coin"
+stack_max = 100
+"#;
+
+const NPCS: &str = r#"
+[[npcs]]
+id = 1
+key = "dog"
+name = "Dog"
+walk_speed_cm_s = 100
+wander_radius_m = 5
+sight_radius_m = 4
+chase_speed_cm_s = 300
+chase_time_s = 2
+"#;
+
+const WORLD: &str = r#"
+[[zone_kinds]]
+key = "open"
+tick_hz = 30
+player_speed_cm_s = 500
+view_radius_m = 48
+hearing_radius_m = 40
+reach_cm = 250
+ground_items_max = 20
+litter_interval_s = 5
+
+[[zones]]
+id = 7
+name = "Yard"
+kind = "open"
+map = "yard.map"
+spawn = [2, 1]
+start = true
+npcs = [{ kind = "dog", count = 2 }]
+ground = [{ item = "coin", count = 3, number = 4 }]
+"#;
+
+const YARD: &str = "#####\n#...#\n#.#.#\n#####\n";
+
+/// Replaces a piece of one file and lists the faults as they are printed.
+fn check(file: &str, from: &str, to: &str, expected: &[&str]) {
+    let files = [("items.toml", ITEMS), ("npcs.toml", NPCS), ("world.toml", WORLD), ("yard.map", YARD)];
+    let changed: Vec<(&str, String)> = files
+        .iter()
+        .map(|&(name, text)| {
+            assert!(name != file || text.contains(from), "{file} has no {from:?}");
+            (name, if name == file { text.replacen(from, to, 1) } else { text.to_owned() })
+        })
+        .collect();
+    let texts: Vec<(&str, &str)> = changed.iter().map(|(name, text)| (*name, text.as_str())).collect();
+    let faults = Content::from_texts(&texts).err().map_or(Vec::new(), |errors| errors.0);
+    let got: Vec<String> = faults.iter().map(ToString::to_string).collect();
+    assert_eq!(got, expected, "{from:?} -> {to:?} in {file}");
+}
+
+#[test]
+fn every_fault_names_its_file_and_field() {
+    check("items.toml", "id = 1", "id = 0", &["items.toml: items[0].id: 0 is not from 1 to 32767"]);
+    check(
+        "items.toml",
+        "id = 1",
+        "id = 1.5",
+        &["items.toml: items[0].id: expected an integer from 1 to 32767, found float 1.5"],
+    );
+    check(
+        "items.toml",
+        "name = \"Coin\"",
+        "",
+        &["items.toml: items[0].name: expected a text that is not empty, found nothing"],
+    );
+    check(
+        "items.toml",
+        "name = ",
+        "nmae = \"\"\nname = ",
+        &["items.toml: items[0].nmae: there is no such field"],
+    );
+    check(
+        "items.toml",
+        "stack_max = 100",
+        "stack_max = 100\n[extra]",
+        &["items.toml: extra: there is no such field"],
+    );
+    check(
+        "npcs.toml",
+        "sight_radius_m = 4",
+        "sight_radius_m = 51",
+        &["npcs.toml: npcs[0].sight_radius_m: 51 is not from 0 to 50"],
+    );
+    check(
+        "npcs.toml",
+        "chase_speed_cm_s = 300",
+        "chase_speed_cm_s = 9000",
+        &["world.toml: zones[0].npcs[0].kind: 9000 cm/s at 30 Hz are 6144 units a step, not from 1 to 2047"],
+    );
+    check(
+        "world.toml",
+        "player_speed_cm_s = 500",
+        "player_speed_cm_s = 3000",
+        &[
+            "world.toml: zone_kinds[0].player_speed_cm_s: 3000 cm/s at 30 Hz are 2048 units a step, not from 1 to 2047",
+        ],
+    );
+    check(
+        "world.toml",
+        "kind = \"open\"",
+        "kind = \"shut\"",
+        &["world.toml: zones[0].kind: no zone kind has the key \"shut\""],
+    );
+    check(
+        "world.toml",
+        "kind = \"dog\"",
+        "kind = \"cat\"",
+        &["world.toml: zones[0].npcs[0].kind: npcs.toml has no \"cat\""],
+    );
+    check(
+        "world.toml",
+        "item = \"coin\"",
+        "item = \"gem\"",
+        &["world.toml: zones[0].ground[0].item: items.toml has no \"gem\""],
+    );
+    check(
+        "world.toml",
+        "count = 3, number = 4",
+        "count = 101, number = 21",
+        &[
+            "world.toml: zones[0].ground[0].count: 101 are over the stack_max of \"coin\", 100",
+            "world.toml: zones[0].ground: 21 heaps are over the kind's ground_items_max of 20",
+        ],
+    );
+    check(
+        "world.toml",
+        "spawn = [2, 1]",
+        "spawn = [2, 2]",
+        &["world.toml: zones[0].spawn: tile [2, 2] of yard.map is blocked or outside"],
+    );
+    check(
+        "world.toml",
+        "spawn = [2, 1]",
+        "spawn = [2, -1]",
+        &[
+            "world.toml: zones[0].spawn: expected two tile coordinates [east, south], found array [2, -1]",
+            "world.toml: zones[0].spawn: tile [0, 0] of yard.map is blocked or outside",
+        ],
+    );
+    check(
+        "world.toml",
+        "start = true",
+        "start = false",
+        &["world.toml: zones: at least one zone must have start = true"],
+    );
+    check(
+        "world.toml",
+        "\"yard.map\"",
+        "\"../yard.map\"",
+        &["../yard.map: lies outside the content's folder"],
+    );
+    check("world.toml", "\"yard.map\"", "\"none.map\"", &["none.map: the file is missing"]);
+    check(
+        "yard.map",
+        "#...#",
+        "#..x#",
+        &["yard.map: line 2, column 4: 'x' is no tile; tiles are . , : (open) and # T ~ (blocked)"],
+    );
+    check(
+        "world.toml",
+        "[[zone_kinds]]",
+        "[[zone_kinds]]\nkey = \"open\"\n[[zone_kinds]]",
+        &[
+            "world.toml: zone_kinds[0].tick_hz: expected an integer from 1 to 120, found nothing",
+            "world.toml: zone_kinds[0].player_speed_cm_s: expected an integer from 1 to 10000, found nothing",
+            "world.toml: zone_kinds[0].view_radius_m: expected an integer from 8 to 512, found nothing",
+            "world.toml: zone_kinds[0].hearing_radius_m: expected an integer from 1 to 512, found nothing",
+            "world.toml: zone_kinds[0].reach_cm: expected an integer from 1 to 5000, found nothing",
+            "world.toml: zone_kinds[0].ground_items_max: expected an integer from 0 to 100000, found nothing",
+            "world.toml: zone_kinds[0].litter_interval_s: expected an integer from 1 to 86400, found nothing",
+            "world.toml: zone_kinds[1].key: open is used twice",
+        ],
+    );
+}
+
+#[test]
+fn files_that_are_missing_or_no_toml_are_faults_of_their_own() {
+    let got = Content::from_texts(&[("items.toml", "= 1")]).unwrap_err();
+    let files: Vec<(&str, bool)> =
+        got.0.iter().map(|fault| (fault.file.as_str(), fault.field.is_empty())).collect();
+    assert_eq!(files, [("items.toml", true), ("npcs.toml", true), ("world.toml", true)]);
+    assert!(got.0[0].problem.starts_with("is no TOML: "), "{got}");
+}
+
+#[test]
+fn sound_content_says_what_its_files_say() {
+    let texts = [("items.toml", ITEMS), ("npcs.toml", NPCS), ("world.toml", WORLD), ("yard.map", YARD)];
+    let content = Content::from_texts(&texts).unwrap();
+    let zone = content.zone(ZoneId(7)).unwrap();
+    assert_eq!((zone.kind.player_speed, zone.kind.reach, zone.kind.view_radius), (341, 5120, metres(48)));
+    assert_eq!((zone.spawn, zone.litter_target()), (Pos::tile_centre(2, 1), 4));
+    assert_eq!(content.start_zones().map(|zone| zone.id).collect::<Vec<_>>(), [ZoneId(7)]);
+    assert_eq!(content.item(ItemKind(1)).unwrap().stack_max, 100);
+    assert!(content.item(ItemKind(2)).is_none() && content.zone(ZoneId(6)).is_none());
+}
+
+#[test]
+fn the_hash_depends_on_every_file() {
+    let texts = [("items.toml", ITEMS), ("npcs.toml", NPCS), ("world.toml", WORLD), ("yard.map", YARD)];
+    let mut hashes = BTreeSet::from([Content::from_texts(&texts).unwrap().hash]);
+    for changed in 0..texts.len() {
+        let mut texts = texts;
+        let text = match texts[changed].0 {
+            "yard.map" => texts[changed].1.replace("#...#", "#..,#"),
+            _ => format!("{}\n# a remark", texts[changed].1),
+        };
+        texts[changed].1 = &text;
+        assert!(hashes.insert(Content::from_texts(&texts).unwrap().hash), "{}", texts[changed].0);
+    }
+}
+
+#[test]
+fn a_folder_gives_what_the_program_holds() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../content");
+    assert_eq!(Content::load(&folder).unwrap().hash, Content::example().hash);
+    let empty = tempfile::tempdir().unwrap();
+    let faults = Content::load(empty.path()).unwrap_err();
+    assert_eq!(faults.0.len(), 3, "{faults}");
+}
+
+#[test]
+fn the_example_world_can_be_walked_all_over() {
+    let content = Content::example();
+    assert_eq!(content.zones.len(), 3);
+    for zone in &content.zones {
+        let open = (0..zone.map.height()).flat_map(|y| (0..zone.map.width()).map(move |x| (x, y)));
+        let open = open.filter(|&(x, y)| !zone.map.is_wall(x, y)).count();
+        let mut reached = BTreeSet::new();
+        let mut edge = vec![zone.spawn.tile()];
+        while let Some((x, y)) = edge.pop() {
+            if !zone.map.is_wall(x, y) && reached.insert((x, y)) {
+                edge.extend([(x + 1, y), (x - 1, y), (x, y + 1), (x, y - 1)]);
+            }
+        }
+        assert!(reached.len() * 100 >= open * 95, "{}: {} of {open} tiles", zone.name, reached.len());
+        let npcs: u32 = zone.npcs.iter().map(|spawn| spawn.count).sum();
+        assert!((1000..=1500).contains(&npcs), "{}: {npcs} NPCs", zone.name);
+    }
+}

@@ -1,0 +1,31 @@
+//! The rules of the game over the zone, and the shard as a pure state machine.
+//!
+//! Each system is a folder that looks like every other: `mod.rs` says what it is and holds its state, `rules.rs`
+//! its rules as functions of data, `rows.rs` its durable rows, `tests.rs` its tests. [`systems`] lists them all.
+//! [`shard`] puts them together; [`content`] is what they play with.
+//!
+//! Nothing in this crate does I/O (but for [`Content::load`], before play), reads a clock or starts a thread.
+
+pub mod character;
+pub mod chat;
+pub mod content;
+pub mod ground;
+mod hash;
+pub mod inventory;
+pub mod movement;
+pub mod npc;
+mod place;
+mod random;
+pub mod shard;
+pub mod systems;
+
+pub use character::CharacterRow;
+pub use content::{Content, ContentErrors, ContentFault, ZoneContent};
+pub use hash::StateHash;
+pub use inventory::{INVENTORY_SLOTS, ItemRow};
+pub use random::Rng;
+pub use shard::{
+    Counts, JoinError, LeaveCause, Left, OutMessage, Outbox, SessionId, Shard, ShardConfig, ShardError,
+    ZoneSummary,
+};
+pub use systems::{TABLES, TickProbe};

@@ -1,0 +1,56 @@
+//! The passes of a tick, each a system's rules applied to all that they concern.
+
+use super::{Outbox, SessionId, Shard};
+use crate::character::slots_due;
+use crate::ground;
+
+/// Each character in a zone takes the steps that its inputs have earned.
+pub fn move_characters(shard: &mut Shard, zone: usize) {
+    let zone = &mut shard.zones[zone];
+    let content = &shard.content.zones[zone.content];
+    for (&entity, &session) in &zone.players {
+        let session = shard.sessions.get_mut(session).expect("every player of a zone has a session");
+        let from = zone.place_of(entity);
+        if let Some(to) = session.steering.advance(&content.map, from, content.kind.player_speed) {
+            zone.zone.place(entity, to);
+        }
+    }
+}
+
+/// The NPCs of a zone whose turn it is decide.
+pub fn think(shard: &mut Shard, zone: usize) {
+    let zone = &mut shard.zones[zone];
+    zone.npcs.think(zone.zone.tick(), &mut zone.zone, &mut zone.rng);
+}
+
+/// Each zone whose turn it is, and that lacks items of its own, gets one.
+pub fn litter(shard: &mut Shard, out: &mut Outbox) {
+    for zone in 0..shard.zones.len() {
+        let state = &shard.zones[zone];
+        let content = &shard.content.zones[state.content];
+        let interval_ticks = u64::from(content.kind.litter_interval_s) * u64::from(shard.config.tick_hz);
+        let due = shard.tick.is_multiple_of(interval_ticks) && shard.durable_open;
+        if due && state.ground.count() < content.litter_target() as usize {
+            let rng = &mut shard.zones[zone].rng;
+            if let Some((kind, count)) = ground::litter(&content.ground, rng) {
+                shard.lay_litter(zone, kind, count, out);
+            }
+        }
+    }
+}
+
+/// The characters whose turn it is, and that stand elsewhere than they were saved, are saved.
+pub fn save(shard: &mut Shard, out: &mut Outbox) {
+    let due = slots_due(shard.tick, shard.config.save_interval_ticks, shard.sessions.len());
+    out.transact(|transaction| {
+        for slot in due {
+            let Some(session) = shard.sessions.get_mut(SessionId(slot as u32)) else { continue };
+            let zone = &shard.zones[session.zone];
+            let at = zone.place_of(session.entity);
+            if at != session.character.place() {
+                session.character.set_place(zone.id, at);
+                transaction.put(&session.character);
+            }
+        }
+    });
+}

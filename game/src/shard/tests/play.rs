@@ -1,0 +1,323 @@
+//! A shard with the twin of its store: every transaction is applied to rows, every answer is put into words.
+
+use std::collections::BTreeMap;
+
+use vyuha_protocol::message::{
+    ArchivedInventorySlot, ClientMessage, Drop, Logout, Message, PickUp, Say, ServerMessage, append,
+};
+use vyuha_protocol::units::TILE_UNITS;
+use vyuha_protocol::{EntityId, ErrorCode, Pos, frame};
+use vyuha_record::{Op, Record, transactions};
+
+use crate::inventory::{PLACE_GROUND, PLACE_INVENTORY};
+use crate::shard::*;
+
+/// Stacks to 100.
+pub const COIN: u16 = 1;
+/// Does not stack.
+pub const SWORD: u16 = 2;
+
+const ITEMS: &str = r#"
+items = [
+    { id = 1, key = "coin", name = "Coin", stack_max = 100 },
+    { id = 2, key = "sword", name = "Sword", stack_max = 1 },
+]"#;
+
+const NPCS: &str = r#"
+[[npcs]]
+id = 1
+key = "dog"
+name = "Dog"
+walk_speed_cm_s = 100
+wander_radius_m = 3
+sight_radius_m = 4
+chase_speed_cm_s = 300
+chase_time_s = 2
+"#;
+
+const WORLD: &str = r#"
+[[zone_kinds]]
+key = "fast"
+tick_hz = 30
+player_speed_cm_s = 500
+view_radius_m = 32
+hearing_radius_m = 10
+reach_cm = 300
+ground_items_max = 12
+litter_interval_s = 2
+
+[[zone_kinds]]
+key = "slow"
+tick_hz = 15
+player_speed_cm_s = 500
+view_radius_m = 32
+hearing_radius_m = 10
+reach_cm = 300
+ground_items_max = 12
+litter_interval_s = 2
+
+[[zones]]
+id = 1
+name = "Yard"
+kind = "fast"
+map = "yard.map"
+spawn = [2, 2]
+start = true
+npcs = [{ kind = "dog", count = 4 }]
+ground = [{ item = "coin", count = 3, number = 4 }, { item = "sword", count = 1, number = 1 }]
+
+[[zones]]
+id = 2
+name = "Garden"
+kind = "slow"
+map = "yard.map"
+spawn = [3, 3]
+start = true
+npcs = []
+ground = []
+"#;
+
+const YARD: &str = "\
+####################
+#..................#
+#..................#
+#..................#
+#......###.........#
+#........#.........#
+#..................#
+####################
+";
+
+pub fn content() -> Content {
+    let texts = [("items.toml", ITEMS), ("npcs.toml", NPCS), ("world.toml", WORLD), ("yard.map", YARD)];
+    Content::from_texts(&texts).unwrap()
+}
+
+pub fn config() -> ShardConfig {
+    ShardConfig {
+        zones: vec![ZoneId(1), ZoneId(2)],
+        tick_hz: 30,
+        save_interval_ticks: 20,
+        snapshot_bytes_max: 64 << 10,
+        seed: 7,
+        next_item_id: 1000,
+        item_id_stride: 3,
+    }
+}
+
+/// The row of an item that a character carries.
+pub fn carried(id: i64, owner: i64, kind: u16, count: u32, slot: i64) -> ItemRow {
+    let stack = Stack { id: ItemId(id), kind: ItemKind(kind), count };
+    ItemRow::carried(stack, CharacterId(owner), slot as usize)
+}
+
+pub struct Play {
+    pub shard: Shard,
+    pub out: Outbox,
+    /// The id that the next request gets.
+    pub request: u32,
+    /// The stored items.
+    pub items: BTreeMap<i64, ItemRow>,
+    characters: BTreeMap<i64, CharacterRow>,
+    /// When which character was saved where.
+    pub characters_saved: Vec<(u64, i64, Pos)>,
+    counts: Counts,
+}
+
+impl Play {
+    pub fn new() -> Play {
+        Play::of(Shard::new(config(), Arc::new(content()), &[]).unwrap())
+    }
+
+    /// A later run: ids below 2000 were given.
+    pub fn with_ground(ground: &[ItemRow]) -> Play {
+        let config = ShardConfig { next_item_id: 2000, ..config() };
+        Play::of(Shard::new(config, Arc::new(content()), ground).unwrap())
+    }
+
+    pub fn of(shard: Shard) -> Play {
+        Play {
+            shard,
+            out: Outbox::default(),
+            request: 1,
+            items: BTreeMap::new(),
+            characters: BTreeMap::new(),
+            characters_saved: Vec::new(),
+            counts: Counts::default(),
+        }
+    }
+
+    /// The stored row of a character, created at the spawn point of zone 1 when first asked for.
+    pub fn character(&mut self, id: i64) -> &mut CharacterRow {
+        let at = Pos::tile_centre(2, 2);
+        self.characters.entry(id).or_insert_with(|| CharacterRow {
+            id,
+            account: id * 10,
+            name: format!("Player {id}"),
+            name_key: format!("player {id}"),
+            zone: 1,
+            x: i64::from(at.x),
+            y: i64::from(at.y),
+            created_ms: 0,
+        })
+    }
+
+    /// Puts an item into the store.
+    pub fn give(&mut self, owner: i64, row: ItemRow) {
+        assert_eq!(row.owner, owner);
+        self.items.insert(row.id, row);
+    }
+
+    pub fn try_join(&mut self, session: u32, character: i64) -> Result<Vec<String>, JoinError> {
+        let row = self.character(character).clone();
+        let carried = |row: &&ItemRow| row.place == PLACE_INVENTORY && row.owner == character;
+        let items: Vec<ItemRow> = self.items.values().filter(carried).cloned().collect();
+        self.shard.join(SessionId(session), 0, row, &items, &mut self.out)?;
+        Ok(self.absorb())
+    }
+
+    pub fn join(&mut self, session: u32, character: i64) -> Vec<String> {
+        self.try_join(session, character).unwrap()
+    }
+
+    pub fn send<M: Message>(&mut self, session: u32, message: &M) -> Vec<String> {
+        let mut bytes = Vec::new();
+        append(&mut bytes, message);
+        let message = ClientMessage::decode(M::KIND, &bytes[frame::FRAME_HEAD_BYTES..]).unwrap();
+        self.shard.receive(SessionId(session), message, &mut self.out);
+        self.absorb()
+    }
+
+    pub fn say(&mut self, session: u32, text: &str) -> Vec<String> {
+        let request = self.next_request();
+        self.send(session, &Say { request, text: text.to_owned() })
+    }
+
+    pub fn pick_up(&mut self, session: u32, entity: EntityId) -> Vec<String> {
+        let request = self.next_request();
+        self.send(session, &PickUp { request, entity: entity.0 })
+    }
+
+    pub fn drop_items(&mut self, session: u32, slot: u8, count: u32) -> Vec<String> {
+        let request = self.next_request();
+        self.send(session, &Drop { request, slot, count })
+    }
+
+    pub fn logout(&mut self, session: u32) -> Vec<String> {
+        let request = self.next_request();
+        self.send(session, &Logout { request })
+    }
+
+    pub fn tick(&mut self) {
+        self.shard.tick(&mut (), &mut self.out);
+        self.absorb();
+    }
+
+    /// The entity of an item on the ground.
+    pub fn lying(&self, item: i64) -> EntityId {
+        let ground = self.shard.zones.iter().flat_map(|zone| zone.ground.iter());
+        ground.filter(|(_, lying)| lying.stack.id.0 == item).map(|(entity, _)| entity).next().unwrap()
+    }
+
+    /// The stored items in words.
+    pub fn rows(&self) -> Vec<String> {
+        let words = self.items.values().map(|row| {
+            let ItemRow { id, kind, count, place, owner, slot, x, y } = row;
+            let tile = i64::from(TILE_UNITS);
+            match *place {
+                PLACE_GROUND => format!("{id}: {count}x{kind} in zone {owner} at {},{}", x / tile, y / tile),
+                _ => format!("{id}: {count}x{kind} carried by {owner} in {slot}"),
+            }
+        });
+        words.collect()
+    }
+
+    /// All that was counted so far.
+    pub fn counts(&self) -> &Counts {
+        &self.counts
+    }
+
+    /// Applies the outbox's transactions, puts its messages into words and clears it.
+    pub fn absorb(&mut self) -> Vec<String> {
+        let mut transaction_count = 0;
+        let written = std::mem::take(&mut self.out.transactions);
+        for transaction in transactions(&written) {
+            transaction_count += 1;
+            for op in transaction.unwrap() {
+                self.apply(op.unwrap());
+            }
+        }
+        assert_eq!(self.out.transaction_count, transaction_count);
+        for (sum, count) in self.counts.commands.iter_mut().zip(self.out.counts.commands) {
+            *sum += count;
+        }
+        for (sum, count) in self.counts.refused.iter_mut().zip(self.out.counts.refused) {
+            *sum += count;
+        }
+        let mut words: Vec<String> =
+            self.out.messages.iter().map(|message| in_words(&self.out, message)).collect();
+        words.extend(self.out.left.iter().map(|left| {
+            let Left { session, character, account, cause } = left;
+            format!("{} left: {cause:?}, character {character} of account {account}", session.0)
+        }));
+        self.out.clear();
+        words
+    }
+
+    fn apply(&mut self, op: Op<'_>) {
+        match op {
+            Op::Put { table, row } if table == ItemRow::TABLE.id => {
+                let row = ItemRow::decode(row).unwrap();
+                self.items.insert(row.id, row);
+            }
+            Op::Put { table, row } if table == CharacterRow::TABLE.id => {
+                let row = CharacterRow::decode(row).unwrap();
+                self.characters_saved.push((self.shard.tick_number(), row.id, row.place()));
+                self.characters.insert(row.id, row);
+            }
+            Op::Delete { table, key } if table == ItemRow::TABLE.id => {
+                let id = i64::from_le_bytes(key.try_into().unwrap());
+                assert!(self.items.remove(&id).is_some(), "item {id} was deleted twice");
+            }
+            other => panic!("{other:?} is of no table of the game"),
+        }
+    }
+
+    pub fn next_request(&mut self) -> u32 {
+        self.request += 1;
+        self.request - 1
+    }
+}
+
+fn in_words(out: &Outbox, message: &OutMessage) -> String {
+    let frame = frame::first_frame(out.frame(message), frame::SERVER_PAYLOAD_BYTES_MAX).unwrap().unwrap();
+    let slot = |slot: &ArchivedInventorySlot| match slot.count.to_native() {
+        0 => format!("{}=empty", slot.slot),
+        count => format!("{}={count}x{}", slot.slot, slot.kind),
+    };
+    let text = match ServerMessage::decode(frame.kind, frame.payload).unwrap() {
+        ServerMessage::EnteredZone(entered) => {
+            let tile = |units: u32| units / TILE_UNITS;
+            let (x, y) = (tile(entered.x.to_native()), tile(entered.y.to_native()));
+            let (hz, speed) = (entered.tick_hz, entered.speed);
+            let carried: Vec<String> =
+                entered.inventory.iter().map(|carried| format!(", {}", slot(carried))).collect();
+            let carried = carried.concat();
+            format!("EnteredZone {} at {x},{y}, {hz} Hz, speed {speed}{carried}", entered.zone)
+        }
+        ServerMessage::Done(_) => "Done".to_owned(),
+        ServerMessage::Said(said) => format!("Said {} {}", said.name, said.text),
+        ServerMessage::PickedUp(picked) => format!("PickedUp {}", slot(&picked.slot)),
+        ServerMessage::Dropped(dropped) => format!("Dropped {}", slot(&dropped.slot)),
+        ServerMessage::Pong(pong) => format!("Pong {}", pong.stamp),
+        ServerMessage::LoggedOut(_) => "LoggedOut".to_owned(),
+        ServerMessage::Error(error) => {
+            let code = ErrorCode::from_number(error.code.to_native()).unwrap();
+            assert!(!error.closing);
+            format!("refused {}", code.name())
+        }
+        other => panic!("a shard does not send {}", other.name()),
+    };
+    let durably = if message.durable { " durably" } else { "" };
+    format!("{}: {text}{durably}", message.session.0)
+}

@@ -1,0 +1,63 @@
+//! A zone as the shard holds it: the core's columns and what the systems keep beside them.
+
+use std::collections::BTreeMap;
+
+use vyuha_core::Zone;
+use vyuha_protocol::{EntityId, Pos, ZoneId};
+
+use super::SessionId;
+use crate::content::{Content, ZoneContent};
+use crate::ground::Ground;
+use crate::hash::StateHash;
+use crate::npc::Npcs;
+use crate::random::Rng;
+
+pub(super) struct ZoneState {
+    pub id: ZoneId,
+    /// Where in the content's zones it is.
+    pub content: usize,
+    pub zone: Zone,
+    pub rng: Rng,
+    pub npcs: Npcs,
+    pub ground: Ground,
+    pub players: BTreeMap<EntityId, SessionId>,
+    /// The node's ticks to one step of the zone.
+    pub ticks_per_step: u64,
+    pub stepped: bool,
+}
+
+impl ZoneState {
+    pub fn new(content: &Content, at: usize, ticks_per_step: u64, seed: u64) -> ZoneState {
+        let ZoneContent { id, map, .. } = &content.zones[at];
+        let mut zone = Zone::new(map.clone());
+        let mut rng = Rng::new(seed, u64::from(id.0));
+        let npcs = Npcs::populate(&content.npcs, &content.zones[at], &mut zone, &mut rng);
+        ZoneState {
+            id: *id,
+            content: at,
+            zone,
+            rng,
+            npcs,
+            ground: Ground::default(),
+            players: BTreeMap::new(),
+            ticks_per_step,
+            stepped: false,
+        }
+    }
+
+    /// Where a character stands.
+    pub fn place_of(&self, entity: EntityId) -> Pos {
+        self.zone.position(entity).expect("a session's entity lives as long as the session")
+    }
+
+    pub fn hash_into(&self, hash: &mut StateHash) {
+        hash.write(u64::from(self.id.0) << 32 | u64::from(self.zone.tick()));
+        hash.write(self.zone.state_hash());
+        hash.write(self.rng.fingerprint());
+        self.npcs.hash_into(hash);
+        self.ground.hash_into(hash);
+        for (entity, session) in &self.players {
+            hash.write(u64::from(entity.0) << 32 | u64::from(session.0));
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! The one list of the game's systems, in the order in which they run.
+//!
+//! In a tick, each zone that is due first runs the `EachStep` passes, then steps itself; when all have, the
+//! `EachTick` passes run. Commands run before that, as they come in.
+
+use vyuha_core::Probe;
+use vyuha_record::{Record, Table};
+
+use crate::character::CharacterRow;
+use crate::inventory::ItemRow;
+use crate::shard::{Outbox, Shard, passes};
+
+/// A system of the game: a folder of this crate.
+pub struct System {
+    /// The folder's name.
+    pub name: &'static str,
+    /// Its durable rows.
+    pub tables: &'static [Table],
+    pub(crate) runs: Runs,
+}
+
+/// When a system runs.
+pub(crate) enum Runs {
+    /// Before each step of a zone, which is given by its index.
+    EachStep(fn(&mut Shard, usize)),
+    /// At the end of each tick.
+    EachTick(fn(&mut Shard, &mut Outbox)),
+    /// Only when a client asks for it.
+    OnCommand,
+}
+
+/// Is told, besides the passes of each zone's step, when a system's pass is over. `()` does nothing.
+pub trait TickProbe: Probe {
+    /// The pass of the system of this name just ended.
+    fn lap_system(&mut self, name: &'static str);
+}
+
+impl TickProbe for () {
+    fn lap_system(&mut self, _: &'static str) {}
+}
+
+/// Every system.
+pub const SYSTEMS: &[System] = &[
+    System { name: "movement", tables: &[], runs: Runs::EachStep(passes::move_characters) },
+    System { name: "npc", tables: &[], runs: Runs::EachStep(passes::think) },
+    System { name: "chat", tables: &[], runs: Runs::OnCommand },
+    System { name: "inventory", tables: &[ItemRow::TABLE], runs: Runs::OnCommand },
+    System { name: "ground", tables: &[], runs: Runs::EachTick(passes::litter) },
+    System { name: "character", tables: &[CharacterRow::TABLE], runs: Runs::EachTick(passes::save) },
+];
+
+/// Every table that the game's systems write.
+pub const TABLES: &[Table] = &[CharacterRow::TABLE, ItemRow::TABLE];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tables_are_those_of_the_systems() {
+        let mut of_systems: Vec<u16> =
+            SYSTEMS.iter().flat_map(|system| system.tables).map(|table| table.id).collect();
+        of_systems.sort_unstable();
+        let mut listed: Vec<u16> = TABLES.iter().map(|table| table.id).collect();
+        listed.sort_unstable();
+        assert_eq!(listed, of_systems);
+    }
+}

@@ -1,0 +1,4 @@
+DROP TABLE item;
+DROP TABLE character;
+DROP TABLE account;
+DROP TABLE position;

@@ -1,0 +1,106 @@
+//! A non-blocking TCP socket under a [`ClientCore`], for programs that poll many of them.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::sync::Arc;
+
+use rustix::net::{AddressFamily, SocketFlags, SocketType};
+
+use super::{ClientContent, ClientCore, ClientError};
+
+/// A client's connection. Never blocks; whoever owns it polls the socket.
+#[derive(Debug)]
+pub struct Connection {
+    stream: TcpStream,
+    core: ClientCore,
+}
+
+/// What one look at the socket brought.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Received {
+    /// So many bytes, now with the core; there are more if the buffer was filled.
+    Bytes(usize),
+    /// Nothing for now.
+    Nothing,
+    /// The server closed.
+    Ended,
+}
+
+impl Connection {
+    /// Begins to connect, and appends the message that opens the connection. Whether the server is there shows when
+    /// the socket becomes writable and [`Connection::flush`] is called.
+    pub fn open(server: SocketAddr, content: Arc<ClientContent>) -> Result<Connection, ClientError> {
+        let family = if server.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+        let socket =
+            rustix::net::socket_with(family, SocketType::STREAM, flags, None).map_err(io::Error::from)?;
+        // A step is a few bytes that must not wait for the acknowledgement of the last one.
+        rustix::net::sockopt::set_tcp_nodelay(&socket, true).map_err(io::Error::from)?;
+        match rustix::net::connect(&socket, &server) {
+            Ok(()) | Err(rustix::io::Errno::INPROGRESS) => {}
+            Err(error) => return Err(io::Error::from(error).into()),
+        }
+        let mut core = ClientCore::new(content);
+        core.hello()?;
+        Ok(Connection { stream: TcpStream::from(socket), core })
+    }
+
+    /// Reads once into `scratch`, which many connections can share, and hands the bytes to the core; 64 KiB serve
+    /// well. Take the events before reading again.
+    pub fn poll_read(&mut self, scratch: &mut [u8]) -> Result<Received, ClientError> {
+        loop {
+            return match self.stream.read(scratch) {
+                Ok(0) => Ok(Received::Ended),
+                Ok(bytes) => {
+                    self.core.receive(&scratch[..bytes])?;
+                    Ok(Received::Bytes(bytes))
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(Received::Nothing),
+                Err(error) => Err(error.into()),
+            };
+        }
+    }
+
+    /// Sends what waits, as far as the socket takes it. Returns how many bytes it took; what is left stands in
+    /// [`ClientCore::outgoing`].
+    pub fn flush(&mut self) -> Result<usize, ClientError> {
+        let mut sent = 0;
+        while !self.core.outgoing().is_empty() {
+            match self.stream.write(self.core.outgoing()) {
+                Ok(0) => return Err(io::Error::from(ErrorKind::WriteZero).into()),
+                Ok(bytes) => {
+                    self.core.mark_sent(bytes);
+                    sent += bytes;
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(sent)
+    }
+
+    /// The protocol's state.
+    pub fn core(&self) -> &ClientCore {
+        &self.core
+    }
+
+    /// The protocol's state, to take events and append messages.
+    pub fn core_mut(&mut self) -> &mut ClientCore {
+        &mut self.core
+    }
+}
+
+impl AsFd for Connection {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.stream.as_fd()
+    }
+}
+
+impl AsRawFd for Connection {
+    fn as_raw_fd(&self) -> RawFd {
+        self.stream.as_raw_fd()
+    }
+}

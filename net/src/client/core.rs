@@ -1,0 +1,402 @@
+//! The protocol's client side without I/O.
+
+use std::sync::Arc;
+
+use vyuha_protocol::frame::{
+    CLIENT_PAYLOAD_BYTES_MAX, FRAME_HEAD_BYTES, Frame, SERVER_PAYLOAD_BYTES_MAX, first_frame,
+};
+use vyuha_protocol::message::{
+    self, ArchivedInventorySlot, CharacterSummary, CreateCharacter, Drop, Hello, Input, InventorySlot,
+    ListCharacters, Login, Logout, Message, PickUp, Ping, RegisterAccount, Say, SelectCharacter,
+    ServerMessage,
+};
+use vyuha_protocol::motion::Heading;
+use vyuha_protocol::snapshot::{SNAPSHOT_KIND, Snapshot};
+use vyuha_protocol::{AccountId, CharacterId, EntityId, ErrorCode, PROTOCOL_VERSION, Pos, RequestId, ZoneId};
+
+use super::predictor::Predictor;
+use super::world::World;
+use super::{ClientContent, EnteredZone, Event, Fault, SendError, SnapshotSummary};
+
+/// Most received bytes that wait to be taken as events: the longest frame and one more read.
+pub const RECEIVED_BYTES_MAX: usize = SERVER_PAYLOAD_BYTES_MAX as usize + FRAME_HEAD_BYTES + (1 << 16);
+/// Most bytes that wait to be sent.
+pub const OUTGOING_BYTES_MAX: usize = 1 << 16;
+/// Most requests that may wait for their answer.
+pub const REQUESTS_PENDING_MAX: usize = 64;
+/// A buffer that grew beyond this is given back once it is empty: a crowd passes.
+const BUFFER_KEPT_BYTES: usize = 1 << 14;
+
+/// One connection's protocol state: bytes in, events out, requests appended to a buffer.
+///
+/// Every method that sends appends a whole frame to [`ClientCore::outgoing`] or, with a [`SendError`], nothing. It does not
+/// judge whether the server will take the message at this stage. Memory: the stated bounds of its buffers, the
+/// world view's entities and [`super::INPUTS_PENDING_MAX`] inputs.
+#[derive(Debug)]
+pub struct ClientCore {
+    content: Arc<ClientContent>,
+    received: Vec<u8>,
+    /// Bytes of `received` that were taken as events.
+    taken: usize,
+    outgoing: Vec<u8>,
+    request_last: u32,
+    /// Open requests and the kind of their answer.
+    requests: Vec<(RequestId, u16)>,
+    zone: Option<Zone>,
+    world: World,
+    /// Set once nothing more can follow.
+    end: Option<End>,
+}
+
+#[derive(Debug)]
+struct Zone {
+    predictor: Predictor,
+    tick_last: Option<u32>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum End {
+    /// The server said that it closes.
+    Closed,
+    Fault(Fault),
+}
+
+impl ClientCore {
+    /// A connection on which nothing was said yet.
+    pub fn new(content: Arc<ClientContent>) -> ClientCore {
+        ClientCore {
+            content,
+            received: Vec::new(),
+            taken: 0,
+            outgoing: Vec::new(),
+            request_last: 0,
+            requests: Vec::new(),
+            zone: None,
+            world: World::default(),
+            end: None,
+        }
+    }
+
+    /// Takes bytes from the server. Take the events in between: more than [`RECEIVED_BYTES_MAX`] waiting bytes are a
+    /// fault.
+    pub fn receive(&mut self, bytes: &[u8]) -> Result<(), Fault> {
+        match self.end {
+            Some(End::Closed) => return Ok(()),
+            Some(End::Fault(fault)) => return Err(fault),
+            None => {}
+        }
+        if self.taken > 0 {
+            self.received.drain(..self.taken);
+            self.taken = 0;
+        }
+        if self.received.len() + bytes.len() > RECEIVED_BYTES_MAX {
+            self.end = Some(End::Fault(Fault::ReceivedFull));
+            return Err(Fault::ReceivedFull);
+        }
+        self.received.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    /// The next event, or `None` until more bytes come, and for good once the server closed. A fault is final.
+    pub fn next_event(&mut self) -> Result<Option<Event>, Fault> {
+        match self.end {
+            Some(End::Closed) => return Ok(None),
+            Some(End::Fault(fault)) => return Err(fault),
+            None => {}
+        }
+        // The buffer is set aside so that a frame can be read in place while the rest of the state changes.
+        let received = std::mem::take(&mut self.received);
+        let event = match first_frame(&received[self.taken..], SERVER_PAYLOAD_BYTES_MAX) {
+            Ok(Some(frame)) => {
+                self.taken += frame.bytes();
+                self.take(frame).map(Some)
+            }
+            Ok(None) => Ok(None),
+            Err(error) => Err(error.into()),
+        };
+        self.received = received;
+        if self.taken == self.received.len() {
+            self.received.clear();
+            self.taken = 0;
+            give_back(&mut self.received);
+        }
+        if let Err(fault) = event {
+            self.end = Some(End::Fault(fault));
+        }
+        event
+    }
+
+    /// The bytes to be sent.
+    pub fn outgoing(&self) -> &[u8] {
+        &self.outgoing
+    }
+
+    /// Notes that the first `bytes` of [`ClientCore::outgoing`] were sent.
+    ///
+    /// # Panics
+    /// If there are not as many.
+    pub fn mark_sent(&mut self, bytes: usize) {
+        self.outgoing.drain(..bytes);
+        give_back(&mut self.outgoing);
+    }
+
+    /// What is in view; empty until a character entered a zone.
+    pub fn world(&self) -> &World {
+        &self.world
+    }
+
+    /// The prediction of the character's own place, once it entered a zone.
+    pub fn predictor(&self) -> Option<&Predictor> {
+        self.zone.as_ref().map(|zone| &zone.predictor)
+    }
+
+    /// Requests that wait for their answer.
+    pub fn requests_pending(&self) -> impl Iterator<Item = RequestId> {
+        self.requests.iter().map(|(request, _)| *request)
+    }
+
+    /// Opens the connection; answered by [`Event::Welcome`].
+    pub fn hello(&mut self) -> Result<(), SendError> {
+        self.send(&Hello { version: PROTOCOL_VERSION, content_hash: self.content.hash })
+    }
+
+    /// Registers an account; answered by [`Event::Registered`].
+    pub fn register(&mut self, account: &str, password: &str) -> Result<RequestId, SendError> {
+        self.request(message::AccountRegistered::KIND, |request| RegisterAccount {
+            request,
+            account: account.to_owned(),
+            password: password.to_owned(),
+        })
+    }
+
+    /// Signs in; answered by [`Event::LoggedIn`].
+    pub fn log_in(&mut self, account: &str, password: &str) -> Result<RequestId, SendError> {
+        self.request(message::LoggedIn::KIND, |request| Login {
+            request,
+            account: account.to_owned(),
+            password: password.to_owned(),
+        })
+    }
+
+    /// Asks for the account's characters; answered by [`Event::Characters`].
+    pub fn list_characters(&mut self) -> Result<RequestId, SendError> {
+        self.request(message::Characters::KIND, |request| ListCharacters { request })
+    }
+
+    /// Creates a character; answered by [`Event::CharacterCreated`].
+    pub fn create_character(&mut self, name: &str) -> Result<RequestId, SendError> {
+        self.request(message::CharacterCreated::KIND, |request| CreateCharacter {
+            request,
+            name: name.to_owned(),
+        })
+    }
+
+    /// Enters the world; answered by [`Event::EnteredZone`].
+    pub fn select_character(&mut self, character: CharacterId) -> Result<RequestId, SendError> {
+        self.request(message::EnteredZone::KIND, |request| SelectCharacter {
+            request,
+            character: character.0,
+        })
+    }
+
+    /// Takes one step: one a tick of the zone. Returns its sequence number and where it is predicted to lead.
+    pub fn input(&mut self, heading: Heading) -> Result<(u32, Pos), SendError> {
+        self.check_room()?;
+        let zone = self.zone.as_mut().ok_or(SendError::NotInZone)?;
+        let (sequence, pos) = zone.predictor.step(heading).ok_or(SendError::TooManyInputs)?;
+        message::append(&mut self.outgoing, &Input { sequence, heading_x: heading.x, heading_y: heading.y });
+        Ok((sequence, pos))
+    }
+
+    /// Says something to those near; answered by [`Event::Done`].
+    pub fn say(&mut self, text: &str) -> Result<RequestId, SendError> {
+        self.request(message::Done::KIND, |request| Say { request, text: text.to_owned() })
+    }
+
+    /// Picks up an item; answered by [`Event::PickedUp`] once that is durable.
+    pub fn pick_up(&mut self, entity: EntityId) -> Result<RequestId, SendError> {
+        self.request(message::PickedUp::KIND, |request| PickUp { request, entity: entity.0 })
+    }
+
+    /// Drops `count` items of an inventory slot; answered by [`Event::Dropped`] once that is durable.
+    pub fn drop_items(&mut self, slot: u8, count: u32) -> Result<RequestId, SendError> {
+        self.request(message::Dropped::KIND, |request| Drop { request, slot, count })
+    }
+
+    /// Asks for a sign of life; answered by [`Event::Pong`] with the same stamp.
+    pub fn ping(&mut self, stamp: u64) -> Result<(), SendError> {
+        self.send(&Ping { stamp })
+    }
+
+    /// Leaves in good order; answered by [`Event::LoggedOut`] once the character is saved.
+    pub fn log_out(&mut self) -> Result<RequestId, SendError> {
+        self.request(message::LoggedOut::KIND, |request| Logout { request })
+    }
+
+    /// Appends any message as it is, whatever its numbers: what tests of a server need. Answers to requests that were sent
+    /// in this way are faults, refusals are not.
+    pub fn send<M: Message>(&mut self, message: &M) -> Result<(), SendError> {
+        self.check_room()?;
+        let before = self.outgoing.len();
+        message::append(&mut self.outgoing, message);
+        if self.outgoing.len() - before > FRAME_HEAD_BYTES + CLIENT_PAYLOAD_BYTES_MAX as usize {
+            self.outgoing.truncate(before);
+            return Err(SendError::TooLong);
+        }
+        Ok(())
+    }
+
+    fn check_room(&self) -> Result<(), SendError> {
+        if self.end.is_some() {
+            return Err(SendError::Over);
+        }
+        if self.outgoing.len() > OUTGOING_BYTES_MAX { Err(SendError::OutgoingFull) } else { Ok(()) }
+    }
+
+    fn request<M: Message>(
+        &mut self,
+        answer: u16,
+        message: impl FnOnce(u32) -> M,
+    ) -> Result<RequestId, SendError> {
+        if self.requests.len() == REQUESTS_PENDING_MAX {
+            return Err(SendError::TooManyRequests);
+        }
+        let request = self.request_last.checked_add(1).ok_or(SendError::Over)?;
+        self.send(&message(request))?;
+        self.request_last = request;
+        self.requests.push((RequestId(request), answer));
+        Ok(RequestId(request))
+    }
+
+    /// Closes the open request that a message answers.
+    fn answered<M: Message>(&mut self, request: u32) -> Result<RequestId, Fault> {
+        let request = RequestId(request);
+        let at = self.requests.iter().position(|open| *open == (request, M::KIND));
+        let at = at.ok_or(Fault::NotAsked { message: M::NAME, request })?;
+        self.requests.remove(at);
+        Ok(request)
+    }
+
+    fn take(&mut self, frame: Frame) -> Result<Event, Fault> {
+        if frame.kind == SNAPSHOT_KIND {
+            return self.apply(&Snapshot::read(frame.payload)?).map(Event::Snapshot);
+        }
+        Ok(match ServerMessage::decode(frame.kind, frame.payload)? {
+            ServerMessage::Welcome(m) => {
+                Event::Welcome { version: m.version.into(), build: m.build.to_string() }
+            }
+            ServerMessage::AccountRegistered(m) => {
+                Event::Registered { request: self.answered::<message::AccountRegistered>(m.request.into())? }
+            }
+            ServerMessage::LoggedIn(m) => Event::LoggedIn {
+                request: self.answered::<message::LoggedIn>(m.request.into())?,
+                account: AccountId(m.account.into()),
+            },
+            ServerMessage::Characters(m) => Event::Characters {
+                request: self.answered::<message::Characters>(m.request.into())?,
+                characters: m
+                    .characters
+                    .iter()
+                    .map(|c| CharacterSummary {
+                        character: c.character.into(),
+                        name: c.name.to_string(),
+                        zone: c.zone.into(),
+                    })
+                    .collect(),
+            },
+            ServerMessage::CharacterCreated(m) => Event::CharacterCreated {
+                request: self.answered::<message::CharacterCreated>(m.request.into())?,
+                character: CharacterId(m.character.into()),
+            },
+            ServerMessage::EnteredZone(m) => {
+                let entered = EnteredZone {
+                    request: self.answered::<message::EnteredZone>(m.request.into())?,
+                    zone: ZoneId(m.zone.into()),
+                    tick_hz: m.tick_hz.into(),
+                    speed: m.speed.into(),
+                    entity: EntityId(m.entity.into()),
+                    pos: Pos { x: m.x.into(), y: m.y.into() },
+                    inventory: m.inventory.iter().map(slot).collect(),
+                };
+                self.enter(&entered)?;
+                Event::EnteredZone(entered)
+            }
+            ServerMessage::Done(m) => {
+                Event::Done { request: self.answered::<message::Done>(m.request.into())? }
+            }
+            ServerMessage::Said(m) => Event::Said {
+                entity: EntityId(m.entity.into()),
+                name: m.name.to_string(),
+                text: m.text.to_string(),
+            },
+            ServerMessage::PickedUp(m) => Event::PickedUp {
+                request: self.answered::<message::PickedUp>(m.request.into())?,
+                entity: EntityId(m.entity.into()),
+                slot: slot(&m.slot),
+            },
+            ServerMessage::Dropped(m) => Event::Dropped {
+                request: self.answered::<message::Dropped>(m.request.into())?,
+                entity: EntityId(m.entity.into()),
+                slot: slot(&m.slot),
+            },
+            ServerMessage::Pong(m) => Event::Pong { stamp: m.stamp.into() },
+            ServerMessage::LoggedOut(m) => {
+                let request = self.answered::<message::LoggedOut>(m.request.into())?;
+                self.end = Some(End::Closed);
+                Event::LoggedOut { request }
+            }
+            ServerMessage::Error(m) => {
+                let request = RequestId(m.request.into());
+                let (code, text) = (ErrorCode::from_number(m.code.into()), m.text.to_string());
+                self.requests.retain(|open| open.0 != request);
+                if m.closing {
+                    self.end = Some(End::Closed);
+                    Event::Closed { code, text }
+                } else {
+                    Event::Refused { request, code, text }
+                }
+            }
+        })
+    }
+
+    fn enter(&mut self, entered: &EnteredZone) -> Result<(), Fault> {
+        let map = self.content.maps.get(&entered.zone).ok_or(Fault::ZoneUnknown(entered.zone))?;
+        let predictor = Predictor::new(map.clone(), entered.speed, entered.pos)
+            .filter(|_| entered.tick_hz > 0)
+            .ok_or(Fault::ZoneInvalid(entered.zone))?;
+        self.world = World::default();
+        self.zone = Some(Zone { predictor, tick_last: None });
+        Ok(())
+    }
+
+    fn apply(&mut self, snapshot: &Snapshot) -> Result<SnapshotSummary, Fault> {
+        let zone = self.zone.as_mut().ok_or(Fault::OutOfOrder("Snapshot"))?;
+        let tick = snapshot.head.tick;
+        if let Some(last) = zone.tick_last.replace(tick).filter(|&last| tick <= last) {
+            return Err(Fault::TickNotRising { tick, last });
+        }
+        let applied = self.world.apply(snapshot)?;
+        let reconciled = zone.predictor.reconcile(snapshot.head.input_ack, snapshot.pos())?;
+        Ok(SnapshotSummary {
+            tick,
+            input_ack: snapshot.head.input_ack,
+            pos: snapshot.pos(),
+            correction: reconciled.correction,
+            entered: applied.entered,
+            changed: applied.changed,
+            left: applied.left,
+            strays: applied.strays,
+        })
+    }
+}
+
+fn slot(slot: &ArchivedInventorySlot) -> InventorySlot {
+    InventorySlot { slot: slot.slot, kind: slot.kind.into(), count: slot.count.into() }
+}
+
+/// Frees what an empty buffer holds beyond what is kept.
+fn give_back(buffer: &mut Vec<u8>) {
+    if buffer.is_empty() {
+        buffer.shrink_to(BUFFER_KEPT_BYTES);
+    }
+}

@@ -1,0 +1,25 @@
+//! The wire: sockets read and written at the tick, the executor that hosts a shard, start-up probes, and the Rust
+//! client.
+//!
+//! - [`transport`]: the clients' sockets of one shard, touched only by its tick.
+//! - [`runtime`]: a pinned glommio executor that runs a shard's tick at a fixed step.
+//! - [`probe`]: what the machine must allow, checked before anything starts.
+//! - [`listen`]: the listening socket. [`cpu`]: processors and the time that threads take of them.
+//!
+//! Nothing here knows what a message means: frames go in and out as a kind and bytes. Sockets pass from the control
+//! plane to a shard over plain bounded channels, which belong to whoever connects the two.
+//!
+//! Feature `server` (on by default) is all of the above; feature `client` alone links neither glommio nor io_uring.
+
+#[cfg(feature = "client")]
+pub mod client;
+#[cfg(feature = "server")]
+pub mod cpu;
+#[cfg(feature = "server")]
+pub mod listen;
+#[cfg(feature = "server")]
+pub mod probe;
+#[cfg(feature = "server")]
+pub mod runtime;
+#[cfg(feature = "server")]
+pub mod transport;

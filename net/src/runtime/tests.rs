@@ -1,0 +1,116 @@
+use std::sync::mpsc::{Receiver, Sender, channel};
+
+use super::*;
+use crate::cpu;
+
+fn host(name: &str) -> ShardHost {
+    ShardHost { name: name.into(), cpu: None, io_memory_bytes: 0, tick_hz: 100, backlog_ticks: 3 }
+}
+
+/// A shard that tells of each tick and then does something.
+struct Told<F> {
+    ticks: Sender<(TickStart, u64)>,
+    then: F,
+}
+
+impl<F: FnMut(u64)> Tick for Told<F> {
+    fn tick(&mut self, start: &TickStart, stats: &LoopStats) {
+        self.ticks.send((*start, stats.ticks)).unwrap();
+        (self.then)(start.number);
+    }
+}
+
+fn spawn(
+    host: ShardHost,
+    then: impl FnMut(u64) + Send + 'static,
+) -> (ShardHandle, Receiver<(TickStart, u64)>) {
+    let (ticks, told) = channel();
+    (spawn_shard(host, || Told { ticks, then }).unwrap(), told)
+}
+
+#[test]
+fn ticks_come_at_the_step_until_stopped() {
+    let begin = Instant::now();
+    let (shard, told) = spawn(host("steady"), |_| {});
+    let ticks: Vec<_> = told.iter().take(20).collect();
+    // 20 ticks take 19 steps of 10 ms, however late each is.
+    assert!(begin.elapsed() >= Duration::from_millis(190));
+    for (index, (start, ticks_before)) in ticks.iter().enumerate() {
+        assert_eq!(*ticks_before, index as u64);
+        assert!(start.number >= index as u64);
+    }
+    assert!(!shard.has_ended());
+    shard.stop();
+    let stats = shard.join().unwrap();
+    assert_eq!(stats.ticks, 20 + told.iter().count() as u64);
+    assert_eq!((stats.lateness_us.len(), stats.duration_us.len()), (stats.ticks, stats.ticks));
+}
+
+#[test]
+fn an_overrun_is_late_caught_up_on_and_shed_beyond_the_backlog() {
+    let (shard, told) = spawn(host("overrun"), |number| {
+        if number == 2 {
+            std::thread::sleep(Duration::from_millis(105));
+        }
+    });
+    let ticks: Vec<TickStart> =
+        told.iter().map(|(start, _)| start).skip_while(|start| start.number <= 2).take(6).collect();
+    shard.stop();
+    let stats = shard.join().unwrap();
+    // Due by the end of tick 2 are 3 to 12 at the least; of these, all but 4 are shed.
+    assert!(ticks[0].shed >= 6 && ticks[0].late, "{ticks:?}");
+    assert!(ticks[0].lateness >= Duration::from_millis(95), "{ticks:?}");
+    assert_eq!(ticks[0].number, 3 + ticks[0].shed);
+    assert!(stats.shed >= 6 && stats.late >= 1);
+    assert!(stats.duration_us.max() >= 104_000, "{}", stats.duration_us.max());
+    assert!(stats.lateness_us.max() >= 94_000, "{}", stats.lateness_us.max());
+}
+
+#[test]
+fn a_panic_in_a_tick_ends_the_shard_and_is_told() {
+    let (shard, told) = spawn(host("panics"), |number| assert!(number < 3, "tick {number} is cursed"));
+    while !shard.has_ended() {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let error = shard.join().unwrap_err();
+    assert!(
+        matches!(&error, ShardError::Panicked { name, text } if name == "panics" && text == "tick 3 is cursed"),
+        "{error}"
+    );
+    assert_eq!(told.iter().count(), 4);
+}
+
+#[test]
+fn a_panic_while_it_is_made_is_told_by_spawn() {
+    struct Never;
+    impl Tick for Never {
+        fn tick(&mut self, _: &TickStart, _: &LoopStats) {}
+    }
+    let made = spawn_shard(host("unmade"), || -> Never { panic!("no map") });
+    assert!(matches!(made.unwrap_err(), ShardError::Panicked { text, .. } if text == "no map"));
+}
+
+#[test]
+fn a_shard_is_pinned_and_named() {
+    let cpu = *cpu::usable().unwrap().last().unwrap();
+    let (send, receive) = channel();
+    let (shard, _told) = spawn(ShardHost { cpu: Some(cpu), ..host("pinned-shard-12") }, move |_| {
+        send.send(cpu::usable().unwrap()).unwrap();
+    });
+    assert_eq!(receive.recv().unwrap(), [cpu]);
+    let threads = cpu::threads_by_name("pinned-shard-12").unwrap();
+    assert!(threads.iter().any(|thread| thread.name == "pinned-shard-12"), "{threads:?}");
+    shard.stop();
+    shard.join().unwrap();
+}
+
+#[test]
+fn a_processor_that_does_not_exist_is_refused() {
+    struct Never;
+    impl Tick for Never {
+        fn tick(&mut self, _: &TickStart, _: &LoopStats) {}
+    }
+    let made = spawn_shard(ShardHost { cpu: Some(4095), ..host("nowhere") }, || Never);
+    let error = made.unwrap_err();
+    assert!(matches!(error, ShardError::Cpu { cpu: 4095, .. }), "{error}");
+}

@@ -1,0 +1,200 @@
+//! The thread that writes: gather, write, sync, publish.
+
+use std::{
+    io,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Arc, atomic::Ordering},
+    thread::{self, JoinHandle},
+    time::Instant,
+};
+
+use crossbeam::channel::{Receiver, Sender, TryRecvError};
+
+use crate::panic::panic_text;
+
+use super::{
+    DiskFile, FRAME_HEADER_BYTES, FRAME_PAYLOAD_BYTES_TARGET, IoContext, JournalError, OnFailure,
+    SEGMENT_HEADER_BYTES, SegmentFiles, SegmentStart, Shared, batch_bytes_max,
+    frame::{frame_bytes, seal},
+    producer::Submission,
+    recovery::Recovered,
+};
+
+pub(super) struct Writer {
+    files: SegmentFiles,
+    segment: Segment,
+    segment_bytes: u64,
+    /// The last frame written.
+    seq: u64,
+    shared: Arc<Shared>,
+    submitted: Receiver<Submission>,
+    nudge: Sender<()>,
+    /// Taken from the queue, but too large for the frame of the moment.
+    carried: Option<Submission>,
+    frame: Vec<u8>,
+    /// The producer and number of each batch in `frame`.
+    batches: Vec<(usize, u64)>,
+}
+
+struct Segment {
+    number: u64,
+    file: Box<dyn DiskFile>,
+    offset: u64,
+    bytes: u64,
+}
+
+impl Writer {
+    pub fn new(
+        recovered: Recovered,
+        mut files: SegmentFiles,
+        segment_bytes: u64,
+        shared: Arc<Shared>,
+        submitted: Receiver<Submission>,
+        nudge: Sender<()>,
+    ) -> Result<Self, JournalError> {
+        let last_number = recovered.segments.last().map_or(0, |segment| segment.number);
+        let segment = match recovered.append {
+            Some(end) => {
+                Segment { number: last_number, file: end.file, offset: end.offset, bytes: end.segment_bytes }
+            }
+            None => {
+                start_segment(&mut files, &shared, segment_bytes, last_number + 1, recovered.last_seq + 1)?
+            }
+        };
+        Ok(Self {
+            files,
+            segment,
+            segment_bytes,
+            seq: recovered.last_seq,
+            shared,
+            submitted,
+            nudge,
+            carried: None,
+            frame: Vec::new(),
+            batches: Vec::new(),
+        })
+    }
+
+    pub fn spawn(mut self, on_failure: OnFailure) -> io::Result<JoinHandle<Result<(), JournalError>>> {
+        thread::Builder::new().name("vyuha-journal".into()).spawn(move || {
+            let ended = catch_unwind(AssertUnwindSafe(|| self.serve()));
+            let ended = ended.unwrap_or_else(|panic| Err(JournalError::Panicked(panic_text(&*panic))));
+            if let Err(error) = &ended {
+                let reason = error.to_string();
+                tracing::error!(%reason, "the journal stopped for good");
+                self.shared.failure.get_or_init(|| reason.clone());
+                on_failure(&reason);
+            }
+            ended
+        })
+    }
+
+    /// Until every producer is gone, or the disk fails.
+    fn serve(&mut self) -> Result<(), JournalError> {
+        while let Some(first) = self.next_submission()? {
+            self.gather(first);
+            self.write()?;
+            self.publish();
+        }
+        Ok(())
+    }
+
+    /// Waits for a batch, and does the housekeeping while there is none.
+    fn next_submission(&mut self) -> Result<Option<Submission>, JournalError> {
+        if self.carried.is_some() {
+            return Ok(self.carried.take());
+        }
+        loop {
+            self.recycle()?;
+            match self.submitted.try_recv() {
+                Ok(submission) => return Ok(Some(submission)),
+                Err(TryRecvError::Disconnected) => return Ok(None),
+                Err(TryRecvError::Empty) if self.needs_spare() => self.files.fill_spare()?,
+                Err(TryRecvError::Empty) => return Ok(self.submitted.recv().ok()),
+            }
+        }
+    }
+
+    /// A spare is filled once the segment is half full: until then a released one is likely to come.
+    fn needs_spare(&self) -> bool {
+        self.files.wants_spare() && self.segment.offset > self.segment.bytes / 2
+    }
+
+    /// Puts everything that waits, and fits, into one frame.
+    fn gather(&mut self, first: Submission) {
+        let payload_max = batch_bytes_max(self.segment_bytes).min(FRAME_PAYLOAD_BYTES_TARGET);
+        self.batches.clear();
+        self.frame.clear();
+        self.frame.resize(FRAME_HEADER_BYTES, 0);
+        let mut next = Some(first);
+        while let Some(Submission { producer, batch }) = next.take() {
+            self.frame.extend_from_slice(&batch.bytes);
+            self.batches.push((producer, batch.number));
+            let payload = self.frame.len() - FRAME_HEADER_BYTES;
+            match self.submitted.try_recv() {
+                Ok(fits) if payload + fits.batch.bytes.len() <= payload_max => next = Some(fits),
+                Ok(carried) => self.carried = Some(carried),
+                Err(_) => {}
+            }
+        }
+    }
+
+    fn write(&mut self) -> Result<(), JournalError> {
+        let started = Instant::now();
+        let bytes = frame_bytes(self.frame.len() - FRAME_HEADER_BYTES) as u64;
+        if self.segment.offset + bytes > self.segment.bytes {
+            let (number, first_seq) = (self.segment.number + 1, self.seq + 1);
+            self.segment =
+                start_segment(&mut self.files, &self.shared, self.segment_bytes, number, first_seq)?;
+        }
+        let Segment { number, ref file, offset, bytes: segment_bytes } = self.segment;
+        seal(&mut self.frame, number, self.seq + 1);
+        // The zeros that end the segment go in the same write: a recycled file holds old bytes there.
+        let end_bytes = (segment_bytes - offset - bytes).min(FRAME_HEADER_BYTES as u64);
+        self.frame.resize((bytes + end_bytes) as usize, 0);
+        file.write_all_at(&self.frame, offset).context("write", &self.files.path(number))?;
+        file.sync_data().context("sync", &self.files.path(number))?;
+        self.segment.offset += bytes;
+        self.seq += 1;
+        self.shared.frames.fetch_add(1, Ordering::Relaxed);
+        self.shared.written_bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.shared.write_ns.fetch_add(started.elapsed().as_nanos() as u64, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// The frame first: who sees a batch durable may ask for its frame.
+    fn publish(&self) {
+        self.shared.durable_seq.store(self.seq, Ordering::Release);
+        for &(producer, number) in &self.batches {
+            self.shared.durable_batches[producer].store(number, Ordering::Release);
+        }
+        // A full channel holds a nudge that the reader has yet to see; a reader that is gone needs none.
+        let _ = self.nudge.try_send(());
+    }
+
+    /// Gives up the segments, but for the last, that hold nothing unreleased.
+    fn recycle(&mut self) -> Result<(), JournalError> {
+        let released_seq = self.shared.released_seq.load(Ordering::Acquire);
+        loop {
+            let oldest = {
+                let mut segments = self.shared.lock_segments();
+                let wholly_released = segments.get(1).is_some_and(|next| next.first_seq <= released_seq + 1);
+                if wholly_released { segments.pop_front() } else { None }
+            };
+            let Some(oldest) = oldest else { return Ok(()) };
+            self.files.recycle(oldest.number)?;
+        }
+    }
+}
+
+fn start_segment(
+    files: &mut SegmentFiles,
+    shared: &Shared,
+    bytes: u64,
+    number: u64,
+    first_seq: u64,
+) -> Result<Segment, JournalError> {
+    let file = files.start_segment(number, first_seq)?;
+    shared.lock_segments().push_back(SegmentStart { number, first_seq });
+    Ok(Segment { number, file, offset: SEGMENT_HEADER_BYTES as u64, bytes })
+}

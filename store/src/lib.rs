@@ -1,0 +1,31 @@
+//! Durable state of a node: the journal, the thread that feeds a database from it, and the
+//! databases.
+//!
+//! The way of a change: a shard [`Producer::submit`]s its transactions; once [`Producer::durable`]
+//! says so they are acknowledged; the persistence thread reads them back from the journal's files,
+//! merges them to one image a row, and applies them to the [`Store`] exactly once. [`Durability`]
+//! puts the parts together.
+//!
+//! Nothing here knows a game: tables are data ([`vyuha_record::Table`]).
+
+mod accounts;
+mod data_dir;
+mod durability;
+pub mod journal;
+mod memory;
+mod merge;
+pub mod migrate;
+mod panic;
+mod persistence;
+mod sqlite;
+mod store;
+
+pub use accounts::AccountRow;
+pub use data_dir::{DataDir, DataDirError};
+pub use durability::{Durability, DurabilityConfig, DurabilityError, OnStopped};
+pub use journal::{Batch, Journal, JournalConfig, JournalError, JournalStats, Producer, SubmitError};
+pub use memory::{MemoryDatabase, MemoryStore};
+pub use merge::{Changes, TableChanges};
+pub use persistence::{Handle, Persistence, PersistenceConfig, PersistenceStats};
+pub use sqlite::SqliteStore;
+pub use store::{Position, Store, StoreError, TypedStore};

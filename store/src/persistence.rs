@@ -1,0 +1,399 @@
+//! The thread `vyuha-store`: it alone uses the database.
+//!
+//! It reads durable frames from the journal's files (the same way after a crash as in steady
+//! state), merges them and applies them; between two such transactions it answers the requests of
+//! services. A database that fails or is slow delays nobody else: the journal on disk is the queue.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use crossbeam::{
+    channel::{Receiver, Sender, at, bounded, never},
+    select,
+};
+use tokio::sync::{Semaphore, oneshot, watch};
+use vyuha_record::Table;
+
+use crate::{
+    Store, StoreError,
+    journal::{self, OnFailure, Reader},
+    merge::Merger,
+    panic::panic_text,
+};
+
+/// The first pause after an error; doubled with each further one.
+const RETRY_DELAY_MIN: Duration = Duration::from_millis(50);
+const RETRY_DELAY_MAX: Duration = Duration::from_secs(5);
+/// So many failures in a row end a shutdown: the journal keeps what was not applied.
+const SHUTDOWN_TRIES_MAX: u32 = 5;
+/// Requests answered between two applies, so that neither side starves the other.
+const REQUESTS_PER_TURN_MAX: usize = 64;
+
+/// How the thread works.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PersistenceConfig {
+    /// A transaction takes frames until it has so many rows, and always whole frames. With one
+    /// frame more this bounds the thread's memory.
+    pub transaction_rows: usize,
+    /// How many requests may wait for the thread; further callers wait before they queue.
+    pub queue_requests: usize,
+}
+
+impl Default for PersistenceConfig {
+    fn default() -> Self {
+        Self { transaction_rows: 2000, queue_requests: 256 }
+    }
+}
+
+/// What the thread has done since it started.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct PersistenceStats {
+    /// The last frame in the database.
+    pub applied_seq: u64,
+    /// The last frame in the journal; the lag is the difference.
+    pub durable_seq: u64,
+    /// Row images written or deleted.
+    pub rows: u64,
+    /// Transactions committed from the journal.
+    pub transactions: u64,
+    /// Requests taken up.
+    pub requests: u64,
+    /// Failures of applying or of checkpoints.
+    pub errors: u64,
+    /// The failure that is being waited out; `None` while all is well.
+    pub last_error: Option<String>,
+}
+
+/// The thread.
+pub struct Persistence {
+    handle: Handle,
+    thread: JoinHandle<Result<(), StoreError>>,
+}
+
+/// The way to the thread. Clones share it.
+#[derive(Clone)]
+pub struct Handle {
+    messages: Sender<Message>,
+    permits: Arc<Semaphore>,
+    applied: watch::Receiver<u64>,
+    shared: Arc<Shared>,
+    journal: Arc<journal::Shared>,
+}
+
+enum Message {
+    Request(Request),
+    Shutdown,
+}
+
+type Request = Box<dyn FnOnce(&mut dyn Store) + Send>;
+
+#[derive(Default)]
+struct Shared {
+    applied_seq: AtomicU64,
+    rows: AtomicU64,
+    transactions: AtomicU64,
+    requests: AtomicU64,
+    errors: AtomicU64,
+    last_error: Mutex<Option<String>>,
+}
+
+impl Shared {
+    fn last_error(&self) -> MutexGuard<'_, Option<String>> {
+        // It is only ever replaced: it is whole even after a panic.
+        self.last_error.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Persistence {
+    /// Begins an epoch, which shuts out whoever used the node's position before, and starts the
+    /// thread. `on_failure` is called from it, once, if it is itself shut out or panics.
+    pub fn start(
+        mut store: Box<dyn Store>,
+        mut reader: Reader,
+        tables: &[Table],
+        config: PersistenceConfig,
+        on_failure: OnFailure,
+    ) -> Result<Self, StoreError> {
+        let position = store.begin_epoch()?;
+        reader.seek(position.seq + 1);
+        let shared = Arc::new(Shared::default());
+        shared.applied_seq.store(position.seq, Ordering::Relaxed);
+        let (publish, applied) = watch::channel(position.seq);
+        // One more than there are permits: there is always room for the shutdown.
+        let (messages, received) = bounded(config.queue_requests + 1);
+        let journal = reader.shared.clone();
+        let worker = Worker {
+            nudges: reader.nudges().clone(),
+            store,
+            reader,
+            merger: Merger::new(tables),
+            transaction_rows: config.transaction_rows.max(1),
+            messages: received,
+            epoch: position.epoch,
+            applied_seq: position.seq,
+            publish,
+            shared: shared.clone(),
+            checkpointed_segment: None,
+            retry: None,
+            closing: false,
+        };
+        let thread = thread::Builder::new()
+            .name("vyuha-store".into())
+            .spawn(move || worker.run(on_failure))
+            .map_err(StoreError::Thread)?;
+        let permits = Arc::new(Semaphore::new(config.queue_requests));
+        Ok(Self { handle: Handle { messages, permits, applied, shared, journal }, thread })
+    }
+
+    /// The way to the thread.
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
+    /// Answers the requests that wait, applies every durable frame, syncs and closes the database.
+    /// Handles then answer [`StoreError::Stopped`].
+    ///
+    /// # Errors
+    /// The last one, where the database keeps failing: the journal keeps what was not applied.
+    pub fn shutdown(self) -> Result<(), StoreError> {
+        let Self { handle, thread } = self;
+        // Where the thread has ended already, joining it says why.
+        let _ = handle.messages.send(Message::Shutdown);
+        thread.join().unwrap_or(Err(StoreError::Stopped))
+    }
+}
+
+impl Handle {
+    /// Runs `work` on the thread, and waits for its answer. Work that blocks holds everybody up.
+    ///
+    /// Work is skipped where the caller is gone before its turn.
+    pub async fn call<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut dyn Store) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let permit = self.permits.clone().acquire_owned().await.map_err(|_| StoreError::Stopped)?;
+        let (reply, answer) = oneshot::channel();
+        let request = Box::new(move |store: &mut dyn Store| {
+            if !reply.is_closed() {
+                // A caller that left meanwhile wants no answer.
+                let _ = reply.send(work(store));
+            }
+            drop(permit);
+        });
+        self.messages.try_send(Message::Request(request)).map_err(|_| StoreError::Stopped)?;
+        answer.await.unwrap_or(Err(StoreError::Stopped))
+    }
+
+    /// Waits until the frame `seq` is in the database.
+    pub async fn wait_applied(&self, seq: u64) -> Result<(), StoreError> {
+        let mut applied = self.applied.clone();
+        applied.wait_for(|applied| *applied >= seq).await.map_err(|_| StoreError::Stopped)?;
+        Ok(())
+    }
+
+    /// The last frame in the database: one load.
+    pub fn applied(&self) -> u64 {
+        self.shared.applied_seq.load(Ordering::Acquire)
+    }
+
+    /// Counters for metrics and readiness.
+    pub fn stats(&self) -> PersistenceStats {
+        let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        PersistenceStats {
+            applied_seq: self.applied(),
+            durable_seq: self.journal.durable_seq(),
+            rows: load(&self.shared.rows),
+            transactions: load(&self.shared.transactions),
+            requests: load(&self.shared.requests),
+            errors: load(&self.shared.errors),
+            last_error: self.shared.last_error().clone(),
+        }
+    }
+}
+
+struct Worker {
+    store: Box<dyn Store>,
+    reader: Reader,
+    nudges: Receiver<()>,
+    merger: Merger,
+    transaction_rows: usize,
+    messages: Receiver<Message>,
+    epoch: u64,
+    applied_seq: u64,
+    publish: watch::Sender<u64>,
+    shared: Arc<Shared>,
+    checkpointed_segment: Option<u64>,
+    retry: Option<Retry>,
+    closing: bool,
+}
+
+struct Retry {
+    at: Instant,
+    tries: u32,
+}
+
+impl Worker {
+    fn run(mut self, on_failure: OnFailure) -> Result<(), StoreError> {
+        let ended = catch_unwind(AssertUnwindSafe(|| self.serve()));
+        let ended = ended.unwrap_or_else(|panic| Err(StoreError::Panicked(panic_text(&*panic))));
+        if let Err(error) = &ended
+            && !self.closing
+        {
+            let reason = error.to_string();
+            tracing::error!(%reason, "persistence stopped for good");
+            *self.shared.last_error() = Some(reason.clone());
+            on_failure(&reason);
+        }
+        ended
+    }
+
+    /// Until it is shut down, or shut out.
+    fn serve(&mut self) -> Result<(), StoreError> {
+        loop {
+            for message in self.messages.clone().try_iter().take(REQUESTS_PER_TURN_MAX) {
+                self.answer(message);
+            }
+            if self.retry.as_ref().is_none_or(|retry| retry.at <= Instant::now()) {
+                match self.apply() {
+                    Ok(true) => continue,
+                    Ok(false) if self.closing && self.messages.is_empty() => return self.close(),
+                    Ok(false) => {}
+                    Err(error) => self.failed(error)?,
+                }
+            }
+            if !self.closing || self.retry.is_some() {
+                self.wait();
+            }
+        }
+    }
+
+    /// Takes one transaction's worth of frames to the database; false where there are none.
+    fn apply(&mut self) -> Result<bool, StoreError> {
+        let from = self.applied_seq;
+        let mut to = from;
+        while self.merger.rows() < self.transaction_rows {
+            match self.gather() {
+                Ok(Some(seq)) => to = seq,
+                Ok(None) => break,
+                // A frame that cannot be read must not hold up those before it: they are applied,
+                // and the error is met again in the next turn.
+                Err(_) if to > from => {
+                    self.reader.seek(to + 1);
+                    break;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        if to == from {
+            self.recovered();
+            return Ok(false);
+        }
+        let rows = self.merger.rows() as u64;
+        self.store.apply(&self.merger.take(), from, to)?;
+        self.recovered();
+        self.shared.rows.fetch_add(rows, Ordering::Relaxed);
+        self.shared.transactions.fetch_add(1, Ordering::Relaxed);
+        self.advance(to);
+        if self.reader.segment() != self.checkpointed_segment {
+            self.checkpointed_segment = self.reader.segment();
+            self.checkpoint();
+        }
+        Ok(true)
+    }
+
+    /// Merges the next frame, and says which it was.
+    fn gather(&mut self) -> Result<Option<u64>, StoreError> {
+        let Some(frame) = self.reader.next_frame()? else { return Ok(None) };
+        self.merger.add(frame.payload)?;
+        Ok(Some(frame.seq))
+    }
+
+    fn advance(&mut self, applied_seq: u64) {
+        self.applied_seq = applied_seq;
+        self.shared.applied_seq.store(applied_seq, Ordering::Release);
+        self.publish.send_replace(applied_seq);
+    }
+
+    /// Lets the journal reuse what is synced in the database. A failure only keeps segments for
+    /// longer: the next one is tried at the next segment.
+    fn checkpoint(&mut self) {
+        match self.store.checkpoint() {
+            Ok(()) => self.reader.release(self.applied_seq),
+            Err(error) => {
+                tracing::warn!(%error, "a checkpoint failed; the journal keeps its segments until the next");
+                self.shared.errors.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Ends the waiting out of an error, if there was one; before the frame is published as applied.
+    fn recovered(&mut self) {
+        if self.retry.take().is_some() {
+            *self.shared.last_error() = None;
+        }
+    }
+
+    /// Plans to go on from where the database says it is: the transaction may have been committed
+    /// although it failed.
+    fn failed(&mut self, error: StoreError) -> Result<(), StoreError> {
+        let tries = self.retry.as_ref().map_or(0, |retry| retry.tries) + 1;
+        self.shared.errors.fetch_add(1, Ordering::Relaxed);
+        *self.shared.last_error() = Some(error.to_string());
+        tracing::warn!(%error, tries, "writing to the database failed; the journal keeps what is to be written");
+        self.merger.take();
+        match self.store.position() {
+            Ok(position) if position.epoch != self.epoch => return Err(error),
+            Ok(position) => self.advance(position.seq),
+            Err(error) => tracing::warn!(%error, "the database's position cannot be read"),
+        }
+        self.reader.seek(self.applied_seq + 1);
+        if self.closing && tries >= SHUTDOWN_TRIES_MAX {
+            return Err(error);
+        }
+        let delay = RETRY_DELAY_MIN.saturating_mul(1 << (tries - 1).min(16)).min(RETRY_DELAY_MAX);
+        // Nodes that share a database and lost it together do not come back in step.
+        let delay = delay.mul_f64(rand::random_range(0.5..=1.0));
+        self.retry = Some(Retry { at: Instant::now() + delay, tries });
+        Ok(())
+    }
+
+    /// Sleeps until there is a frame, a message, or time to try again.
+    fn wait(&mut self) {
+        let retry = self.retry.as_ref().map_or_else(never, |retry| at(retry.at));
+        // While an error is waited out, new frames are no reason to wake.
+        let nudges = if self.retry.is_some() { never() } else { self.nudges.clone() };
+        select! {
+            recv(nudges) -> nudge => {
+                        if nudge.is_err() {
+                    // The journal has ended, in order or not: what it made durable is still applied.
+                    self.nudges = never();
+                }
+            }
+            recv(self.messages) -> message => self.answer(message.unwrap_or(Message::Shutdown)),
+            recv(retry) -> _ => {}
+        }
+    }
+
+    fn answer(&mut self, message: Message) {
+        match message {
+            Message::Request(request) => {
+                self.shared.requests.fetch_add(1, Ordering::Relaxed);
+                request(&mut *self.store);
+            }
+            Message::Shutdown => self.closing = true,
+        }
+    }
+
+    fn close(&mut self) -> Result<(), StoreError> {
+        self.store.checkpoint()?;
+        self.reader.release(self.applied_seq);
+        Ok(())
+    }
+}

@@ -1,0 +1,333 @@
+//! The embedded store: SQLite in WAL mode, one file that stock tools can look into.
+//!
+//! Applied frames are committed without a sync (`synchronous=NORMAL`): after a power loss the
+//! database may stand a little back, at an earlier position, and the journal, which is cut only
+//! after a checkpoint, brings it up again. What services insert is synced before they hear of it.
+
+use std::{path::Path, time::Duration};
+
+use rusqlite::{
+    Connection, ErrorCode, Row, ToSql, TransactionBehavior, ffi, params, params_from_iter,
+    types::{ToSqlOutput, ValueRef},
+};
+use vyuha_record::{Column, ColumnType, RecordError, Table, Value};
+
+use crate::{
+    Changes, Position, Store, StoreError, migrate,
+    store::{filter_column, find_column},
+};
+
+/// Memory for pages of the database.
+const CACHE_KIB: i64 = 64 << 10;
+/// How long another process that looks into the file may hold the thread up.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
+/// More than the statements in use: a few for each table.
+const STATEMENTS_MAX: usize = 256;
+
+/// A node's connection to an SQLite file.
+pub struct SqliteStore {
+    connection: Connection,
+    node: String,
+    tables: Vec<Table>,
+    epoch: u64,
+}
+
+impl SqliteStore {
+    /// Opens or creates the file, migrates it to this version's schema, and refuses it unless every
+    /// table in `tables` is there as declared.
+    pub fn open(path: &Path, node: &str, tables: &[Table]) -> Result<Self, StoreError> {
+        let mut connection = Connection::open(path).map_err(failed("open its file"))?;
+        connection.busy_timeout(BUSY_TIMEOUT).map_err(failed("set a timeout"))?;
+        connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
+        connection.pragma_update(None, "journal_mode", "wal").map_err(failed("use WAL mode"))?;
+        connection.pragma_update(None, "cache_size", -CACHE_KIB).map_err(failed("set its cache"))?;
+        let migrations = migrate::embedded()?;
+        migrate::migrate(&mut connection, &migrations, migrations.len() as u32)?;
+        let differences = schema_differences(&connection, tables).map_err(failed("show its schema"))?;
+        if !differences.is_empty() {
+            return Err(StoreError::Schema { differences });
+        }
+        Ok(Self { connection, node: node.into(), tables: tables.to_vec(), epoch: 0 })
+    }
+
+    fn known(&self, table: &Table) -> Result<(), StoreError> {
+        let known = self.tables.contains(table);
+        if known { Ok(()) } else { Err(StoreError::UnknownTable { id: table.id }) }
+    }
+
+    /// Says how the transactions that follow are committed.
+    fn synchronous(&self, level: &str) -> Result<(), StoreError> {
+        self.connection.pragma_update(None, "synchronous", level).map_err(failed("set its durability"))
+    }
+}
+
+impl Store for SqliteStore {
+    fn position(&mut self) -> Result<Position, StoreError> {
+        let mut select = self
+            .connection
+            .prepare_cached("SELECT epoch, seq FROM position WHERE node = ?1")
+            .map_err(failed("read the position"))?;
+        match select.query_row(params![self.node], position_of) {
+            Ok(position) => Ok(position),
+            Err(rusqlite::Error::QueryReturnedNoRows) => Ok(Position::default()),
+            Err(error) => Err(failed("read the position")(error)),
+        }
+    }
+
+    fn begin_epoch(&mut self) -> Result<Position, StoreError> {
+        self.synchronous("full")?;
+        let sql = "INSERT INTO position (node, epoch, seq) VALUES (?1, 1, 0) \
+                   ON CONFLICT (node) DO UPDATE SET epoch = epoch + 1 RETURNING epoch, seq";
+        let position = self
+            .connection
+            .query_row(sql, params![self.node], position_of)
+            .map_err(failed("begin an epoch"))?;
+        self.epoch = position.epoch;
+        Ok(position)
+    }
+
+    fn apply(&mut self, changes: &Changes, from: u64, to: u64) -> Result<(), StoreError> {
+        for changes in &changes.tables {
+            self.known(&changes.table)?;
+            changes.upserts.iter().try_for_each(|row| changes.table.check(row))?;
+        }
+        self.synchronous("normal")?;
+        let transaction = self
+            .connection
+            .transaction_with_behavior(TransactionBehavior::Immediate)
+            .map_err(failed("begin a transaction"))?;
+        let moved = transaction
+            .prepare_cached("UPDATE position SET seq = ?1 WHERE node = ?2 AND epoch = ?3 AND seq = ?4")
+            .and_then(|mut update| {
+                update.execute(params![to as i64, self.node, self.epoch as i64, from as i64])
+            })
+            .map_err(failed("move the position"))?;
+        if moved != 1 {
+            return Err(StoreError::Fenced { node: self.node.clone(), epoch: self.epoch, seq: from });
+        }
+        for changes in &changes.tables {
+            execute_each(&transaction, &delete_sql(&changes.table), &changes.deletes)?;
+            execute_each(&transaction, &upsert_sql(&changes.table), &changes.upserts)?;
+        }
+        transaction.commit().map_err(failed("commit"))
+    }
+
+    fn checkpoint(&mut self) -> Result<(), StoreError> {
+        let busy: i64 = self
+            .connection
+            .query_row("PRAGMA wal_checkpoint(TRUNCATE)", (), |row| row.get(0))
+            .map_err(failed("checkpoint"))?;
+        if busy == 0 { Ok(()) } else { Err(StoreError::CheckpointBlocked) }
+    }
+
+    fn insert(&mut self, table: &Table, row: &[Value]) -> Result<(), StoreError> {
+        self.known(table)?;
+        table.check(row)?;
+        self.synchronous("full")?;
+        execute_each(&self.connection, &insert_sql(table), &[row])
+    }
+
+    fn select(&mut self, table: &Table, filter: &[(&str, Value)]) -> Result<Vec<Vec<Value>>, StoreError> {
+        self.known(table)?;
+        let mut conditions = Vec::new();
+        for (name, value) in filter {
+            conditions.push(format!("\"{}\" IS ?", filter_column(table, name, value)?.1.name));
+        }
+        let filtered = if conditions.is_empty() { "" } else { " WHERE " };
+        let sql = format!(
+            "SELECT {} FROM \"{}\"{filtered}{} ORDER BY {}",
+            names(table.columns.iter()),
+            table.name,
+            conditions.join(" AND "),
+            names(table.key_columns())
+        );
+        let mut select = self.connection.prepare_cached(&sql).map_err(failed("select"))?;
+        let mut found = select
+            .query(params_from_iter(filter.iter().map(|(_, value)| Bound(value))))
+            .map_err(failed("select"))?;
+        let mut rows = Vec::new();
+        while let Some(row) = found.next().map_err(failed("select"))? {
+            rows.push(values_of(table, row)?);
+        }
+        Ok(rows)
+    }
+
+    fn max_key(&mut self, table: &Table, column: &str) -> Result<Option<i64>, StoreError> {
+        self.known(table)?;
+        let (_, found) = find_column(table, column)?;
+        if found.ty != ColumnType::Int {
+            return Err(StoreError::UnknownColumn { table: table.name.into(), column: column.into() });
+        }
+        let sql = format!("SELECT MAX(\"{}\") FROM \"{}\"", found.name, table.name);
+        self.connection.query_row(&sql, (), |row| row.get(0)).map_err(failed("find the greatest key"))
+    }
+}
+
+struct Bound<'a>(&'a Value);
+
+impl ToSql for Bound<'_> {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(ToSqlOutput::Borrowed(match self.0 {
+            Value::Null => ValueRef::Null,
+            Value::Int(int) => ValueRef::Integer(*int),
+            Value::Text(text) => ValueRef::Text(text.as_bytes()),
+            Value::Blob(blob) => ValueRef::Blob(blob),
+        }))
+    }
+}
+
+fn failed(action: &'static str) -> impl Fn(rusqlite::Error) -> StoreError {
+    move |source| StoreError::Sqlite { action, source }
+}
+
+/// Runs one statement with each list of values.
+fn execute_each(connection: &Connection, sql: &str, rows: &[impl AsRef<[Value]>]) -> Result<(), StoreError> {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let mut statement = connection.prepare_cached(sql).map_err(failed("prepare a statement"))?;
+    for row in rows {
+        statement
+            .execute(params_from_iter(row.as_ref().iter().map(Bound)))
+            .map_err(|error| conflict(&error).unwrap_or_else(|| failed("write a row")(error)))?;
+    }
+    Ok(())
+}
+
+/// Reads "UNIQUE constraint failed: account.name" (the columns of a key are separated by ", ").
+fn conflict(error: &rusqlite::Error) -> Option<StoreError> {
+    let rusqlite::Error::SqliteFailure(code, Some(text)) = error else { return None };
+    let unique = [ffi::SQLITE_CONSTRAINT_UNIQUE, ffi::SQLITE_CONSTRAINT_PRIMARYKEY];
+    if code.code != ErrorCode::ConstraintViolation || !unique.contains(&code.extended_code) {
+        return None;
+    }
+    let (table, column) = text.rsplit_once(": ")?.1.split(", ").next()?.split_once('.')?;
+    Some(StoreError::Conflict { table: table.into(), column: column.into() })
+}
+
+fn position_of(row: &Row<'_>) -> rusqlite::Result<Position> {
+    Ok(Position { epoch: row.get::<_, i64>(0)? as u64, seq: row.get::<_, i64>(1)? as u64 })
+}
+
+fn values_of(table: &Table, row: &Row<'_>) -> Result<Vec<Value>, StoreError> {
+    let mut values = Vec::with_capacity(table.columns.len());
+    for (index, column) in table.columns.iter().enumerate() {
+        let value = match row.get_ref(index).map_err(failed("read a row"))? {
+            ValueRef::Null => Value::Null,
+            ValueRef::Integer(int) => Value::Int(int),
+            ValueRef::Text(text) => {
+                Value::Text(str::from_utf8(text).map_err(|_| RecordError::NotUtf8)?.to_owned())
+            }
+            ValueRef::Blob(blob) => Value::Blob(blob.to_vec()),
+            // Only stock tools can put one here, into a BIGINT or BLOB column: refused as text is.
+            ValueRef::Real(real) => Value::Text(real.to_string()),
+        };
+        column.check(&value)?;
+        values.push(value);
+    }
+    Ok(values)
+}
+
+fn names(columns: impl Iterator<Item = &'static Column>) -> String {
+    columns.map(|column| format!("\"{}\"", column.name)).collect::<Vec<_>>().join(", ")
+}
+
+fn insert_sql(table: &Table) -> String {
+    let marks = vec!["?"; table.columns.len()].join(", ");
+    format!("INSERT INTO \"{}\" ({}) VALUES ({marks})", table.name, names(table.columns.iter()))
+}
+
+fn upsert_sql(table: &Table) -> String {
+    let others = table.columns.iter().filter(|column| !column.key);
+    let sets: Vec<_> = others.map(|column| format!("\"{0}\" = excluded.\"{0}\"", column.name)).collect();
+    let action = if sets.is_empty() { "NOTHING".into() } else { format!("UPDATE SET {}", sets.join(", ")) };
+    format!("{} ON CONFLICT ({}) DO {action}", insert_sql(table), names(table.key_columns()))
+}
+
+fn delete_sql(table: &Table) -> String {
+    let keys: Vec<_> = table.key_columns().map(|column| format!("\"{}\" = ?", column.name)).collect();
+    format!("DELETE FROM \"{}\" WHERE {}", table.name, keys.join(" AND "))
+}
+
+/// Every way in which the live schema is not what `tables` declare, in words.
+fn schema_differences(connection: &Connection, tables: &[Table]) -> rusqlite::Result<Vec<String>> {
+    let mut differences = Vec::new();
+    for (i, table) in tables.iter().enumerate() {
+        if let Some(twin) = tables[..i].iter().find(|other| other.id == table.id || other.name == table.name)
+        {
+            differences.push(format!("`{}` and `{}` share a number or a name", twin.name, table.name));
+        }
+        let mut live = live_columns(connection, table.name)?;
+        if live.is_empty() {
+            differences.push(format!("table `{}` is missing", table.name));
+            continue;
+        }
+        for column in table.columns {
+            let name = format!("`{}.{}`", table.name, column.name);
+            let Some(at) = live.iter().position(|live| live.name == column.name) else {
+                differences.push(format!("column {name} is missing"));
+                continue;
+            };
+            let live = live.swap_remove(at);
+            let expected_type = sql_type(column.ty);
+            if live.ty != expected_type {
+                differences.push(format!("column {name} is {}, declared {expected_type}", live.ty));
+            }
+            for (what, is, declared) in [
+                ("part of the key", live.key, column.key),
+                ("nullable", live.nullable, column.nullable),
+                ("unique", live.unique, column.unique),
+            ] {
+                if is != declared {
+                    let not = |yes| if yes { "" } else { "not " };
+                    differences.push(format!(
+                        "column {name} is {}{what} in the database, declared {}{what}",
+                        not(is),
+                        not(declared)
+                    ));
+                }
+            }
+        }
+        differences.extend(
+            live.iter().map(|extra| format!("column `{}.{}` is not declared", table.name, extra.name)),
+        );
+    }
+    Ok(differences)
+}
+
+struct LiveColumn {
+    name: String,
+    ty: String,
+    key: bool,
+    nullable: bool,
+    unique: bool,
+}
+
+fn live_columns(connection: &Connection, table: &str) -> rusqlite::Result<Vec<LiveColumn>> {
+    // A unique index over one column, other than that of the key ('pk').
+    let sql = "SELECT c.name, c.type, c.pk > 0, c.\"notnull\" = 0, EXISTS (
+                   SELECT 1 FROM pragma_index_list(?1) i
+                   WHERE i.\"unique\" = 1 AND i.partial = 0 AND i.origin <> 'pk'
+                     AND (SELECT group_concat(x.name) FROM pragma_index_info(i.name) x) = c.name
+               )
+               FROM pragma_table_info(?1) c";
+    let mut select = connection.prepare(sql)?;
+    let columns = select.query_map(params![table], |row| {
+        Ok(LiveColumn {
+            name: row.get(0)?,
+            ty: row.get(1)?,
+            key: row.get(2)?,
+            nullable: row.get(3)?,
+            unique: row.get(4)?,
+        })
+    })?;
+    columns.collect()
+}
+
+fn sql_type(ty: ColumnType) -> &'static str {
+    match ty {
+        ColumnType::Int => "BIGINT",
+        ColumnType::Text => "TEXT",
+        ColumnType::Blob => "BLOB",
+    }
+}

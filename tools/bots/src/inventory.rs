@@ -1,0 +1,312 @@
+//! A bot's own book of what it carries, kept by what the server acknowledged and compared with what it says later.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use thiserror::Error;
+use vyuha_protocol::message::InventorySlot;
+
+/// Slots of an inventory.
+pub const SLOTS: usize = 28;
+/// A heap's count as snapshots show it; this one stands for more, too.
+const COUNT_SHOWN_MAX: u32 = u16::MAX as u32;
+
+/// What a slot holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Stack {
+    /// The item's kind.
+    pub kind: u16,
+    /// How many, at least 1.
+    pub count: u32,
+}
+
+/// A request that was sent and not answered yet: it may or may not have happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub enum InFlight {
+    /// An item is being picked up.
+    PickUp {
+        /// Its entity.
+        entity: u32,
+        /// Its kind.
+        kind: u16,
+        /// How many, as the snapshots show it: 65,535 stands for more, too.
+        count: u32,
+    },
+    /// Items are being dropped.
+    Drop {
+        /// The slot.
+        slot: u8,
+        /// Their kind.
+        kind: u16,
+        /// How many.
+        count: u32,
+    },
+}
+
+/// What one character was told.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct Book {
+    /// What it carries by all that was acknowledged; `None` until it first entered.
+    pub slots: Option<[Option<Stack>; SLOTS]>,
+    /// The request whose answer did not come; at most one.
+    pub in_flight: Option<InFlight>,
+    /// Items picked up, acknowledged or seen to have happened: how many of each kind.
+    pub picked_up: BTreeMap<u16, u64>,
+    /// Items dropped, acknowledged or seen to have happened: how many of each kind.
+    pub dropped: BTreeMap<u16, u64>,
+}
+
+/// What the server says is not what the book says.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum Mismatch {
+    /// An answer to another request, or to none.
+    #[error("the answer {answer} does not fit what was asked: {in_flight:?}")]
+    NotAsked {
+        /// The answer.
+        answer: String,
+        /// What was asked.
+        in_flight: Option<InFlight>,
+    },
+    /// A slot is not what it must be after the request.
+    #[error("after {in_flight:?}, slot {slot} went from {before:?} to {after:?}")]
+    Slot {
+        /// What was asked.
+        in_flight: InFlight,
+        /// The slot.
+        slot: u8,
+        /// What it held.
+        before: Option<Stack>,
+        /// What the server says it holds.
+        after: Option<Stack>,
+    },
+    /// The inventory at entry is not what was acknowledged.
+    #[error("entered with slots {found}, but {acknowledged} were acknowledged, {in_flight:?} in flight")]
+    Entered {
+        /// What the server says.
+        found: String,
+        /// What the book says.
+        acknowledged: String,
+        /// What may have happened besides.
+        in_flight: Option<InFlight>,
+    },
+    /// A slot's number or content is impossible.
+    #[error("the server names an impossible slot: {0:?}")]
+    SlotInvalid(InventorySlot),
+}
+
+impl Book {
+    /// Takes the inventory that the server names at entry. It must be what was acknowledged, or that with the request in
+    /// flight carried out. Whatever it is, it counts from then on.
+    pub fn entered(&mut self, inventory: &[InventorySlot]) -> Result<(), Mismatch> {
+        let in_flight = self.in_flight.take();
+        let found = slots(inventory)?;
+        let Some(known) = self.slots.replace(found) else { return Ok(()) };
+        let changed: Vec<usize> = (0..SLOTS).filter(|&slot| known[slot] != found[slot]).collect();
+        match (changed[..].as_ref(), in_flight) {
+            ([], _) => Ok(()),
+            (&[slot], Some(request)) if carried_out(request, slot as u8, known[slot], found[slot]) => {
+                self.credit(request, known[slot], found[slot]);
+                Ok(())
+            }
+            _ => Err(Mismatch::Entered { found: listed(&found), acknowledged: listed(&known), in_flight }),
+        }
+    }
+
+    /// Notes a request before it is sent.
+    pub fn ask(&mut self, request: InFlight) {
+        self.in_flight = Some(request);
+    }
+
+    /// Takes the answer to a pick-up.
+    pub fn picked_up(&mut self, entity: u32, slot: InventorySlot) -> Result<(), Mismatch> {
+        match self.in_flight.take() {
+            Some(request @ InFlight::PickUp { entity: asked, .. }) if asked == entity => {
+                self.answered(request, slot)
+            }
+            in_flight => Err(Mismatch::NotAsked { answer: format!("picked up {entity}"), in_flight }),
+        }
+    }
+
+    /// Takes the answer to a drop.
+    pub fn dropped(&mut self, slot: InventorySlot) -> Result<(), Mismatch> {
+        match self.in_flight.take() {
+            Some(request @ InFlight::Drop { .. }) => self.answered(request, slot),
+            in_flight => Err(Mismatch::NotAsked { answer: format!("dropped from {}", slot.slot), in_flight }),
+        }
+    }
+
+    /// Takes a refusal: nothing changed.
+    pub fn refused(&mut self) {
+        self.in_flight = None;
+    }
+
+    /// Free slots; none before the first entry.
+    pub fn free(&self) -> usize {
+        self.slots.iter().flatten().filter(|slot| slot.is_none()).count()
+    }
+
+    /// The slots that hold something.
+    pub fn held(&self) -> impl Iterator<Item = (u8, Stack)> {
+        self.slots.iter().flatten().zip(0..).filter_map(|(stack, slot)| stack.map(|stack| (slot, stack)))
+    }
+
+    fn answered(&mut self, request: InFlight, slot: InventorySlot) -> Result<(), Mismatch> {
+        let after = stack(slot)?;
+        let slots = self.slots.get_or_insert_default();
+        let before = std::mem::replace(&mut slots[slot.slot as usize], after);
+        if !carried_out(request, slot.slot, before, after) {
+            return Err(Mismatch::Slot { in_flight: request, slot: slot.slot, before, after });
+        }
+        self.credit(request, before, after);
+        Ok(())
+    }
+
+    fn credit(&mut self, request: InFlight, before: Option<Stack>, after: Option<Stack>) {
+        let count = |stack: Option<Stack>| stack.map_or(0, |stack| u64::from(stack.count));
+        let moved = count(before).abs_diff(count(after));
+        match request {
+            InFlight::PickUp { kind, .. } => *self.picked_up.entry(kind).or_default() += moved,
+            InFlight::Drop { kind, .. } => *self.dropped.entry(kind).or_default() += moved,
+        }
+    }
+}
+
+/// Whether a slot's change is what a request does.
+fn carried_out(request: InFlight, slot: u8, before: Option<Stack>, after: Option<Stack>) -> bool {
+    match request {
+        InFlight::PickUp { kind, count, .. } => {
+            let (had, has) = match (before, after) {
+                (None, Some(after)) if after.kind == kind => (0, after.count),
+                (Some(before), Some(after)) if before.kind == kind && after.kind == kind => {
+                    (before.count, after.count)
+                }
+                _ => return false,
+            };
+            let gained = has.checked_sub(had);
+            gained == Some(count) || count == COUNT_SHOWN_MAX && gained > Some(count)
+        }
+        InFlight::Drop { slot: from, kind, count } => {
+            let Some(before) = before.filter(|before| from == slot && before.kind == kind) else {
+                return false;
+            };
+            let left = before.count.checked_sub(count).map(|count| Stack { kind, count });
+            left.is_some() && left.filter(|left| left.count > 0) == after
+        }
+    }
+}
+
+/// A slot as the server names it.
+fn stack(slot: InventorySlot) -> Result<Option<Stack>, Mismatch> {
+    if slot.slot as usize >= SLOTS {
+        return Err(Mismatch::SlotInvalid(slot));
+    }
+    Ok((slot.count > 0).then_some(Stack { kind: slot.kind, count: slot.count }))
+}
+
+fn slots(inventory: &[InventorySlot]) -> Result<[Option<Stack>; SLOTS], Mismatch> {
+    let mut slots = [None; SLOTS];
+    for &slot in inventory {
+        let stack = stack(slot)?;
+        if stack.is_none() || std::mem::replace(&mut slots[slot.slot as usize], stack).is_some() {
+            return Err(Mismatch::SlotInvalid(slot));
+        }
+    }
+    Ok(slots)
+}
+
+fn listed(slots: &[Option<Stack>; SLOTS]) -> String {
+    let held = slots.iter().enumerate().filter_map(|(slot, stack)| Some((slot, (*stack)?)));
+    let words: Vec<String> =
+        held.map(|(slot, stack)| format!("{slot}:{}x{}", stack.kind, stack.count)).collect();
+    format!("[{}]", words.join(" "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PICK_UP: InFlight = InFlight::PickUp { entity: 9, kind: 4, count: 30 };
+    const DROP: InFlight = InFlight::Drop { slot: 2, kind: 4, count: 10 };
+
+    fn slot(slot: u8, kind: u16, count: u32) -> InventorySlot {
+        InventorySlot { slot, kind, count }
+    }
+
+    fn book() -> Book {
+        let mut book = Book::default();
+        book.entered(&[slot(2, 4, 20), slot(5, 7, 1)]).unwrap();
+        book
+    }
+
+    #[test]
+    fn answers_are_judged_by_what_was_asked() {
+        let picked_up = |to| {
+            let mut book = book();
+            book.ask(PICK_UP);
+            (book.picked_up(9, to).is_ok(), book.in_flight, book.picked_up.get(&4).copied())
+        };
+        assert_eq!(picked_up(slot(2, 4, 50)), (true, None, Some(30)));
+        assert_eq!(picked_up(slot(0, 4, 30)), (true, None, Some(30)));
+        for wrong in
+            [slot(2, 4, 30), slot(2, 4, 49), slot(0, 4, 29), slot(5, 4, 30), slot(0, 5, 30), slot(0, 0, 0)]
+        {
+            assert_eq!(picked_up(wrong), (false, None, None), "{wrong:?}");
+        }
+        assert!(book().picked_up(9, slot(28, 4, 30)).is_err());
+
+        let dropped = |count, slot| {
+            let mut book = book();
+            book.ask(InFlight::Drop { slot: 2, kind: 4, count });
+            (book.dropped(slot).is_ok(), book.dropped.get(&4).copied())
+        };
+        assert_eq!(dropped(10, slot(2, 4, 10)), (true, Some(10)));
+        assert_eq!(dropped(20, slot(2, 0, 0)), (true, Some(20)));
+        for (count, wrong) in
+            [(10, slot(2, 4, 11)), (10, slot(3, 4, 10)), (20, slot(2, 4, 20)), (21, slot(2, 0, 0))]
+        {
+            assert_eq!(dropped(count, wrong), (false, None), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn an_answer_to_another_request_is_a_mismatch() {
+        let mut book = book();
+        assert!(book.dropped(slot(2, 4, 10)).is_err());
+        book.ask(DROP);
+        assert!(book.picked_up(9, slot(2, 4, 50)).is_err());
+        book.ask(PICK_UP);
+        assert!(book.picked_up(8, slot(2, 4, 50)).is_err());
+        book.ask(PICK_UP);
+        book.refused();
+        assert_eq!(book.entered(&[slot(2, 4, 20), slot(5, 7, 1)]), Ok(()));
+    }
+
+    #[test]
+    fn a_heap_shown_as_the_most_may_be_more() {
+        let mut book = book();
+        book.ask(InFlight::PickUp { entity: 9, kind: 1, count: 65_535 });
+        assert_eq!(book.picked_up(9, slot(0, 1, 70_000)), Ok(()));
+        assert_eq!(book.picked_up[&1], 70_000);
+    }
+
+    #[test]
+    fn an_entry_must_show_what_was_acknowledged_with_or_without_what_was_in_flight() {
+        let enter = |in_flight: Option<InFlight>, inventory: &[InventorySlot]| {
+            let mut book = book();
+            book.in_flight = in_flight;
+            let fits = book.entered(inventory).is_ok();
+            assert_eq!(book.in_flight, None);
+            assert_eq!(book.held().count(), inventory.len());
+            fits
+        };
+        let same = [slot(2, 4, 20), slot(5, 7, 1)];
+        let less = [slot(2, 4, 10), slot(5, 7, 1)];
+        let more = [slot(2, 4, 50), slot(5, 7, 1)];
+        assert!(enter(None, &same) && enter(Some(DROP), &same) && enter(Some(PICK_UP), &same));
+        assert!(enter(Some(DROP), &less) && enter(Some(PICK_UP), &more));
+        assert!(!enter(None, &less) && !enter(None, &more));
+        assert!(!enter(Some(PICK_UP), &less) && !enter(Some(DROP), &more));
+        // Both lost and gained at once.
+        assert!(!enter(Some(PICK_UP), &[slot(2, 4, 50)]));
+    }
+}

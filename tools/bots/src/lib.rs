@@ -1,0 +1,141 @@
+//! A load of bots: many real TCP clients on one thread that play as people do, check all they are told and measure
+//! how well they are served.
+//!
+//! A bot walks about, says things, picks items up and drops them, logs out and in again. It keeps its own book of
+//! what was acknowledged, so whatever the server loses or doubles shows as an error. Nothing here knows the server
+//! but by its protocol.
+
+mod bot;
+mod inventory;
+mod load;
+mod measure;
+mod play;
+mod report;
+mod walk;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use thiserror::Error;
+use vyuha_game::content::Content;
+use vyuha_net::client::ClientContent;
+
+pub use inventory::{Book, InFlight, SLOTS, Stack};
+pub use load::run;
+pub use measure::Distribution;
+pub use report::{LedgerEntry, LoadReport, Progress};
+
+/// Most clients of one load: account names number them with five digits.
+pub const CLIENTS_MAX: u32 = 100_000;
+/// Longest account prefix, in bytes: with the number it must fit into a character's name.
+pub const PREFIX_BYTES_MAX: usize = 10;
+
+/// What load is wanted.
+#[derive(Debug, Clone)]
+pub struct LoadOptions {
+    /// The server.
+    pub target: SocketAddr,
+    /// How many clients, 1 to [`CLIENTS_MAX`].
+    pub clients: u32,
+    /// How long it is measured, from when all are in the world; without it until told to stop.
+    pub duration: Option<Duration>,
+    /// The content that the server plays.
+    pub content: Arc<ClientContent>,
+    /// Decides what the bots do.
+    pub seed: u64,
+    /// How the accounts' names begin, 1 to [`PREFIX_BYTES_MAX`] of a-z and 0-9, beginning with a letter. Loads with
+    /// the same prefix play with the same accounts.
+    pub account_prefix: String,
+    /// How often one of the bots logs out and in again.
+    pub relog_interval: Duration,
+    /// What earlier loads with the same prefix were told: bots with an entry check at first entry that nothing of it was
+    /// lost or doubled.
+    pub ledger: Vec<LedgerEntry>,
+}
+
+impl LoadOptions {
+    /// A load until told to stop, in which one bot a second logs out and in again.
+    pub fn new(target: SocketAddr, clients: u32, content: Arc<ClientContent>) -> LoadOptions {
+        LoadOptions {
+            target,
+            clients,
+            duration: None,
+            content,
+            seed: 1,
+            account_prefix: "bot".to_owned(),
+            relog_interval: Duration::from_secs(1),
+            ledger: Vec::new(),
+        }
+    }
+
+    fn check(&self) -> Result<(), LoadError> {
+        if !(1..=CLIENTS_MAX).contains(&self.clients) {
+            return Err(LoadError::Clients(self.clients));
+        }
+        let prefix = self.account_prefix.as_bytes();
+        let sound = prefix.first().is_some_and(u8::is_ascii_lowercase)
+            && prefix.len() <= PREFIX_BYTES_MAX
+            && prefix.iter().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+        if sound { Ok(()) } else { Err(LoadError::Prefix(self.account_prefix.clone())) }
+    }
+}
+
+/// Why a load cannot run.
+#[derive(Debug, Error)]
+pub enum LoadError {
+    /// Too few or too many clients.
+    #[error("{0} clients were asked for; ask for 1 to {CLIENTS_MAX}")]
+    Clients(u32),
+    /// The account prefix is not well formed.
+    #[error(
+        "the account prefix {0:?} must be 1 to {PREFIX_BYTES_MAX} of a-z and 0-9, beginning with a letter"
+    )]
+    Prefix(String),
+    /// The process may not open enough sockets.
+    #[error("{needed} open files are needed and {maximum} allowed; raise the hard limit (ulimit -Hn)")]
+    OpenFiles {
+        /// How many are needed.
+        needed: u64,
+        /// The hard limit.
+        maximum: u64,
+    },
+    /// The operating system refused what polling needs.
+    #[error("polling failed: {0}")]
+    Io(#[from] io::Error),
+}
+
+/// What a client must hold to play a content.
+pub fn client_content(content: &Content) -> ClientContent {
+    let maps = content.zones.iter().map(|zone| (zone.id, zone.map.clone())).collect();
+    ClientContent { hash: content.hash, maps }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn impossible_loads_are_refused() {
+        let options = LoadOptions::new(([127, 0, 0, 1], 1).into(), 1, Arc::default());
+        assert!(options.check().is_ok());
+        for clients in [0, CLIENTS_MAX + 1] {
+            let options = LoadOptions { clients, ..options.clone() };
+            assert!(matches!(options.check(), Err(LoadError::Clients(n)) if n == clients));
+        }
+        for (prefix, sound) in [
+            ("a", true),
+            ("load2", true),
+            ("abcdefghij", true),
+            ("", false),
+            ("2a", false),
+            ("aB", false),
+            ("a-b", false),
+            ("abcdefghijk", false),
+        ] {
+            let options = LoadOptions { account_prefix: prefix.into(), ..options.clone() };
+            assert_eq!(options.check().is_ok(), sound, "{prefix:?}");
+        }
+    }
+}

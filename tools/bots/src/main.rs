@@ -1,0 +1,139 @@
+//! The program `vyuha-bots`: a load of bots against any server.
+
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::Parser;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use vyuha_bots::{LoadOptions, Progress, client_content, run};
+use vyuha_game::content::Content;
+
+/// Plays on a Vyuha server with many clients and measures how well they are served.
+///
+/// Each bot is a real TCP client with an account and a character of its own: it walks, says things, picks items up and
+/// drops them, logs out and in again, and checks all it is told. The server must let clients register accounts unless an
+/// earlier load with the same prefix did. Times are measured from when all bots are in the world.
+///
+/// Prints a line of progress a second to stderr and a summary at the end. Fails if anything the server said contradicts the
+/// protocol or what it acknowledged before, or if no client could connect.
+#[derive(Debug, Parser)]
+#[command(
+    version,
+    after_help = "Examples:
+  vyuha-bots                                        100 bots against 127.0.0.1:7777 until Ctrl-C
+  vyuha-bots --clients 500 --seconds 20             500 bots, measured for 20 s
+  vyuha-bots --target game.example:7777 --json      one JSON object as the last line of stdout"
+)]
+struct Args {
+    /// The server's address: host:port
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:7777")]
+    target: String,
+    /// How many bots
+    #[arg(long, default_value_t = 100)]
+    clients: u32,
+    /// How long to measure once all are in the world [default: until Ctrl-C]
+    #[arg(long)]
+    seconds: Option<u64>,
+    /// Print the report as one JSON object on the last line of stdout
+    #[arg(long)]
+    json: bool,
+    /// The content folder that the server plays [default: the example world]
+    #[arg(long, value_name = "DIR")]
+    content: Option<PathBuf>,
+    /// Decides what the bots do
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// How the accounts' names begin: 1 to 10 of a-z and 0-9, beginning with a letter
+    #[arg(long, default_value = "bot")]
+    prefix: String,
+}
+
+fn main() -> anyhow::Result<ExitCode> {
+    let args = Args::parse();
+    let content = match &args.content {
+        Some(folder) => Content::load(folder)?,
+        None => Content::example(),
+    };
+    let options = LoadOptions {
+        duration: args.seconds.map(Duration::from_secs),
+        seed: args.seed,
+        account_prefix: args.prefix,
+        ..LoadOptions::new(resolve(&args.target)?, args.clients, Arc::new(client_content(&content)))
+    };
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        // The first signal ends the load in good order, the second at once.
+        signal_hook::flag::register_conditional_shutdown(signal, 130, stop.clone())?;
+        signal_hook::flag::register(signal, stop.clone())?;
+    }
+    let report = run(&options, |progress| eprintln!("{}", line(progress)), &stop)?;
+    println!("{}", report.summary());
+    if args.json {
+        println!("{}", serde_json::to_string(&report)?);
+    }
+    Ok(if report.succeeded() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn resolve(target: &str) -> anyhow::Result<SocketAddr> {
+    let mut addresses = target
+        .to_socket_addrs()
+        .with_context(|| format!("--target {target:?} is no address; give host:port"))?;
+    addresses.next().with_context(|| format!("--target {target:?} has no address"))
+}
+
+fn line(progress: &Progress) -> String {
+    let Progress {
+        seconds,
+        clients,
+        playing,
+        snapshots,
+        bytes_in,
+        snapshot_gap_p99_ms,
+        disconnects,
+        errors,
+        ..
+    } = *progress;
+    let what = if progress.measuring { "measuring" } else { "signing in or out" };
+    format!(
+        "{seconds:6.0} s  {what}: {playing} of {clients} play, {snapshots} snapshots/s, {:.2} MB/s in, \
+         gap p99 {snapshot_gap_p99_ms:.1} ms, {disconnects} disconnects, {errors} errors",
+        bytes_in as f64 / 1e6
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_sound_and_has_defaults() {
+        Args::command().debug_assert();
+        let args = Args::parse_from(["vyuha-bots"]);
+        assert_eq!((args.clients, args.seconds, args.json), (100, None, false));
+        assert_eq!(resolve(&args.target).unwrap(), SocketAddr::from(([127, 0, 0, 1], 7777)));
+        let args = Args::parse_from([
+            "vyuha-bots",
+            "--target",
+            "127.0.0.1:9",
+            "--clients",
+            "500",
+            "--seconds",
+            "20",
+            "--json",
+        ]);
+        assert_eq!((args.clients, args.seconds, args.json), (500, Some(20), true));
+        assert!(Args::try_parse_from(["vyuha-bots", "--clients", "many"]).is_err());
+    }
+
+    #[test]
+    fn an_address_without_a_port_is_refused_in_words() {
+        let error = resolve("localhost").unwrap_err().to_string();
+        assert!(error.contains("give host:port"), "{error}");
+    }
+}

@@ -1,0 +1,307 @@
+//! What a bot does in the world, step by step, and how it judges what it sees there.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use rand::RngExt as _;
+use rand_pcg::Pcg32;
+use vyuha_net::client::{ClientCore, EnteredZone, Event, INPUTS_PENDING_MAX, SendError, SnapshotSummary};
+use vyuha_protocol::units::metres;
+use vyuha_protocol::{EntityId, ErrorCode, Pos, RequestId, TileMap};
+
+use crate::bot::{ANSWER_NS_MAX, SECOND_NS, Shared};
+use crate::inventory::{Book, InFlight};
+use crate::walk::Walker;
+
+/// How near an item must be to be picked up, in position units. Less than worlds allow: the server's place of the
+/// character is a few steps behind the predicted one.
+const REACH: u32 = metres(2);
+/// How near an item must be to be walked to, in position units.
+const SIGHT: u32 = metres(12);
+/// How long an item is walked to before the bot thinks of something else.
+const CHASE_NS_MAX: u64 = 6 * SECOND_NS;
+/// How often a bot looks for something to do with items.
+const LOOK_NS: u64 = SECOND_NS / 4;
+/// How long it leaves items alone after each.
+const REST_NS: std::ops::Range<u64> = 2 * SECOND_NS..6 * SECOND_NS;
+/// More stacks than these are a burden: it drops some.
+const STACKS_CARRIED: usize = 8;
+/// A bot says something once in so many steps, on average: 30 s at 30 Hz.
+const SAY_STEPS: u32 = 900;
+/// Behind by more steps than these, a bot leaves steps out: the server banks no more.
+const STEPS_BEHIND_MAX: u64 = 4;
+const TEXTS: &[&str] = &[
+    "Good day!",
+    "Has anyone seen a lantern?",
+    "The wolves are out again.",
+    "Mangoes, three for a coin!",
+    "Which way to the river?",
+    "I was here first.",
+    "नमस्ते",
+];
+
+/// A bot's time in the world, from entering to leaving.
+pub struct Play {
+    entity: EntityId,
+    map: Arc<TileMap>,
+    period_ns: u64,
+    /// Where in the period its steps fall.
+    phase_ns: u64,
+    walker: Walker,
+    /// When the last snapshot came, or the character entered.
+    heard_ns: u64,
+    snapshots: u64,
+    /// The last input that was acknowledged.
+    acknowledged: u32,
+    /// When the inputs after that were sent.
+    inputs_ns: VecDeque<u64>,
+    ping_ns: u64,
+    /// When it looks for something to do with items again.
+    look_ns: u64,
+    /// Since when it walks to an item.
+    chase_ns: Option<u64>,
+    /// The request about an item that is not answered yet, and when it was sent.
+    item: Option<(RequestId, u64)>,
+    /// The request to leave, and when it was sent.
+    leave: Option<(RequestId, u64)>,
+}
+
+impl Play {
+    /// A character that has just entered; `None` if the zone is not in the content.
+    pub fn new(entered: &EnteredZone, index: u32, shared: &Shared) -> Option<Play> {
+        let map = shared.options.content.maps.get(&entered.zone)?.clone();
+        let period_ns = SECOND_NS / u64::from(entered.tick_hz);
+        Some(Play {
+            entity: entered.entity,
+            map,
+            period_ns,
+            phase_ns: period_ns * u64::from(index) / u64::from(shared.options.clients),
+            walker: Walker::default(),
+            heard_ns: shared.now_ns,
+            snapshots: 0,
+            acknowledged: 0,
+            inputs_ns: VecDeque::new(),
+            ping_ns: shared.now_ns + period_ns * u64::from(index % 30),
+            look_ns: shared.now_ns + SECOND_NS,
+            chase_ns: None,
+            item: None,
+            leave: None,
+        })
+    }
+
+    /// When the first step is due, in nanoseconds since the load began: the bots' steps are spread over the period.
+    pub fn first_step(&self, now_ns: u64) -> u64 {
+        (now_ns / self.period_ns + 1) * self.period_ns + self.phase_ns
+    }
+
+    /// When the step after the one due at `due_ns` is due.
+    pub fn next_step(&self, due_ns: u64, now_ns: u64) -> u64 {
+        if now_ns > due_ns + STEPS_BEHIND_MAX * self.period_ns {
+            return self.first_step(now_ns);
+        }
+        due_ns + self.period_ns
+    }
+
+    /// Whether all that should have come has come.
+    pub fn check_answers(&self, now_ns: u64) -> Result<(), String> {
+        let late = |since_ns: u64| now_ns.saturating_sub(since_ns) > ANSWER_NS_MAX;
+        if late(self.heard_ns) {
+            return Err("no snapshot came for 10 s".into());
+        }
+        for (open, what) in [(self.item, "a request about an item"), (self.leave, "the request to leave")] {
+            if open.is_some_and(|(_, since_ns)| late(since_ns)) {
+                return Err(format!("{what} was not answered within 10 s"));
+            }
+        }
+        Ok(())
+    }
+
+    /// One step: walks, and does what a player does now and then.
+    pub fn step(
+        &mut self,
+        core: &mut ClientCore,
+        book: &mut Book,
+        rng: &mut Pcg32,
+        shared: &mut Shared,
+    ) -> Result<(), SendError> {
+        let now_ns = shared.now_ns;
+        let Some(predictor) = core.predictor() else { return Err(SendError::NotInZone) };
+        let (pos, stuck) = (predictor.pos(), predictor.pending() == INPUTS_PENDING_MAX);
+        if !stuck {
+            let heading = self.walker.steer(&self.map, predictor, rng);
+            core.input(heading)?;
+            self.inputs_ns.push_back(now_ns);
+            shared.measures.window.inputs += 1;
+        }
+        if now_ns >= self.ping_ns {
+            core.ping(now_ns)?;
+            self.ping_ns = now_ns + SECOND_NS;
+        }
+        if rng.random_ratio(1, SAY_STEPS) {
+            core.say(TEXTS[rng.random_range(0..TEXTS.len())])?;
+            shared.measures.window.commands += 1;
+        }
+        if now_ns >= self.look_ns && self.item.is_none() {
+            self.look_ns = now_ns + LOOK_NS;
+            if let Some(request) = self.handle_items(core, book, pos, rng, now_ns)? {
+                self.item = Some((request, now_ns));
+                self.chase_ns = None;
+                self.look_ns = now_ns + rng.random_range(REST_NS);
+                shared.measures.window.commands += 1;
+            }
+        }
+        Ok(())
+    }
+
+    /// One step of leaving: asks to, once nothing about items is open.
+    pub fn leave(
+        &mut self,
+        core: &mut ClientCore,
+        book: &Book,
+        shared: &mut Shared,
+    ) -> Result<(), SendError> {
+        if self.leave.is_none() && book.in_flight.is_none() {
+            self.leave = Some((core.log_out()?, shared.now_ns));
+            shared.measures.window.commands += 1;
+        }
+        Ok(())
+    }
+
+    /// Takes what the server says. The error says what contradicts what the bot knows.
+    pub fn take(
+        &mut self,
+        event: &Event,
+        core: &ClientCore,
+        book: &mut Book,
+        shared: &mut Shared,
+    ) -> Result<(), String> {
+        let window = &mut shared.measures.window;
+        match event {
+            Event::Snapshot(snapshot) => self.take_snapshot(snapshot, core, shared),
+            Event::Pong { stamp } => {
+                window.rtt.record(shared.now_ns.saturating_sub(*stamp));
+                Ok(())
+            }
+            Event::Said { .. } => {
+                window.heard += 1;
+                Ok(())
+            }
+            Event::Done { .. } => Ok(()),
+            Event::PickedUp { entity, slot, .. } => {
+                window.picked_up += 1;
+                self.item = None;
+                book.picked_up(entity.0, *slot).map_err(|mismatch| mismatch.to_string())
+            }
+            Event::Dropped { slot, .. } => {
+                window.dropped += 1;
+                self.item = None;
+                book.dropped(*slot).map_err(|mismatch| mismatch.to_string())
+            }
+            Event::Refused { request, code, text } => {
+                shared.measures.refused(*code);
+                if self.item.is_some_and(|(item, _)| item == *request) {
+                    self.item = None;
+                    book.refused();
+                }
+                if self.leave.is_some_and(|(leave, _)| leave == *request) {
+                    self.leave = None;
+                }
+                if code.is_some_and(happens) { Ok(()) } else { Err(format!("refused: {text}")) }
+            }
+            event => Err(format!("{event:?} came to a character that plays")),
+        }
+    }
+
+    fn take_snapshot(
+        &mut self,
+        snapshot: &SnapshotSummary,
+        core: &ClientCore,
+        shared: &mut Shared,
+    ) -> Result<(), String> {
+        let (window, now_ns) = (&mut shared.measures.window, shared.now_ns);
+        window.snapshots += 1;
+        if self.snapshots > 0 {
+            window.snapshot_gap.record(now_ns - self.heard_ns);
+        }
+        self.snapshots += 1;
+        self.heard_ns = now_ns;
+        let acknowledged = (snapshot.input_ack - self.acknowledged) as usize;
+        self.acknowledged = snapshot.input_ack;
+        for sent_ns in self.inputs_ns.drain(..acknowledged) {
+            window.input_to_snapshot.record(now_ns.saturating_sub(sent_ns));
+        }
+        window.corrections += u64::from(snapshot.correction > 0);
+        if snapshot.strays > 0 {
+            return Err(format!(
+                "the snapshot of tick {} has {} stray records",
+                snapshot.tick, snapshot.strays
+            ));
+        }
+        match core.world().get(self.entity) {
+            Some(own) if own.pos == snapshot.pos => Ok(()),
+            own => Err(format!(
+                "tick {} places the character at {:?}, but its cell's block at {:?}",
+                snapshot.tick,
+                snapshot.pos,
+                own.map(|own| own.pos)
+            )),
+        }
+    }
+
+    /// Picks something up, drops something, or walks to something. Returns the request that was made.
+    fn handle_items(
+        &mut self,
+        core: &mut ClientCore,
+        book: &mut Book,
+        pos: Pos,
+        rng: &mut Pcg32,
+        now_ns: u64,
+    ) -> Result<Option<RequestId>, SendError> {
+        let stacks = book.held().count();
+        let too_many = stacks > STACKS_CARRIED || book.free() == 0;
+        if stacks > 0 && self.chase_ns.is_none() && (too_many || rng.random_ratio(1, 16)) {
+            let Some((slot, stack)) = book.held().nth(rng.random_range(0..stacks)) else { return Ok(None) };
+            let count = rng.random_range(1..=stack.count);
+            let request = core.drop_items(slot, count)?;
+            book.ask(InFlight::Drop { slot, kind: stack.kind, count });
+            return Ok(Some(request));
+        }
+        let nearest = core
+            .world()
+            .items_near(pos, SIGHT)
+            .filter_map(|item| {
+                Some((item.pos.distance_squared(pos), item.id, item.pos, item.kind.as_item()?, item.state))
+            })
+            .min_by_key(|&(distance_squared, id, ..)| (distance_squared, id));
+        let Some((distance_squared, id, at, kind, state)) = nearest else {
+            self.chase_ns = None;
+            return Ok(None);
+        };
+        if distance_squared <= u64::from(REACH) * u64::from(REACH) {
+            let request = core.pick_up(id)?;
+            book.ask(InFlight::PickUp { entity: id.0, kind: kind.0, count: state.into() });
+            return Ok(Some(request));
+        }
+        if now_ns - *self.chase_ns.get_or_insert(now_ns) > CHASE_NS_MAX {
+            self.chase_ns = None;
+            self.look_ns = now_ns + rng.random_range(REST_NS);
+        } else {
+            self.walker.go_to(at);
+        }
+        Ok(None)
+    }
+}
+
+/// Whether a refusal is what happens to a player who does nothing wrong.
+fn happens(code: ErrorCode) -> bool {
+    matches!(
+        code,
+        ErrorCode::TooFar
+            | ErrorCode::ItemGone
+            | ErrorCode::InventoryFull
+            | ErrorCode::ChatTooFast
+            | ErrorCode::JournalBusy
+            | ErrorCode::GroundFull
+            | ErrorCode::Unavailable
+    )
+}

@@ -1,0 +1,191 @@
+//! What a load tells: as it goes, and at the end.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::inventory::Book;
+use crate::measure::{Distribution, Measures, Window};
+
+/// How a load stands, once a second.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Progress {
+    /// Seconds since the load began.
+    pub seconds: f64,
+    /// Whether all are in the world and figures are taken.
+    pub measuring: bool,
+    /// Clients asked for.
+    pub clients: u32,
+    /// Clients in the world.
+    pub playing: u32,
+    /// Snapshots received in the last second, by all clients together.
+    pub snapshots: u64,
+    /// Bytes received in the last second, by all clients together.
+    pub bytes_in: u64,
+    /// 99 of 100 gaps between snapshots were at most so many milliseconds, so far; 0 before the first.
+    pub snapshot_gap_p99_ms: f64,
+    /// Connections that ended without having been asked to, so far.
+    pub disconnects: u64,
+    /// What contradicts the protocol or a bot's own book, so far.
+    pub errors: u64,
+}
+
+/// What one bot was told. The server must never lose any of it, whatever happens to it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LedgerEntry {
+    /// The account's name.
+    pub account: String,
+    /// Its password.
+    pub password: String,
+    /// The character's name.
+    pub character: String,
+    /// What it carries, and what came and went.
+    pub book: Book,
+}
+
+/// What a load measured. Distributions, counts and rates are of the measured time: from when every client was in
+/// the world, or could not get there, to when the first was asked to leave at the end. Errors, disconnects and retries are of the whole load.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct LoadReport {
+    /// Clients asked for.
+    pub clients: u32,
+    /// Clients in the world when measuring began.
+    pub connected: u32,
+    /// How long it was measured, in seconds.
+    pub seconds: f64,
+    /// Time between consecutive snapshots of one client.
+    pub snapshot_gap_ms: Distribution,
+    /// Time from an input's sending to the snapshot that acknowledges it.
+    pub input_to_snapshot_ms: Distribution,
+    /// Time from ping to pong.
+    pub rtt_ms: Distribution,
+    /// Snapshots received.
+    pub snapshots: u64,
+    /// Bytes that a client received in a second, on average.
+    pub bytes_in_per_client_s: f64,
+    /// Bytes that a client sent in a second, on average.
+    pub bytes_out_per_client_s: f64,
+    /// Inputs sent.
+    pub inputs: u64,
+    /// Requests sent by playing clients: say, pick up, drop, log out.
+    pub commands: u64,
+    /// How many of these were refused.
+    pub commands_refused: u64,
+    /// How many of these were refused, by the error code's name.
+    pub refused_by_code: BTreeMap<&'static str, u64>,
+    /// Pick-ups that were carried out.
+    pub picked_up: u64,
+    /// Drops that were carried out.
+    pub dropped: u64,
+    /// Texts heard.
+    pub heard: u64,
+    /// Snapshots that corrected a prediction.
+    pub corrections: u64,
+    /// Clients that logged out and in again.
+    pub relogs: u64,
+    /// Connections that ended without having been asked to.
+    pub disconnects: u64,
+    /// Why they ended.
+    pub disconnects_by_reason: BTreeMap<String, u64>,
+    /// Attempts to sign in that did not come through and were made again.
+    pub sign_in_retries: u64,
+    /// What contradicts the protocol or a bot's own book; clients that were given up.
+    pub errors: u64,
+    /// The first of these in words.
+    pub error_samples: Vec<String>,
+    /// CPU time of the bots' thread for one step of one client with all that it received, in microseconds.
+    pub bots_cpu_us_per_client_tick: f64,
+    /// What each bot was told, in order.
+    #[serde(skip)]
+    pub ledger: Vec<LedgerEntry>,
+}
+
+/// What a load is apart from what its clients counted.
+pub struct Frame {
+    /// Clients asked for.
+    pub clients: u32,
+    /// Clients in the world when measuring began.
+    pub connected: u32,
+    /// How long it was measured, in seconds.
+    pub seconds: f64,
+    /// CPU time of the thread in that time, in nanoseconds.
+    pub cpu_ns: u64,
+}
+
+impl LoadReport {
+    /// Sums a load up.
+    pub fn new(frame: &Frame, window: &Window, measures: Measures, ledger: Vec<LedgerEntry>) -> LoadReport {
+        let client_seconds = f64::from(frame.connected) * frame.seconds;
+        let ratio = |a: f64, b: f64| if b > 0.0 { a / b } else { 0.0 };
+        LoadReport {
+            clients: frame.clients,
+            connected: frame.connected,
+            seconds: frame.seconds,
+            snapshot_gap_ms: window.snapshot_gap.distribution(),
+            input_to_snapshot_ms: window.input_to_snapshot.distribution(),
+            rtt_ms: window.rtt.distribution(),
+            snapshots: window.snapshots,
+            bytes_in_per_client_s: ratio(window.bytes_in as f64, client_seconds),
+            bytes_out_per_client_s: ratio(window.bytes_out as f64, client_seconds),
+            inputs: window.inputs,
+            commands: window.commands,
+            commands_refused: window.refused.values().sum(),
+            refused_by_code: window.refused.clone(),
+            picked_up: window.picked_up,
+            dropped: window.dropped,
+            heard: window.heard,
+            corrections: window.corrections,
+            relogs: window.relogs,
+            disconnects: measures.disconnects.values().sum(),
+            disconnects_by_reason: measures.disconnects,
+            sign_in_retries: measures.sign_in_retries,
+            errors: measures.errors,
+            error_samples: measures.error_samples,
+            bots_cpu_us_per_client_tick: ratio(frame.cpu_ns as f64 / 1000.0, window.client_ticks as f64),
+            ledger,
+        }
+    }
+
+    /// Whether the load did what it was to do: somebody played, and nothing contradicted anything.
+    pub fn succeeded(&self) -> bool {
+        self.connected > 0 && self.errors == 0
+    }
+
+    /// The summary in words, a few lines.
+    pub fn summary(&self) -> String {
+        let (gap, input, rtt) = (self.snapshot_gap_ms, self.input_to_snapshot_ms, self.rtt_ms);
+        let mut text = format!(
+            "{} of {} clients played for {:.1} s: {} errors, {} disconnects.\n\
+             Snapshots came every {:.1} ms (median), {:.1} ms at p99, {:.1} ms at most; inputs were acknowledged \
+             after {:.1} ms (median), {:.1} ms at p99; pings took {:.1} ms, {:.1} ms at p99.\n\
+             Each client received {:.0} and sent {:.0} bytes a second. {} predictions were corrected.\n\
+             {} commands, {} of them refused; {} items picked up, {} dropped, {} logged out and in again.\n\
+             The bots' own thread spent {:.1} us on each step of a client.",
+            self.connected,
+            self.clients,
+            self.seconds,
+            self.errors,
+            self.disconnects,
+            gap.p50,
+            gap.p99,
+            gap.max,
+            input.p50,
+            input.p99,
+            rtt.p50,
+            rtt.p99,
+            self.bytes_in_per_client_s,
+            self.bytes_out_per_client_s,
+            self.corrections,
+            self.commands,
+            self.commands_refused,
+            self.picked_up,
+            self.dropped,
+            self.relogs,
+            self.bots_cpu_us_per_client_tick,
+        );
+        let reasons = self.disconnects_by_reason.iter();
+        text.extend(reasons.map(|(reason, times)| format!("\nDisconnected {times} times: {reason}")));
+        text.extend(self.error_samples.iter().map(|sample| format!("\nError: {sample}")));
+        text
+    }
+}
