@@ -61,7 +61,7 @@ pub fn run(
     };
     let environment = environment.into_iter().collect();
     match matches.subcommand() {
-        Some(("serve", matches)) => start(load(&layers(matches, environment)), node::serve),
+        Some(("serve", matches)) => start(load(&layers(matches, environment)), |config| node::serve(&config)),
         Some(("demo", matches)) => {
             let options = demo_options(matches);
             start(load(&demo_layers(matches, environment)), |config| demo::run(config, &options))

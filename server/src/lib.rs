@@ -2,9 +2,20 @@
 //! wire is decided here.
 
 pub mod cli;
+mod clock;
 pub mod config;
 pub mod demo;
+mod doors;
+mod driver;
+mod logging;
 pub mod node;
+mod seats;
+mod sign_in;
+mod signals;
+pub mod telemetry;
 
 /// Version and commit of this build: `0.1.0 (a1b2c3d4e5f6)`.
 pub const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("VYUHA_COMMIT"), ")");
+
+/// The commit of this build.
+pub const COMMIT: &str = env!("VYUHA_COMMIT");

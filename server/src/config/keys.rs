@@ -162,14 +162,14 @@ keys! {
         tick_hz: u32 = "30" in "1"..="120";
         /// Ticks that a late shard catches up on; what is more is shed and counted.
         backlog_ticks: u32 = "3" in "1"..="30";
-        /// Locked memory that each shard's executor keeps for input and output.
-        memory: Size = "8MiB" in "1MiB"..="1GiB";
+        /// Buffer that each shard's executor keeps for file input and output; three times as much memory is locked.
+        memory: Size = "64KiB" in "64KiB"..="1GiB";
     }
     /// What a connection may take.
     net: Net {
         /// Connections at once; the next one is refused.
-        connections_max: u32 = "20000" in "1"..="1000000";
-        /// Time from connection to a character in the world; after it the connection is closed.
+        connections_max: u32 = "10000" in "1"..="1000000";
+        /// Time from connection to signed in; after it the connection is closed.
         handshake_timeout: Duration = "10s" in "100ms"..="5m";
         /// Silence after which a connection is closed.
         idle_timeout: Duration = "30s" in "1s"..="1h";
@@ -186,7 +186,7 @@ keys! {
     }
     /// Accounts and their passwords.
     accounts: Accounts {
-        /// Whether a login with an unknown name makes the account.
+        /// Whether clients may register accounts over the game's own protocol.
         open_registration: bool = "true";
         /// Memory that hashing one password takes (Argon2id).
         hash_memory: Size = "19MiB" in "64KiB"..="1GiB";
@@ -204,7 +204,7 @@ keys! {
     journal: Journal {
         /// Size of one segment file.
         segment: Size = "64MiB" in "1MiB"..="1GiB";
-        /// Batches that wait for the journal; when it is full the shards wait.
+        /// Batches that wait for the journal; when it is full, durable commands are refused until there is room.
         queue_batches: u32 = "1024" in "16"..="1048576";
     }
     /// What the node says of itself.

@@ -24,7 +24,7 @@ const ARROWS: &[(&str, May)] = &[
     ("vyuha-net", May::Only(&["vyuha-protocol"])),
     ("vyuha-store", May::Only(&["vyuha-record"])),
     ("vyuha-gateway", May::Only(&["vyuha-protocol", "vyuha-record", "vyuha-store"])),
-    ("vyuha-bots", May::Only(&["vyuha-protocol", "vyuha-net"])),
+    ("vyuha-bots", May::Only(&["vyuha-protocol", "vyuha-net", "vyuha-core", "vyuha-game", "vyuha-record"])),
     ("vyuha", May::Everything),
     ("vyuha-tests", May::Everything),
     ("xtask", May::Only(&[])),

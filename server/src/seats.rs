@@ -1,0 +1,169 @@
+//! One seat an account: who plays, on which shard. A newer session takes the seat only after the older one is over and
+//! all it did is in the database, so that no character is ever read from rows older than what was acknowledged.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::sync::Notify;
+
+/// How long to wait before a shard whose door is full is asked again.
+const ASK_AGAIN: Duration = Duration::from_millis(10);
+
+/// The seats of a node. Belongs to the control plane's thread.
+#[derive(Default)]
+pub struct Seats {
+    taken: RefCell<HashMap<i64, Seat>>,
+}
+
+struct Seat {
+    holder: Holder,
+    freed: Rc<Notify>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Holder {
+    /// Signing in: rows are being read.
+    Entering,
+    /// On a shard.
+    Playing { shard: u16 },
+}
+
+/// A seat taken for somebody who signs in; given back on drop unless [`Claim::play`] was called.
+pub struct Claim {
+    seats: Rc<Seats>,
+    account: i64,
+    kept: bool,
+}
+
+impl Seats {
+    /// Takes the account's seat. While another session holds it, `end` asks that session's shard to end it (`false`: it
+    /// could not be asked just now), and the seat is awaited.
+    pub async fn claim(self: &Rc<Self>, account: i64, mut end: impl FnMut(u16) -> bool) -> Claim {
+        let mut asked = false;
+        loop {
+            let (freed, shard) = match self.taken.borrow_mut().entry(account) {
+                std::collections::hash_map::Entry::Vacant(vacant) => {
+                    vacant.insert(Seat { holder: Holder::Entering, freed: Rc::default() });
+                    return Claim { seats: self.clone(), account, kept: false };
+                }
+                std::collections::hash_map::Entry::Occupied(seat) => match seat.get().holder {
+                    Holder::Entering => (seat.get().freed.clone(), None),
+                    Holder::Playing { shard } => (seat.get().freed.clone(), Some(shard)),
+                },
+            };
+            // Nothing else runs on this thread between here and the first poll of the wait below.
+            let wait = freed.notified();
+            if let (Some(shard), false) = (shard, asked) {
+                asked = end(shard);
+                if !asked {
+                    tokio::time::sleep(ASK_AGAIN).await;
+                    continue;
+                }
+            }
+            wait.await;
+        }
+    }
+
+    /// Frees the seat of a session that is over; whoever waits for it goes on.
+    pub fn free(&self, account: i64) {
+        if let Some(seat) = self.taken.borrow_mut().remove(&account) {
+            seat.freed.notify_waiters();
+        }
+    }
+
+    /// Accounts that hold a seat.
+    #[expect(clippy::len_without_is_empty, reason = "only the number is asked for")]
+    pub fn len(&self) -> usize {
+        self.taken.borrow().len()
+    }
+}
+
+impl Claim {
+    /// The session plays on a shard from now on; its seat is freed by [`Seats::free`]. Those who wait are woken, so that
+    /// the newest of them can ask for its end.
+    pub fn play(mut self, shard: u16) {
+        self.kept = true;
+        if let Some(seat) = self.seats.taken.borrow_mut().get_mut(&self.account) {
+            seat.holder = Holder::Playing { shard };
+            seat.freed.notify_waiters();
+        }
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        if !self.kept {
+            self.seats.free(self.account);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::Cell;
+
+    /// Runs tasks on one thread, as the control plane does.
+    fn run(test: impl Future<Output = ()>) {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        tokio::task::LocalSet::new().block_on(&runtime, test);
+    }
+
+    async fn settle() {
+        for _ in 0..20 {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[test]
+    fn a_newer_session_ends_the_older_one_and_waits_for_it() {
+        run(async {
+            let seats = Rc::new(Seats::default());
+            seats.claim(7, |_| panic!("the seat was free")).await.play(3);
+            let (ended, entered) = (Rc::new(Cell::new(None)), Rc::new(Cell::new(false)));
+            let (e, n, s) = (ended.clone(), entered.clone(), seats.clone());
+            let newer = tokio::task::spawn_local(async move {
+                let claim = s.claim(7, |shard| e.replace(Some(shard)).is_none()).await;
+                n.set(true);
+                claim.play(1);
+            });
+            settle().await;
+            assert_eq!((ended.get(), entered.get()), (Some(3), false));
+            seats.free(7);
+            newer.await.unwrap();
+            assert!(entered.get());
+            assert_eq!(seats.len(), 1);
+        });
+    }
+
+    #[test]
+    fn a_failed_sign_in_gives_the_seat_back() {
+        run(async {
+            let seats = Rc::new(Seats::default());
+            drop(seats.claim(7, |_| panic!("the seat was free")).await);
+            assert_eq!(seats.len(), 0);
+        });
+    }
+
+    #[test]
+    fn one_who_waits_for_an_entering_session_ends_it_once_it_plays() {
+        run(async {
+            let seats = Rc::new(Seats::default());
+            let first = seats.claim(7, |_| panic!("the seat was free")).await;
+            let ended = Rc::new(Cell::new(None));
+            let (e, s) = (ended.clone(), seats.clone());
+            let second = tokio::task::spawn_local(async move {
+                s.claim(7, |shard| e.replace(Some(shard)).is_none()).await.play(5);
+            });
+            settle().await;
+            assert_eq!(ended.get(), None);
+            first.play(4);
+            settle().await;
+            assert_eq!(ended.get(), Some(4));
+            seats.free(7);
+            second.await.unwrap();
+        });
+    }
+}

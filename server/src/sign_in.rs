@@ -1,0 +1,535 @@
+//! Sign-in: from an accepted socket to a character handed to its shard.
+//!
+//! Runs on the control plane, one task a connection. Everything a stranger can send before playing ends here: with an
+//! answer, a stable code, or a close. Never touches a zone.
+
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout, timeout_at};
+use vyuha_game::inventory::PLACE_INVENTORY;
+use vyuha_game::{CharacterRow, Content, ItemRow};
+use vyuha_gateway::Metrics;
+use vyuha_gateway::accounts::{AccountName, Accounts, AccountsError, check_password};
+use vyuha_protocol::frame::{CLIENT_PAYLOAD_BYTES_MAX, FrameError, first_frame};
+use vyuha_protocol::message::{
+    self, AccountRegistered, CharacterCreated, CharacterSummary, Characters, ClientMessage, DecodeError,
+    LoggedIn, Message, Pong, Welcome,
+};
+use vyuha_protocol::{ErrorCode, PROTOCOL_VERSION, text};
+use vyuha_record::Record;
+use vyuha_store::{AccountRow, Handle, Store, StoreError, TypedStore};
+
+use crate::doors::{Admission, ShardDoors};
+use crate::seats::{Claim, Seats};
+
+/// Characters that one account may have.
+pub const CHARACTERS_MAX: usize = 8;
+/// Sign-in attempts and registrations on one connection; the next one closes it.
+const ATTEMPTS_MAX: u32 = 5;
+/// How long a client is waited for to take the last message.
+const FAREWELL_TIMEOUT: Duration = Duration::from_secs(2);
+/// Bytes read ahead at once: the longest frame fits.
+const READ_BYTES: usize = 2048;
+const _: () =
+    assert!(READ_BYTES > CLIENT_PAYLOAD_BYTES_MAX as usize + vyuha_protocol::frame::FRAME_HEAD_BYTES);
+
+/// What sign-in needs of the node.
+pub struct SignIn {
+    /// The world, for its hash and its starting zones.
+    pub content: Arc<Content>,
+    /// Password hashing.
+    pub accounts: Accounts,
+    /// The database.
+    pub store: Handle,
+    /// Who plays.
+    pub seats: Rc<Seats>,
+    /// The way to the shards.
+    pub doors: ShardDoors,
+    /// The node's figures.
+    pub metrics: Arc<Metrics>,
+    /// Whether clients may register accounts.
+    pub open_registration: bool,
+    /// Time from connection to signed in.
+    pub handshake_timeout: Duration,
+    /// Longest silence after that.
+    pub idle_timeout: Duration,
+}
+
+/// How a connection's sign-in ended.
+enum End {
+    /// A character enters the world.
+    Enter(Box<Entry>),
+    /// The client went away.
+    Gone,
+    /// The server closes it for this reason, which the client is told.
+    Close(ErrorCode),
+}
+
+/// Somebody who is about to play.
+struct Entry {
+    claim: Claim,
+    request: u32,
+    character: CharacterRow,
+    items: Vec<ItemRow>,
+}
+
+/// What was asked for and could not be done.
+enum Refusal {
+    /// The request is refused; the connection goes on.
+    Refuse(ErrorCode),
+    /// The connection ends.
+    End(End),
+}
+
+impl From<ErrorCode> for Refusal {
+    fn from(code: ErrorCode) -> Refusal {
+        Refusal::Refuse(code)
+    }
+}
+
+impl From<StoreError> for Refusal {
+    fn from(error: StoreError) -> Refusal {
+        tracing::error!(%error, "a sign-in could not use the database");
+        Refusal::Refuse(ErrorCode::Unavailable)
+    }
+}
+
+/// Where a connection stands.
+#[derive(Clone, Copy)]
+enum Stage {
+    /// Nothing was said yet.
+    Fresh,
+    /// The versions fit.
+    Greeted,
+    /// Signed in.
+    SignedIn { account: i64 },
+}
+
+/// A request, taken out of its frame so that the buffer is free while it is carried out.
+enum Request {
+    Hello {
+        version: u32,
+        content_hash: [u8; 32],
+    },
+    Register {
+        request: u32,
+        account: String,
+        password: String,
+    },
+    Login {
+        request: u32,
+        account: String,
+        password: String,
+    },
+    List {
+        request: u32,
+    },
+    Create {
+        request: u32,
+        name: String,
+    },
+    Select {
+        request: u32,
+        character: i64,
+    },
+    Ping {
+        stamp: u64,
+    },
+    /// A message of the game, or of a later stage.
+    Other,
+}
+
+struct Connection<'a> {
+    node: &'a SignIn,
+    stream: TcpStream,
+    received: Vec<u8>,
+    stage: Stage,
+    request_last: u32,
+    attempts: u32,
+}
+
+impl SignIn {
+    /// Speaks with one client until its socket is handed to a shard or closed.
+    pub async fn welcome(&self, stream: TcpStream) {
+        self.metrics.connections.inc();
+        self.metrics.handshakes_in_progress.inc();
+        let mut connection = Connection {
+            node: self,
+            stream,
+            received: Vec::with_capacity(READ_BYTES),
+            stage: Stage::Fresh,
+            request_last: 0,
+            attempts: 0,
+        };
+        let end = connection.run().await;
+        self.metrics.handshakes_in_progress.dec();
+        let Connection { mut stream, received, .. } = connection;
+        match end {
+            End::Enter(entry) => self.hand_over(stream, received, *entry).await,
+            End::Gone => {
+                self.metrics.closed("Peer").inc();
+            }
+            End::Close(code) => say_farewell(&self.metrics, &mut stream, code).await,
+        }
+    }
+
+    /// Hands socket and character to the shard of the character's zone.
+    async fn hand_over(&self, stream: TcpStream, received: Vec<u8>, entry: Entry) {
+        let Entry { claim, request, character, items } = entry;
+        let socket = match stream.into_std() {
+            Ok(socket) => OwnedFd::from(socket),
+            Err(error) => {
+                tracing::error!(%error, "a socket could not be taken from the control plane");
+                return;
+            }
+        };
+        let shard = self.doors.shard_of(character.zone);
+        match self.doors.admit(shard, Admission { socket, received, request, character, items }) {
+            Ok(()) => claim.play(shard),
+            Err(back) => {
+                let stream = std::net::TcpStream::from(back.socket);
+                if let Ok(mut stream) = TcpStream::from_std(stream) {
+                    say_farewell(&self.metrics, &mut stream, ErrorCode::ServerFull).await;
+                }
+            }
+        }
+    }
+
+    /// Tells a client for whom there is no place, and closes.
+    pub async fn turn_away(&self, mut stream: TcpStream, code: ErrorCode) {
+        self.metrics.connections.inc();
+        say_farewell(&self.metrics, &mut stream, code).await;
+    }
+}
+
+impl Connection<'_> {
+    async fn run(&mut self) -> End {
+        let mut deadline = Instant::now() + self.node.handshake_timeout;
+        loop {
+            let request = match timeout_at(deadline, self.next_request()).await {
+                Ok(Ok(request)) => request,
+                Ok(Err(end)) => return end,
+                Err(_) => return End::Close(self.timeout_code()),
+            };
+            let number = request.number();
+            if let Some(number) = number {
+                if number <= self.request_last {
+                    if let Err(end) = self.refuse(number, ErrorCode::Replayed).await {
+                        return end;
+                    }
+                    continue;
+                }
+                self.request_last = number;
+            }
+            let was_signed_in = matches!(self.stage, Stage::SignedIn { .. });
+            // What the server itself waits for is bounded too: a database that is away must not hold connections.
+            let done = match timeout_at(deadline, self.carry_out(request)).await {
+                Ok(done) => done,
+                Err(_) => return End::Close(ErrorCode::Unavailable),
+            };
+            match done {
+                Ok(()) => {}
+                Err(Refusal::End(end)) => return end,
+                Err(Refusal::Refuse(code)) => {
+                    if let Err(end) = self.refuse(number.unwrap_or(0), code).await {
+                        return end;
+                    }
+                }
+            }
+            if was_signed_in || matches!(self.stage, Stage::SignedIn { .. }) {
+                deadline = Instant::now() + self.node.idle_timeout.max(self.node.handshake_timeout);
+            }
+        }
+    }
+
+    fn timeout_code(&self) -> ErrorCode {
+        match self.stage {
+            Stage::SignedIn { .. } => ErrorCode::IdleTimeout,
+            Stage::Fresh | Stage::Greeted => ErrorCode::HandshakeTimeout,
+        }
+    }
+
+    /// Waits for a whole frame and takes its request out. Reads no more than one buffer ahead.
+    async fn next_request(&mut self) -> Result<Request, End> {
+        loop {
+            match first_frame(&self.received, CLIENT_PAYLOAD_BYTES_MAX) {
+                Ok(Some(frame)) => {
+                    let bytes = frame.bytes();
+                    let request = ClientMessage::decode(frame.kind, frame.payload).map(Request::take);
+                    self.received.drain(..bytes);
+                    return request.map_err(|error| {
+                        End::Close(match error {
+                            DecodeError::UnknownKind(_) => ErrorCode::UnknownKind,
+                            DecodeError::Malformed(_) => ErrorCode::Malformed,
+                        })
+                    });
+                }
+                Ok(None) => {}
+                Err(FrameError::TooLarge { .. }) => return Err(End::Close(ErrorCode::FrameTooLarge)),
+                Err(FrameError::Reserved) => return Err(End::Close(ErrorCode::Malformed)),
+            }
+            let read = (&mut self.stream).take(READ_BYTES as u64).read_buf(&mut self.received).await;
+            if !matches!(read, Ok(1..)) {
+                return Err(End::Gone);
+            }
+        }
+    }
+
+    async fn carry_out(&mut self, request: Request) -> Result<(), Refusal> {
+        match (self.stage, request) {
+            (_, Request::Ping { stamp }) => self.send(&Pong { stamp }).await,
+            (Stage::Fresh, Request::Hello { version, content_hash }) => {
+                self.greet(version, content_hash).await
+            }
+            (Stage::Greeted, Request::Register { request, account, password }) => {
+                self.register(request, &account, &password).await
+            }
+            (Stage::Greeted, Request::Login { request, account, password }) => {
+                self.log_in(request, &account, &password).await
+            }
+            (Stage::SignedIn { account }, Request::List { request }) => self.list(request, account).await,
+            (Stage::SignedIn { account }, Request::Create { request, name }) => {
+                self.create(request, account, name).await
+            }
+            (Stage::SignedIn { account }, Request::Select { request, character }) => {
+                self.select(request, account, character).await
+            }
+            _ => Err(ErrorCode::OutOfOrder.into()),
+        }
+    }
+
+    async fn greet(&mut self, version: u32, content_hash: [u8; 32]) -> Result<(), Refusal> {
+        if version != PROTOCOL_VERSION {
+            return Err(Refusal::End(End::Close(ErrorCode::VersionMismatch)));
+        }
+        if content_hash != self.node.content.hash {
+            return Err(Refusal::End(End::Close(ErrorCode::ContentMismatch)));
+        }
+        self.stage = Stage::Greeted;
+        self.send(&Welcome { version: PROTOCOL_VERSION, build: crate::VERSION.to_owned() }).await
+    }
+
+    /// Counts an attempt; too many on one connection end it.
+    fn attempt(&mut self) -> Result<(), Refusal> {
+        self.attempts += 1;
+        if self.attempts > ATTEMPTS_MAX { Err(Refusal::End(End::Close(ErrorCode::Flood))) } else { Ok(()) }
+    }
+
+    async fn register(&mut self, request: u32, account: &str, password: &str) -> Result<(), Refusal> {
+        self.attempt()?;
+        if !self.node.open_registration {
+            return Err(ErrorCode::RegistrationClosed.into());
+        }
+        let name = AccountName::parse(account).map_err(|_| ErrorCode::AccountNameInvalid)?;
+        check_password(password).map_err(|_| ErrorCode::PasswordInvalid)?;
+        let taken = account_named(&self.node.store, name.as_str()).await?.is_some();
+        if taken {
+            return Err(ErrorCode::AccountNameTaken.into());
+        }
+        let password_hash = self.node.accounts.hash(password).await.map_err(hashing_refused)?;
+        let name = name.as_str().to_owned();
+        let created_ms = crate::clock::unix_ms();
+        let inserted = self
+            .node
+            .store
+            .call(move |store| {
+                let id = next_id::<AccountRow>(store)?;
+                store.insert_row(&AccountRow { id, name, password_hash, created_ms })
+            })
+            .await;
+        match inserted {
+            Ok(()) => self.send(&AccountRegistered { request }).await,
+            Err(StoreError::Conflict { .. }) => Err(ErrorCode::AccountNameTaken.into()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn log_in(&mut self, request: u32, account: &str, password: &str) -> Result<(), Refusal> {
+        self.attempt()?;
+        let known = match AccountName::parse(account) {
+            Ok(name) => account_named(&self.node.store, name.as_str()).await?,
+            Err(_) => None,
+        };
+        let stored = known.as_ref().map(|row| row.password_hash.as_str());
+        let right = self.node.accounts.verify(password, stored).await.map_err(hashing_refused)?;
+        let Some(row) = known.filter(|_| right) else {
+            self.node.metrics.login("refused").inc();
+            return Err(ErrorCode::CredentialsWrong.into());
+        };
+        self.node.metrics.login("ok").inc();
+        self.stage = Stage::SignedIn { account: row.id };
+        self.send(&LoggedIn { request, account: row.id }).await
+    }
+
+    async fn list(&mut self, request: u32, account: i64) -> Result<(), Refusal> {
+        let mut rows = characters_of(&self.node.store, account).await?;
+        rows.sort_by_key(|row| row.id);
+        let characters = rows
+            .into_iter()
+            .map(|row| CharacterSummary { character: row.id, name: row.name, zone: row.zone as u16 })
+            .collect();
+        self.send(&Characters { request, characters }).await
+    }
+
+    async fn create(&mut self, request: u32, account: i64, name: String) -> Result<(), Refusal> {
+        text::check_character_name(&name)?;
+        let content = self.node.content.clone();
+        let created_ms = crate::clock::unix_ms();
+        let created = self
+            .node
+            .store
+            .call(move |store| {
+                let held = store.load::<CharacterRow>(&[("account", account.into())])?;
+                if held.len() >= CHARACTERS_MAX {
+                    return Ok(None);
+                }
+                let id = next_id::<CharacterRow>(store)?;
+                // Newcomers are spread over the zones where one may begin.
+                let zones: Vec<_> = content.start_zones().collect();
+                let start = zones[id as usize % zones.len()];
+                let name_key = name.to_ascii_lowercase();
+                let (zone, x, y) = (start.id.0.into(), start.spawn.x.into(), start.spawn.y.into());
+                let row = CharacterRow { id, account, name, name_key, zone, x, y, created_ms };
+                store.insert_row(&row)?;
+                Ok(Some(id))
+            })
+            .await;
+        match created {
+            Ok(Some(character)) => self.send(&CharacterCreated { request, character }).await,
+            Ok(None) => Err(ErrorCode::CharacterLimit.into()),
+            Err(StoreError::Conflict { .. }) => Err(ErrorCode::CharacterNameTaken.into()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn select(&mut self, request: u32, account: i64, character: i64) -> Result<(), Refusal> {
+        let owned = characters_of(&self.node.store, account).await?;
+        if !owned.iter().any(|row| row.id == character) {
+            return Err(ErrorCode::CharacterUnknown.into());
+        }
+        let doors = &self.node.doors;
+        let claim = self
+            .node
+            .seats
+            .claim(account, |shard| doors.kick(shard, account, ErrorCode::SignedInElsewhere))
+            .await;
+        // Only now are the rows read: whatever an older session did is in the database.
+        let rows = self
+            .node
+            .store
+            .call(move |store| {
+                let row = store.load::<CharacterRow>(&[("id", character.into())])?;
+                let items = store
+                    .load::<ItemRow>(&[("place", PLACE_INVENTORY.into()), ("owner", character.into())])?;
+                Ok((row.into_iter().next(), items))
+            })
+            .await?;
+        let (Some(character), items) = rows else { return Err(ErrorCode::CharacterUnknown.into()) };
+        Err(Refusal::End(End::Enter(Box::new(Entry { claim, request, character, items }))))
+    }
+
+    async fn refuse(&mut self, request: u32, code: ErrorCode) -> Result<(), End> {
+        self.node.metrics.error(code.name()).inc();
+        let reply = error_message(request, code, false);
+        self.send(&reply).await.map_err(|_| End::Gone)
+    }
+
+    async fn send<M: Message>(&mut self, message: &M) -> Result<(), Refusal> {
+        let mut frame = Vec::new();
+        message::append(&mut frame, message);
+        self.stream.write_all(&frame).await.map_err(|_| Refusal::End(End::Gone))
+    }
+}
+
+impl Request {
+    fn take(message: ClientMessage<'_>) -> Request {
+        match message {
+            ClientMessage::Hello(m) => {
+                Request::Hello { version: m.version.into(), content_hash: m.content_hash }
+            }
+            ClientMessage::RegisterAccount(m) => Request::Register {
+                request: m.request.into(),
+                account: m.account.to_string(),
+                password: m.password.to_string(),
+            },
+            ClientMessage::Login(m) => Request::Login {
+                request: m.request.into(),
+                account: m.account.to_string(),
+                password: m.password.to_string(),
+            },
+            ClientMessage::ListCharacters(m) => Request::List { request: m.request.into() },
+            ClientMessage::CreateCharacter(m) => {
+                Request::Create { request: m.request.into(), name: m.name.to_string() }
+            }
+            ClientMessage::SelectCharacter(m) => {
+                Request::Select { request: m.request.into(), character: m.character.into() }
+            }
+            ClientMessage::Ping(m) => Request::Ping { stamp: m.stamp.into() },
+            ClientMessage::Input(_)
+            | ClientMessage::Say(_)
+            | ClientMessage::PickUp(_)
+            | ClientMessage::Drop(_)
+            | ClientMessage::Logout(_) => Request::Other,
+        }
+    }
+
+    /// The request id, of those that have one.
+    fn number(&self) -> Option<u32> {
+        match self {
+            Request::Register { request, .. }
+            | Request::Login { request, .. }
+            | Request::List { request }
+            | Request::Create { request, .. }
+            | Request::Select { request, .. } => Some(*request),
+            Request::Hello { .. } | Request::Ping { .. } | Request::Other => None,
+        }
+    }
+}
+
+/// The next free id of a table; whoever inserts with it must do so in the same call.
+fn next_id<R: Record>(store: &mut dyn Store) -> Result<i64, StoreError> {
+    Ok(store.max_key(&R::TABLE, "id")?.unwrap_or(0) + 1)
+}
+
+async fn account_named(store: &Handle, name: &str) -> Result<Option<AccountRow>, StoreError> {
+    let name = name.to_owned();
+    let rows = store.call(move |store| store.load::<AccountRow>(&[("name", name.into())])).await?;
+    Ok(rows.into_iter().next())
+}
+
+async fn characters_of(store: &Handle, account: i64) -> Result<Vec<CharacterRow>, StoreError> {
+    store.call(move |store| store.load::<CharacterRow>(&[("account", account.into())])).await
+}
+
+fn hashing_refused(error: AccountsError) -> Refusal {
+    match error {
+        AccountsError::Busy => ErrorCode::SignInBusy.into(),
+        AccountsError::Password(_) => ErrorCode::CredentialsWrong.into(),
+        error => {
+            tracing::error!(%error, "a password could not be hashed or verified");
+            ErrorCode::Unavailable.into()
+        }
+    }
+}
+
+/// The message that refuses a request or, with `closing`, ends a connection.
+pub fn error_message(request: u32, code: ErrorCode, closing: bool) -> message::Error {
+    message::Error { request, code: code as u16, closing, text: code.text().to_owned() }
+}
+
+/// Tells a client why its connection ends, as far as it listens, and closes.
+async fn say_farewell(metrics: &Metrics, stream: &mut TcpStream, code: ErrorCode) {
+    metrics.error(code.name()).inc();
+    metrics.closed(code.name()).inc();
+    let mut frame = Vec::new();
+    message::append(&mut frame, &error_message(0, code, true));
+    // A client that does not take these few bytes has nobody to tell.
+    if timeout(FAREWELL_TIMEOUT, stream.write_all(&frame)).await.is_ok() {
+        let _ = timeout(FAREWELL_TIMEOUT, stream.shutdown()).await;
+    }
+}

@@ -1,0 +1,83 @@
+//! The node's admin port, as anybody sees it: plain HTTP, and the text of `/metrics`.
+
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+
+use crate::PATIENCE;
+
+/// The status and the body of a page.
+///
+/// # Panics
+/// If there is no answer.
+pub fn http_get(address: SocketAddr, path: &str) -> (u16, String) {
+    let mut stream = TcpStream::connect(address).expect("the admin port is open");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a timeout can be set");
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).expect("the request can be sent");
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).expect("the answer can be read");
+    let answer = String::from_utf8_lossy(&answer);
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{path} answers {answer:?}"));
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
+    let chunked = head.to_ascii_lowercase().contains("transfer-encoding: chunked");
+    let body = if chunked { joined_chunks(body) } else { body.to_owned() };
+    (status.unwrap_or_else(|| panic!("{path} answers {head:?}")), body)
+}
+
+fn joined_chunks(mut body: &str) -> String {
+    let mut joined = String::new();
+    while let Some((length, rest)) = body.split_once("\r\n") {
+        let length = usize::from_str_radix(length.trim(), 16).expect("a chunk begins with its length");
+        if length == 0 {
+            break;
+        }
+        joined.push_str(&rest[..length]);
+        body = rest[length..].trim_start_matches("\r\n");
+    }
+    joined
+}
+
+/// One reading of `/metrics`.
+#[derive(Debug)]
+pub struct Metrics {
+    samples: BTreeMap<String, f64>,
+}
+
+impl Metrics {
+    /// Reads the text form. Every line must be a comment or a sample.
+    ///
+    /// # Panics
+    /// If one is neither.
+    pub fn parse(text: &str) -> Metrics {
+        let samples = text.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
+        let samples = samples.map(|line| {
+            let (name, value) = line.rsplit_once(' ').unwrap_or_else(|| panic!("no sample: {line:?}"));
+            let value = value.parse().unwrap_or_else(|_| panic!("no number: {line:?}"));
+            (name.to_owned(), value)
+        });
+        Metrics { samples: samples.collect() }
+    }
+
+    /// A sample by its name and labels, such as `vyuha_errors_total{code="Flood"}`; 0 where there is none, as with a
+    /// counter that never counted.
+    pub fn value(&self, sample: &str) -> f64 {
+        self.samples.get(sample).copied().unwrap_or(0.0)
+    }
+
+    /// The sum of a figure's samples over all its labels.
+    pub fn sum(&self, name: &str) -> f64 {
+        let of_name = |sample: &&String| sample.split('{').next() == Some(name);
+        self.samples.iter().filter(|(sample, _)| of_name(sample)).map(|(_, value)| value).sum()
+    }
+
+    /// Whether there is any sample of this name.
+    pub fn has(&self, name: &str) -> bool {
+        self.samples.keys().any(|sample| sample.split('{').next() == Some(name))
+    }
+
+    /// How often a request was refused, or a connection closed, with this code.
+    pub fn errors(&self, code: &str) -> f64 {
+        self.value(&format!("vyuha_errors_total{{code=\"{code}\"}}"))
+    }
+}

@@ -1,0 +1,35 @@
+//! What the whole-node tests are made with: the real program as a child process on temporary data, real sockets to
+//! it, its admin port, and a look into its database.
+//!
+//! The tests themselves are in `tests/`, a file for each thing that must hold. Nothing here knows how the node works
+//! inside: it is started by its command line, told of by its ready line, and judged by what it sends, what it keeps on
+//! disk and how it ends.
+//!
+//! A test that fails shows the node's log. No node outlives its test: it is killed when it is dropped.
+
+mod admin;
+mod database;
+mod node;
+mod player;
+mod program;
+mod wire;
+mod witness;
+mod world;
+
+use std::time::Duration;
+
+pub use admin::{Metrics, http_get};
+pub use database::{Database, Item};
+pub use node::{Exit, Node, Options, SharedNode, run_program};
+pub use player::{Identity, Player, Walk};
+pub use program::program;
+pub use wire::{Heard, Wire};
+pub use witness::Witness;
+pub use world::{CLOSET, COIN, DEPOT, HERB, LANTERN, YARD, client_content, test_world, test_world_folder};
+
+/// How long anything is waited for before a test fails: far longer than it takes on the slowest machine, so that what
+/// fails is wrong and not late.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The password of every account that the tests make.
+pub const PASSWORD: &str = "correct horse";

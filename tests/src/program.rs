@@ -1,0 +1,37 @@
+//! The program under test: built once a test process, so that no stale one is ever tested.
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::OnceLock;
+
+/// Where `vyuha` is, built from the sources as they are now and in the profile of this test.
+///
+/// Cargo tells only a package's own tests where its binaries are, so this asks cargo to build it into the target
+/// directory that this test runs from; where nothing changed, that takes a moment.
+///
+/// # Panics
+/// If it does not build.
+pub fn program() -> &'static PathBuf {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAM.get_or_init(|| {
+        let test = std::env::current_exe().expect("a test knows where it is");
+        // <target directory>/<profile>/deps/<test>
+        let profile_dir = test.ancestors().nth(2).expect("tests lie two folders below the profile's");
+        let target_dir = profile_dir.parent().expect("profiles lie in the target directory");
+        let profile = match profile_dir.file_name().and_then(|name| name.to_str()) {
+            Some("debug") => "dev",
+            Some(name) => name,
+            None => panic!("{} names no profile", profile_dir.display()),
+        };
+        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let built = Command::new(cargo)
+            .args(["build", "--locked", "--quiet", "--package", "vyuha", "--bin", "vyuha", "--profile", profile])
+            .arg("--target-dir")
+            .arg(target_dir)
+            .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+            .status()
+            .expect("cargo can be run");
+        assert!(built.success(), "`cargo build --package vyuha` failed: {built}");
+        profile_dir.join("vyuha")
+    })
+}
