@@ -29,6 +29,15 @@ pub(crate) enum Runs {
     OnCommand,
 }
 
+/// The name of a module of this crate, which the compiler thereby knows to be there.
+macro_rules! folder {
+    ($module:ident) => {{
+        #[allow(unused_imports, reason = "it is only looked for")]
+        use crate::$module as _;
+        stringify!($module)
+    }};
+}
+
 /// Is told, besides the passes of each zone's step, when a system's pass is over. `()` does nothing.
 pub trait TickProbe: Probe {
     /// The pass of the system of this name just ended.
@@ -41,12 +50,12 @@ impl TickProbe for () {
 
 /// Every system.
 pub const SYSTEMS: &[System] = &[
-    System { name: "movement", tables: &[], runs: Runs::EachStep(passes::move_characters) },
-    System { name: "npc", tables: &[], runs: Runs::EachStep(passes::think) },
-    System { name: "chat", tables: &[], runs: Runs::OnCommand },
-    System { name: "inventory", tables: &[ItemRow::TABLE], runs: Runs::OnCommand },
-    System { name: "ground", tables: &[], runs: Runs::EachTick(passes::litter) },
-    System { name: "character", tables: &[CharacterRow::TABLE], runs: Runs::EachTick(passes::save) },
+    System { name: folder!(movement), tables: &[], runs: Runs::EachStep(passes::move_characters) },
+    System { name: folder!(npc), tables: &[], runs: Runs::EachStep(passes::think) },
+    System { name: folder!(chat), tables: &[], runs: Runs::OnCommand },
+    System { name: folder!(inventory), tables: &[ItemRow::TABLE], runs: Runs::OnCommand },
+    System { name: folder!(ground), tables: &[], runs: Runs::EachTick(passes::litter) },
+    System { name: folder!(character), tables: &[CharacterRow::TABLE], runs: Runs::EachTick(passes::save) },
 ];
 
 /// Every table that the game's systems write.

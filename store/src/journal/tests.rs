@@ -393,6 +393,16 @@ fn damage_done_while_running_is_seen_by_the_reader() {
 }
 
 #[test]
+fn a_frame_counts_only_in_the_segment_it_was_written_for() {
+    let mut bytes = vec![0; FRAME_HEADER_BYTES];
+    bytes.extend_from_slice(b"payload");
+    frame::seal(&mut bytes, 7, 1);
+    assert_eq!(bytes.len() % 8, 0);
+    assert_eq!(frame::parse(&bytes, 7).unwrap().1, b"payload");
+    assert_eq!(frame::parse(&bytes, 8), None);
+}
+
+#[test]
 fn stray_files_are_left_alone() {
     let disk = written(&[10]);
     disk.create(Path::new("/journal/notes.txt")).unwrap();

@@ -106,7 +106,7 @@ fn close_sends_what_is_queued_and_reports_nothing() {
 
 #[test]
 fn close_sends_more_than_the_kernel_takes_at_once() {
-    let mut server = Server::new(Limits { reliable_bytes_max: 1 << 20, ..WIDE });
+    let mut server = Server::new(Limits { reliable_bytes_max: 1 << 20, tick_hz: 1000, ..WIDE });
     let (mut client, conn) = server.connect();
     let (kind, payload) = (3, vec![5; 64 << 10]);
     for _ in 0..4 {
@@ -114,7 +114,6 @@ fn close_sends_more_than_the_kernel_takes_at_once() {
     }
     server.transport.close(conn);
     let reader = std::thread::spawn(move || read_to_end(&mut client));
-    // Ticks as fast as they go would be over the time to linger before the reader has begun.
     let begin = Instant::now();
     while server.slots_in_use() > 0 {
         assert!(begin.elapsed() < PATIENCE);
@@ -130,7 +129,8 @@ fn close_sends_more_than_the_kernel_takes_at_once() {
 #[test]
 fn the_last_frame_outlives_unread_input() {
     // A close over unread input is a reset, which can overtake the last frame.
-    let mut server = Server::new(Limits { frames_per_second_max: 10, bytes_per_tick_max: 512, ..WIDE });
+    let mut server =
+        Server::new(Limits { frames_per_second_max: 10, bytes_per_tick_max: 512, tick_hz: 100_000, ..WIDE });
     let (mut client, conn) = server.connect();
     client.write_all(&frame(1, &[0; 100]).repeat(400)).unwrap();
     server.until("the end", |s| {

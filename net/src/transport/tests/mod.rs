@@ -84,7 +84,7 @@ impl Server {
         self.transport.flush(&mut |_, _| {});
     }
 
-    /// Ticks until something holds. Loopback delivers when it likes.
+    /// Ticks until something holds, as fast as it goes: time in ticks is short. Loopback delivers when it likes.
     #[track_caller]
     fn until(&mut self, what: &str, mut holds: impl FnMut(&mut Server) -> bool) {
         let begin = Instant::now();
