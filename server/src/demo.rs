@@ -45,7 +45,7 @@ pub fn run(mut config: Config, options: &DemoOptions) -> anyhow::Result<()> {
         None => Some(tempfile::tempdir().context("no temporary folder can be made for the data")?),
     };
     if let Some(folder) = &temporary {
-        config.data.dir = folder.path().to_owned();
+        config.data.dir = folder.path().into();
     }
     config.accounts.hash_memory = HASH_MEMORY;
     config.accounts.hash_iterations = HASH_ITERATIONS;
@@ -142,7 +142,7 @@ impl Served {
     fn us_per_client_tick(&self) -> (f64, f64) {
         let [begin, end] = self.cpu.unwrap_or_default();
         let per_tick = |begin: Duration, end: Duration| {
-            (end - begin).as_secs_f64() * 1e6 / (self.totals.session_ticks.max(1) as f64)
+            end.saturating_sub(begin).as_secs_f64() * 1e6 / (self.totals.session_ticks.max(1) as f64)
         };
         (per_tick(begin.shards, end.shards), per_tick(begin.others, end.others))
     }

@@ -264,7 +264,7 @@ impl<T: Transport> Driver<T> {
             Received::Closed(cause) => {
                 telemetry.closed(cause.name());
                 // The last report of a connection that ended itself for bad bytes in this very tick adds nothing.
-                if !ended.last().is_some_and(|(last, _)| *last == conn) {
+                if ended.last().is_none_or(|(last, _)| *last != conn) {
                     ended.push((conn, farewell_code(cause)));
                 }
             }

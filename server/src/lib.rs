@@ -4,12 +4,14 @@
 pub mod cli;
 mod clock;
 pub mod config;
+mod control;
 pub mod demo;
 mod doors;
 mod driver;
 mod logging;
 pub mod node;
 mod seats;
+mod shards;
 mod sign_in;
 mod signals;
 pub mod telemetry;

@@ -1,41 +1,32 @@
 //! One node: its shards, its journal and its control plane, started and ended in the right order.
 
 use std::net::{SocketAddr, TcpListener};
-use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
-use anyhow::{Context, bail};
-use crossbeam::channel::Receiver;
-use tokio::sync::{Semaphore, mpsc, watch};
+use anyhow::{Context as _, bail};
+use tokio::sync::{mpsc, watch};
 use tokio::task::LocalSet;
 use vyuha_game::inventory::PLACE_GROUND;
-use vyuha_game::{Content, ItemRow, Shard, ShardConfig};
-use vyuha_gateway::accounts::{Accounts, AccountsConfig, HashCost};
+use vyuha_game::{Content, ItemRow};
 use vyuha_gateway::{Gateway, Metrics, NodeInfo, ZoneInfo};
 use vyuha_net::probe::{self, Finding, Needs, Severity};
-use vyuha_net::runtime::{LoopStats, ShardHandle, ShardHost, Tick, TickStart, spawn_shard};
-use vyuha_net::transport::{Limits, SyscallTransport};
-use vyuha_protocol::{ErrorCode, ZoneId};
+use vyuha_protocol::ZoneId;
 use vyuha_record::{Record, Table};
 use vyuha_store::{
-    AccountRow, Durability, DurabilityConfig, Handle, JournalStats, OnStopped, PersistenceConfig,
-    PersistenceStats, Producer, TypedStore,
+    AccountRow, Durability, DurabilityConfig, Handle, OnStopped, PersistenceConfig, Producer, TypedStore,
 };
 
 use crate::config::Config;
-use crate::doors::{Left, Request, ShardDoors};
-use crate::driver::{Driver, Parts};
-use crate::seats::Seats;
-use crate::sign_in::SignIn;
+use crate::control::Control;
+use crate::doors::ShardDoors;
+use crate::shards::{self, Shards, World, zones_of_shards};
 use crate::telemetry::{SharedTotals, Telemetry};
 
 /// The name under which a node of one keeps its position in the database.
 const NODE_NAME: &str = "local";
-/// How long shards may take to let everyone go.
-const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 /// Connections that the kernel may hold before they are accepted.
 const LISTEN_BACKLOG: u32 = 1024;
 /// Frames by which the database may be behind the journal before the node is not ready.
@@ -90,7 +81,7 @@ impl Node {
         let (left, departures) = mpsc::unbounded_channel();
         let draining = Arc::new(AtomicBool::new(false));
         let totals: Vec<SharedTotals> = (0..shards).map(|_| SharedTotals::default()).collect();
-        let hosts = start_shards(
+        let hosts = shards::start(
             config,
             Shards { content: &content, zones, world, producers, requests, left, draining: &draining },
             |shard| {
@@ -218,14 +209,7 @@ fn open_durability(
     Durability::open(&durability, &tables(), &on_stopped).context("the node's data cannot be opened")
 }
 
-/// What lies on the ground, and the next free item id. What the last run left in the journal is applied first.
-struct World {
-    ground: Vec<ItemRow>,
-    next_item_id: i64,
-    /// Of what is random in this run: another one each time, and known from the log.
-    seed: u64,
-}
-
+/// What lies on the ground, once all that the last run left in the journal is applied.
 async fn load_world(durability: &Durability) -> anyhow::Result<World> {
     let store = durability.handle();
     store.wait_applied(durability.durable_seq()).await?;
@@ -239,15 +223,6 @@ async fn load_world(durability: &Durability) -> anyhow::Result<World> {
         })
         .await?;
     Ok(world)
-}
-
-/// Each shard's zones: dealt out in turn.
-fn zones_of_shards(content: &Content, shards: u16) -> Vec<Vec<ZoneId>> {
-    let mut zones = vec![Vec::new(); shards as usize];
-    for (zone, shard) in content.zones.iter().zip((0..zones.len()).cycle()) {
-        zones[shard].push(zone.id);
-    }
-    zones
 }
 
 fn node_info(config: &Config, content: &Content, zones: &[Vec<ZoneId>]) -> NodeInfo {
@@ -289,318 +264,4 @@ fn add_checks(gateway: &mut Gateway, store: &Handle, failure: &watch::Receiver<O
             }
         }),
     );
-}
-
-/// A shard's thread.
-struct Host {
-    handle: ShardHandle,
-    /// The driver has nothing more to do.
-    done: Arc<AtomicBool>,
-}
-
-/// A driver as the runtime calls it.
-struct Hosted {
-    driver: Driver<SyscallTransport>,
-    failed: watch::Sender<Option<String>>,
-    done: Arc<AtomicBool>,
-}
-
-impl Tick for Hosted {
-    fn tick(&mut self, start: &TickStart, _: &LoopStats) {
-        if self.done.load(Ordering::Relaxed) {
-            return;
-        }
-        match self.driver.tick(start.late, start.shed) {
-            Ok(true) => {}
-            Ok(false) => self.done.store(true, Ordering::Relaxed),
-            Err(error) => {
-                self.failed.send_replace(Some(error.to_string()));
-                self.done.store(true, Ordering::Relaxed);
-            }
-        }
-    }
-}
-
-fn start_shards(
-    config: &Config,
-    parts: Shards<'_>,
-    telemetry: impl Fn(u16) -> Telemetry,
-    failed: &watch::Sender<Option<String>>,
-) -> anyhow::Result<Vec<Host>> {
-    let Shards { content, zones, world, producers, requests, left, draining } = parts;
-    let cpus = vyuha_net::cpu::usable().context("the processors that may be used cannot be listed")?;
-    let limits = limits(config);
-    let shards = zones.len() as i64;
-    let mut hosts = Vec::new();
-    for (((index, zones), producer), requests) in (0_u16..).zip(zones).zip(producers).zip(requests) {
-        let here = |row: &&ItemRow| zones.iter().any(|id| i64::from(id.0) == row.owner);
-        let ground: Vec<ItemRow> = world.ground.iter().filter(here).cloned().collect();
-        let shard = Shard::new(
-            ShardConfig {
-                tick_hz: config.shard.tick_hz as u16,
-                save_interval_ticks: ticks(config.character.save_interval, config.shard.tick_hz),
-                snapshot_bytes_max: config.net.snapshot_bytes_max.bytes(),
-                seed: world.seed,
-                next_item_id: world.next_item_id + i64::from(index),
-                item_id_stride: shards,
-                zones: zones.clone(),
-            },
-            content.clone(),
-            &ground,
-        )
-        .with_context(|| format!("shard {index} cannot be set up"))?;
-        let done = Arc::new(AtomicBool::new(false));
-        let driver = Parts {
-            shard,
-            transport: SyscallTransport::new(limits),
-            requests,
-            left: left.clone(),
-            producer,
-            draining: draining.clone(),
-            telemetry: telemetry(index),
-        };
-        let host = ShardHost {
-            name: format!("vyuha-shard-{index}"),
-            cpu: config.shard.pin.then(|| cpus[index as usize % cpus.len()]),
-            io_memory_bytes: config.shard.memory.bytes(),
-            tick_hz: config.shard.tick_hz,
-            backlog_ticks: config.shard.backlog_ticks,
-        };
-        let (failed, is_done) = (failed.clone(), done.clone());
-        let handle =
-            spawn_shard(host, move || Hosted { driver: Driver::new(driver), failed, done: is_done })?;
-        hosts.push(Host { handle, done });
-    }
-    Ok(hosts)
-}
-
-/// What one connection may take, in the transport's terms.
-fn limits(config: &Config) -> Limits {
-    let (net, tick_hz) = (&config.net, config.shard.tick_hz);
-    Limits {
-        // Everyone may come to one shard.
-        connections_max: net.connections_max,
-        frames_per_second_max: net.frames_per_second_max,
-        bytes_per_tick_max: net.bytes_per_tick_max.bytes(),
-        reliable_bytes_max: net.reliable_bytes_max.bytes(),
-        idle_ticks: ticks(net.idle_timeout, tick_hz),
-        stalled_ticks: ticks(net.idle_timeout, tick_hz),
-        tick_hz,
-    }
-}
-
-/// Whole ticks of a time, at least one.
-fn ticks(time: Duration, tick_hz: u32) -> u32 {
-    ((time.as_secs_f64() * f64::from(tick_hz)) as u32).max(1)
-}
-
-/// Waits until every shard has let everyone go, then ends their threads.
-fn join_hosts(hosts: Vec<Host>) -> anyhow::Result<()> {
-    let ended = |host: &Host| host.done.load(Ordering::Relaxed) || host.handle.has_ended();
-    while !hosts.iter().all(ended) {
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    hosts.iter().for_each(|host| host.handle.stop());
-    for host in hosts {
-        host.handle.join()?;
-    }
-    Ok(())
-}
-
-/// What the shards are made of.
-struct Shards<'a> {
-    content: &'a Arc<Content>,
-    zones: Vec<Vec<ZoneId>>,
-    world: World,
-    producers: Vec<Producer>,
-    requests: Vec<Receiver<Request>>,
-    left: mpsc::UnboundedSender<Left>,
-    draining: &'a Arc<AtomicBool>,
-}
-
-/// The control plane's own share of the node.
-struct Control {
-    config: Config,
-    content: Arc<Content>,
-    metrics: Arc<Metrics>,
-    durability: Durability,
-    doors: ShardDoors,
-    departures: mpsc::UnboundedReceiver<Left>,
-    draining: Arc<AtomicBool>,
-    hosts: Vec<Host>,
-    failure: watch::Receiver<Option<String>>,
-}
-
-impl Control {
-    async fn run(
-        self,
-        listener: TcpListener,
-        admin: TcpListener,
-        gateway: Gateway,
-        mut stopping: watch::Receiver<bool>,
-    ) -> anyhow::Result<()> {
-        let Control { config, content, metrics, durability, doors, departures, draining, hosts, mut failure } =
-            self;
-        let seats = Rc::new(Seats::default());
-        let store = durability.handle();
-        let durability = Rc::new(durability);
-        let accounts = Accounts::start(AccountsConfig {
-            cost: HashCost {
-                memory_kib: (config.accounts.hash_memory.bytes() / 1024) as u32,
-                passes: config.accounts.hash_iterations,
-                lanes: 1,
-            },
-            threads: 1,
-            waiting_max: config.accounts.hash_queue as usize,
-        })?;
-        let sign_in = Rc::new(SignIn {
-            content,
-            accounts,
-            store: store.clone(),
-            seats: seats.clone(),
-            doors,
-            metrics: metrics.clone(),
-            open_registration: config.accounts.open_registration,
-            handshake_timeout: config.net.handshake_timeout,
-            idle_timeout: config.net.idle_timeout,
-        });
-        let (end, ended) = watch::channel(false);
-        let accepting = tokio::task::spawn_local(accept(
-            tokio::net::TcpListener::from_std(listener)?,
-            sign_in,
-            seats.clone(),
-            config.net.handshakes_max as usize,
-            config.net.connections_max as usize,
-        ));
-        let leaving = tokio::task::spawn_local(free_seats(
-            departures,
-            seats,
-            store.clone(),
-            Rc::downgrade(&durability),
-        ));
-        let figures = tokio::task::spawn_local(keep_figures(metrics, store, Rc::downgrade(&durability)));
-        let mut console_ended = ended.clone();
-        let console = tokio::task::spawn_local(vyuha_gateway::serve(
-            tokio::net::TcpListener::from_std(admin)?,
-            gateway,
-            async move {
-                let _ = console_ended.wait_for(|ended| *ended).await;
-            },
-        ));
-
-        let reason = tokio::select! {
-            _ = stopping.wait_for(|stop| *stop) => None,
-            failed = failure.wait_for(Option::is_some) => failed.ok().and_then(|reason| reason.clone()),
-            name = dead_shard(&hosts) => Some(format!("{name} ended by itself")),
-        };
-        if let Some(reason) = &reason {
-            tracing::error!(%reason, "the node cannot go on");
-        } else {
-            tracing::info!("ending: players are told and saved");
-        }
-        accepting.abort();
-        draining.store(true, Ordering::Relaxed);
-        let drained =
-            tokio::time::timeout(DRAIN_TIMEOUT, tokio::task::spawn_blocking(move || join_hosts(hosts))).await;
-        figures.abort();
-        // The last departures free seats that nobody waits for any more.
-        leaving.abort();
-        let closed = match Rc::into_inner(durability) {
-            Some(durability) if drained.is_ok() => tokio::task::spawn_blocking(move || durability.shutdown())
-                .await?
-                .context("the data was not closed in order"),
-            _ => Ok(()),
-        };
-        let _ = end.send(true);
-        console.await??;
-        if let Some(reason) = reason {
-            bail!("the node stopped: {reason}");
-        }
-        drained.context(
-            "the shards did not let everyone go in time; what was acknowledged is in the journal",
-        )???;
-        closed
-    }
-}
-
-/// The name of a shard whose thread ended before it should, once there is one.
-async fn dead_shard(hosts: &[Host]) -> String {
-    let mut every = tokio::time::interval(Duration::from_millis(100));
-    loop {
-        every.tick().await;
-        if let Some(host) = hosts.iter().find(|host| host.handle.has_ended()) {
-            return host.handle.name().to_owned();
-        }
-    }
-}
-
-/// Lets connections in until it is dropped.
-async fn accept(
-    listener: tokio::net::TcpListener,
-    sign_in: Rc<SignIn>,
-    seats: Rc<Seats>,
-    handshakes_max: usize,
-    connections_max: usize,
-) {
-    let handshakes = Rc::new(Semaphore::new(handshakes_max));
-    loop {
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
-            Err(error) => {
-                // Out of file descriptors, most likely: waiting lets some connections end.
-                tracing::warn!(%error, "a connection could not be accepted");
-                tokio::time::sleep(Duration::from_millis(100)).await;
-                continue;
-            }
-        };
-        let sign_in = sign_in.clone();
-        let place = Rc::clone(&handshakes);
-        let full = seats.len() >= connections_max;
-        tokio::task::spawn_local(async move {
-            match place.try_acquire() {
-                Ok(_place) if !full => sign_in.welcome(stream).await,
-                _ => sign_in.turn_away(stream, ErrorCode::ServerFull).await,
-            }
-        });
-    }
-}
-
-/// Frees the seats of those who left, once all they did is in the database.
-async fn free_seats(
-    mut departures: mpsc::UnboundedReceiver<Left>,
-    seats: Rc<Seats>,
-    store: Handle,
-    durability: std::rc::Weak<Durability>,
-) {
-    while let Some(Left { account }) = departures.recv().await {
-        let Some(durable_seq) = durability.upgrade().map(|durability| durability.durable_seq()) else {
-            return;
-        };
-        let (seats, store) = (seats.clone(), store.clone());
-        tokio::task::spawn_local(async move {
-            // A store that has stopped ends the node: nobody signs in any more.
-            if store.wait_applied(durable_seq).await.is_ok() {
-                seats.free(account);
-            }
-        });
-    }
-}
-
-/// Copies the figures of journal and database into the metrics, once a second.
-async fn keep_figures(metrics: Arc<Metrics>, store: Handle, durability: std::rc::Weak<Durability>) {
-    let mut every = tokio::time::interval(Duration::from_secs(1));
-    let mut journal_before = JournalStats::default();
-    let mut store_before = PersistenceStats::default();
-    loop {
-        every.tick().await;
-        let Some(journal) = durability.upgrade().map(|durability| durability.journal_stats()) else { return };
-        let stored = store.stats();
-        metrics.journal_durable_seq.set(journal.durable_seq);
-        metrics.journal_syncs.inc_by(journal.frames - journal_before.frames);
-        metrics.store_applied_seq.set(stored.applied_seq);
-        metrics.store_lag_frames.set(journal.durable_seq.saturating_sub(stored.applied_seq));
-        metrics.store_rows.inc_by(stored.rows - store_before.rows);
-        metrics.store_errors.inc_by(stored.errors - store_before.errors);
-        (journal_before, store_before) = (journal, stored);
-    }
 }

@@ -74,7 +74,6 @@ impl Seats {
     }
 
     /// Accounts that hold a seat.
-    #[expect(clippy::len_without_is_empty, reason = "only the number is asked for")]
     pub fn len(&self) -> usize {
         self.taken.borrow().len()
     }

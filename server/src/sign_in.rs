@@ -228,9 +228,8 @@ impl Connection<'_> {
             }
             let was_signed_in = matches!(self.stage, Stage::SignedIn { .. });
             // What the server itself waits for is bounded too: a database that is away must not hold connections.
-            let done = match timeout_at(deadline, self.carry_out(request)).await {
-                Ok(done) => done,
-                Err(_) => return End::Close(ErrorCode::Unavailable),
+            let Ok(done) = timeout_at(deadline, self.carry_out(request)).await else {
+                return End::Close(ErrorCode::Unavailable);
             };
             match done {
                 Ok(()) => {}

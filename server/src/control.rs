@@ -1,0 +1,213 @@
+//! The control plane: lets connections in, frees seats, serves the admin port, and ends the node in good order.
+
+use std::net::TcpListener;
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use tokio::sync::{Semaphore, mpsc, watch};
+use vyuha_game::Content;
+use vyuha_gateway::accounts::{Accounts, AccountsConfig, HashCost};
+use vyuha_gateway::{Gateway, Metrics};
+use vyuha_protocol::ErrorCode;
+use vyuha_store::{Durability, Handle, JournalStats, PersistenceStats};
+
+use crate::config::Config;
+use crate::doors::{Left, ShardDoors};
+use crate::seats::Seats;
+use crate::shards::{Host, dead_shard, join_hosts};
+use crate::sign_in::SignIn;
+
+/// How long shards may take to let everyone go.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The control plane's own share of the node.
+pub struct Control {
+    /// How the node is configured.
+    pub config: Config,
+    /// The world that is played.
+    pub content: Arc<Content>,
+    /// The node's figures.
+    pub metrics: Arc<Metrics>,
+    /// Journal and database.
+    pub durability: Durability,
+    /// The way to the shards.
+    pub doors: ShardDoors,
+    /// Where it hears of those who left.
+    pub departures: mpsc::UnboundedReceiver<Left>,
+    /// Tells the shards that the node is to end.
+    pub draining: Arc<AtomicBool>,
+    /// The shards' threads.
+    pub hosts: Vec<Host>,
+    /// Why the node cannot go on, once there is a reason.
+    pub failure: watch::Receiver<Option<String>>,
+}
+
+impl Control {
+    /// Runs the control plane until it is told to stop, or the node cannot go on; then ends everything in order.
+    ///
+    /// # Errors
+    /// Why it could not go on, or what was not closed in order.
+    pub async fn run(
+        self,
+        listener: TcpListener,
+        admin: TcpListener,
+        gateway: Gateway,
+        mut stopping: watch::Receiver<bool>,
+    ) -> anyhow::Result<()> {
+        let Control { config, content, metrics, durability, doors, departures, draining, hosts, mut failure } =
+            self;
+        let seats = Rc::new(Seats::default());
+        let store = durability.handle();
+        let durability = Rc::new(durability);
+        let accounts = Accounts::start(AccountsConfig {
+            cost: HashCost {
+                memory_kib: (config.accounts.hash_memory.bytes() / 1024) as u32,
+                passes: config.accounts.hash_iterations,
+                lanes: 1,
+            },
+            threads: 1,
+            waiting_max: config.accounts.hash_queue as usize,
+        })?;
+        let sign_in = Rc::new(SignIn {
+            content,
+            accounts,
+            store: store.clone(),
+            seats: seats.clone(),
+            doors,
+            metrics: metrics.clone(),
+            open_registration: config.accounts.open_registration,
+            handshake_timeout: config.net.handshake_timeout,
+            idle_timeout: config.net.idle_timeout,
+        });
+        let (end, ended) = watch::channel(false);
+        let accepting = tokio::task::spawn_local(accept(
+            tokio::net::TcpListener::from_std(listener)?,
+            sign_in,
+            seats.clone(),
+            config.net.handshakes_max as usize,
+            config.net.connections_max as usize,
+        ));
+        let leaving = tokio::task::spawn_local(free_seats(
+            departures,
+            seats,
+            store.clone(),
+            Rc::downgrade(&durability),
+        ));
+        let figures = tokio::task::spawn_local(keep_figures(metrics, store, Rc::downgrade(&durability)));
+        let mut console_ended = ended.clone();
+        let console = tokio::task::spawn_local(vyuha_gateway::serve(
+            tokio::net::TcpListener::from_std(admin)?,
+            gateway,
+            async move {
+                let _ = console_ended.wait_for(|ended| *ended).await;
+            },
+        ));
+
+        let reason = tokio::select! {
+            _ = stopping.wait_for(|stop| *stop) => None,
+            failed = failure.wait_for(Option::is_some) => failed.ok().and_then(|reason| reason.clone()),
+            name = dead_shard(&hosts) => Some(format!("{name} ended by itself")),
+        };
+        if let Some(reason) = &reason {
+            tracing::error!(%reason, "the node cannot go on");
+        } else {
+            tracing::info!("ending: players are told and saved");
+        }
+        accepting.abort();
+        draining.store(true, Ordering::Relaxed);
+        let drained =
+            tokio::time::timeout(DRAIN_TIMEOUT, tokio::task::spawn_blocking(move || join_hosts(hosts))).await;
+        figures.abort();
+        // The last departures free seats that nobody waits for any more.
+        leaving.abort();
+        let closed = match Rc::into_inner(durability) {
+            Some(durability) if drained.is_ok() => tokio::task::spawn_blocking(move || durability.shutdown())
+                .await?
+                .context("the data was not closed in order"),
+            _ => Ok(()),
+        };
+        let _ = end.send(true);
+        console.await??;
+        if let Some(reason) = reason {
+            bail!("the node stopped: {reason}");
+        }
+        drained.context(
+            "the shards did not let everyone go in time; what was acknowledged is in the journal",
+        )???;
+        closed
+    }
+}
+
+/// Lets connections in until it is dropped.
+async fn accept(
+    listener: tokio::net::TcpListener,
+    sign_in: Rc<SignIn>,
+    seats: Rc<Seats>,
+    handshakes_max: usize,
+    connections_max: usize,
+) {
+    let handshakes = Rc::new(Semaphore::new(handshakes_max));
+    loop {
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                // Out of file descriptors, most likely: waiting lets some connections end.
+                tracing::warn!(%error, "a connection could not be accepted");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        let sign_in = sign_in.clone();
+        let place = Rc::clone(&handshakes);
+        let full = seats.len() >= connections_max;
+        tokio::task::spawn_local(async move {
+            match place.try_acquire() {
+                Ok(_place) if !full => sign_in.welcome(stream).await,
+                _ => sign_in.turn_away(stream, ErrorCode::ServerFull).await,
+            }
+        });
+    }
+}
+
+/// Frees the seats of those who left, once all they did is in the database.
+async fn free_seats(
+    mut departures: mpsc::UnboundedReceiver<Left>,
+    seats: Rc<Seats>,
+    store: Handle,
+    durability: Weak<Durability>,
+) {
+    while let Some(Left { account }) = departures.recv().await {
+        let Some(durable_seq) = durability.upgrade().map(|durability| durability.durable_seq()) else {
+            return;
+        };
+        let (seats, store) = (seats.clone(), store.clone());
+        tokio::task::spawn_local(async move {
+            // A store that has stopped ends the node: nobody signs in any more.
+            if store.wait_applied(durable_seq).await.is_ok() {
+                seats.free(account);
+            }
+        });
+    }
+}
+
+/// Copies the figures of journal and database into the metrics, once a second.
+async fn keep_figures(metrics: Arc<Metrics>, store: Handle, durability: Weak<Durability>) {
+    let mut every = tokio::time::interval(Duration::from_secs(1));
+    let mut journal_before = JournalStats::default();
+    let mut store_before = PersistenceStats::default();
+    loop {
+        every.tick().await;
+        let Some(journal) = durability.upgrade().map(|durability| durability.journal_stats()) else { return };
+        let stored = store.stats();
+        metrics.journal_durable_seq.set(journal.durable_seq);
+        metrics.journal_syncs.inc_by(journal.frames - journal_before.frames);
+        metrics.store_applied_seq.set(stored.applied_seq);
+        metrics.store_lag_frames.set(journal.durable_seq.saturating_sub(stored.applied_seq));
+        metrics.store_rows.inc_by(stored.rows - store_before.rows);
+        metrics.store_errors.inc_by(stored.errors - store_before.errors);
+        (journal_before, store_before) = (journal, stored);
+    }
+}

@@ -1,0 +1,186 @@
+//! The shards' threads: what each is made of, how they start and end.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use crossbeam::channel::Receiver;
+use tokio::sync::{mpsc, watch};
+use vyuha_game::{Content, ItemRow, Shard, ShardConfig};
+use vyuha_net::runtime::{LoopStats, ShardHandle, ShardHost, Tick, TickStart, spawn_shard};
+use vyuha_net::transport::{Limits, SyscallTransport};
+use vyuha_protocol::ZoneId;
+use vyuha_store::Producer;
+
+use crate::config::Config;
+use crate::doors::{Left, Request};
+use crate::driver::{Driver, Parts};
+use crate::telemetry::Telemetry;
+
+/// What the shards are made of.
+pub struct Shards<'a> {
+    /// The world that is played.
+    pub content: &'a Arc<Content>,
+    /// Each shard's zones.
+    pub zones: Vec<Vec<ZoneId>>,
+    /// What is in it already.
+    pub world: World,
+    /// Each shard's way into the journal.
+    pub producers: Vec<Producer>,
+    /// Each shard's side of its door.
+    pub requests: Vec<Receiver<Request>>,
+    /// Where the control plane hears of those who left.
+    pub left: mpsc::UnboundedSender<Left>,
+    /// Set when the node is to end.
+    pub draining: &'a Arc<AtomicBool>,
+}
+
+/// What lies on the ground, and the next free item id. What the last run left in the journal is applied first.
+pub struct World {
+    /// Rows of items on the ground.
+    pub ground: Vec<ItemRow>,
+    /// The first item id that was never given.
+    pub next_item_id: i64,
+    /// Of what is random in this run: another one each time, and known from the log.
+    pub seed: u64,
+}
+
+/// A shard's thread.
+pub struct Host {
+    /// Its executor.
+    handle: ShardHandle,
+    /// The driver has nothing more to do.
+    done: Arc<AtomicBool>,
+}
+
+/// A driver as the runtime calls it.
+struct Hosted {
+    driver: Driver<SyscallTransport>,
+    failed: watch::Sender<Option<String>>,
+    done: Arc<AtomicBool>,
+}
+
+impl Tick for Hosted {
+    fn tick(&mut self, start: &TickStart, _: &LoopStats) {
+        if self.done.load(Ordering::Relaxed) {
+            return;
+        }
+        match self.driver.tick(start.late, start.shed) {
+            Ok(true) => {}
+            Ok(false) => self.done.store(true, Ordering::Relaxed),
+            Err(error) => {
+                self.failed.send_replace(Some(error.to_string()));
+                self.done.store(true, Ordering::Relaxed);
+            }
+        }
+    }
+}
+
+pub fn start(
+    config: &Config,
+    parts: Shards<'_>,
+    telemetry: impl Fn(u16) -> Telemetry,
+    failed: &watch::Sender<Option<String>>,
+) -> anyhow::Result<Vec<Host>> {
+    let Shards { content, zones, world, producers, requests, left, draining } = parts;
+    let cpus = vyuha_net::cpu::usable().context("the processors that may be used cannot be listed")?;
+    let limits = limits(config);
+    let shards = zones.len() as i64;
+    let mut hosts = Vec::new();
+    for (((index, zones), producer), requests) in (0_u16..).zip(zones).zip(producers).zip(requests) {
+        let here = |row: &&ItemRow| zones.iter().any(|id| i64::from(id.0) == row.owner);
+        let ground: Vec<ItemRow> = world.ground.iter().filter(here).cloned().collect();
+        let shard = Shard::new(
+            ShardConfig {
+                tick_hz: config.shard.tick_hz as u16,
+                save_interval_ticks: ticks(config.character.save_interval, config.shard.tick_hz),
+                snapshot_bytes_max: config.net.snapshot_bytes_max.bytes(),
+                seed: world.seed,
+                next_item_id: world.next_item_id + i64::from(index),
+                item_id_stride: shards,
+                zones: zones.clone(),
+            },
+            content.clone(),
+            &ground,
+        )
+        .with_context(|| format!("shard {index} cannot be set up"))?;
+        let done = Arc::new(AtomicBool::new(false));
+        let driver = Parts {
+            shard,
+            transport: SyscallTransport::new(limits),
+            requests,
+            left: left.clone(),
+            producer,
+            draining: draining.clone(),
+            telemetry: telemetry(index),
+        };
+        let host = ShardHost {
+            name: format!("vyuha-shard-{index}"),
+            cpu: config.shard.pin.then(|| cpus[index as usize % cpus.len()]),
+            io_memory_bytes: config.shard.memory.bytes(),
+            tick_hz: config.shard.tick_hz,
+            backlog_ticks: config.shard.backlog_ticks,
+        };
+        let (failed, is_done) = (failed.clone(), done.clone());
+        let handle =
+            spawn_shard(host, move || Hosted { driver: Driver::new(driver), failed, done: is_done })?;
+        hosts.push(Host { handle, done });
+    }
+    Ok(hosts)
+}
+
+/// What one connection may take, in the transport's terms.
+fn limits(config: &Config) -> Limits {
+    let (net, tick_hz) = (&config.net, config.shard.tick_hz);
+    Limits {
+        // Everyone may come to one shard.
+        connections_max: net.connections_max,
+        frames_per_second_max: net.frames_per_second_max,
+        bytes_per_tick_max: net.bytes_per_tick_max.bytes(),
+        reliable_bytes_max: net.reliable_bytes_max.bytes(),
+        idle_ticks: ticks(net.idle_timeout, tick_hz),
+        stalled_ticks: ticks(net.idle_timeout, tick_hz),
+        tick_hz,
+    }
+}
+
+/// Whole ticks of a time, at least one.
+fn ticks(time: Duration, tick_hz: u32) -> u32 {
+    ((time.as_secs_f64() * f64::from(tick_hz)) as u32).max(1)
+}
+
+/// Waits until every shard has let everyone go, then ends their threads.
+pub fn join_hosts(hosts: Vec<Host>) -> anyhow::Result<()> {
+    let ended = |host: &Host| host.done.load(Ordering::Relaxed) || host.handle.has_ended();
+    while !hosts.iter().all(ended) {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    for host in &hosts {
+        host.handle.stop();
+    }
+    for host in hosts {
+        host.handle.join()?;
+    }
+    Ok(())
+}
+
+/// Each shard's zones: dealt out in turn.
+pub fn zones_of_shards(content: &Content, shards: u16) -> Vec<Vec<ZoneId>> {
+    let mut zones = vec![Vec::new(); shards as usize];
+    for (zone, shard) in content.zones.iter().zip((0..zones.len()).cycle()) {
+        zones[shard].push(zone.id);
+    }
+    zones
+}
+
+/// The name of a shard whose thread ended before it should, once there is one.
+pub async fn dead_shard(hosts: &[Host]) -> String {
+    let mut every = tokio::time::interval(Duration::from_millis(100));
+    loop {
+        every.tick().await;
+        if let Some(host) = hosts.iter().find(|host| host.handle.has_ended()) {
+            return host.handle.name().to_owned();
+        }
+    }
+}
