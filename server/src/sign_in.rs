@@ -11,6 +11,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
+use vyuha_game::character::newcomer_place;
 use vyuha_game::inventory::PLACE_INVENTORY;
 use vyuha_game::{CharacterRow, Content, ItemRow};
 use vyuha_gateway::Metrics;
@@ -20,7 +21,7 @@ use vyuha_protocol::message::{
     self, AccountRegistered, CharacterCreated, CharacterSummary, Characters, ClientMessage, DecodeError,
     LoggedIn, Message, Pong, Welcome,
 };
-use vyuha_protocol::{ErrorCode, PROTOCOL_VERSION, text};
+use vyuha_protocol::{CharacterId, ErrorCode, PROTOCOL_VERSION, text};
 use vyuha_record::Record;
 use vyuha_store::{AccountRow, Handle, Store, StoreError, TypedStore};
 
@@ -392,7 +393,8 @@ impl Connection<'_> {
                 let zones: Vec<_> = content.start_zones().collect();
                 let start = zones[id as usize % zones.len()];
                 let name_key = name.to_ascii_lowercase();
-                let (zone, x, y) = (start.id.0.into(), start.spawn.x.into(), start.spawn.y.into());
+                let at = newcomer_place(&start.map, start.spawn, start.spawn_stroll_m, CharacterId(id));
+                let (zone, x, y) = (start.id.0.into(), at.x.into(), at.y.into());
                 let row = CharacterRow { id, account, name, name_key, zone, x, y, created_ms };
                 store.insert_row(&row)?;
                 Ok(Some(id))

@@ -1,4 +1,5 @@
-use vyuha_protocol::{Pos, TileMap, ZoneId};
+use vyuha_protocol::units::metres;
+use vyuha_protocol::{CharacterId, Pos, TileMap, ZoneId};
 
 use super::*;
 
@@ -12,6 +13,20 @@ fn a_blocked_place_becomes_the_spawn_point() {
     check(Pos::tile_centre(4, 4), spawn);
     check(Pos::tile_centre(0, 3), spawn);
     check(Pos { x: u32::MAX, y: u32::MAX }, spawn);
+}
+
+#[test]
+fn newcomers_begin_apart_and_where_they_can_walk() {
+    let mut map = TileMap::open(100, 100);
+    // A wall that leaves the north to those who begin there.
+    (0..100).for_each(|x| map.set_wall(x, 60));
+    let spawn = Pos::tile_centre(50, 30);
+    let places: Vec<Pos> = (1..=200).map(|id| newcomer_place(&map, spawn, 200, CharacterId(id))).collect();
+    assert!(places.iter().all(|place| map.is_open(*place) && place.tile().1 < 60));
+    let far = places.iter().filter(|place| place.distance_squared(spawn) > u64::from(metres(10)).pow(2));
+    assert!(far.count() > 100, "they are all near the spawn point");
+    assert_eq!(newcomer_place(&map, spawn, 200, CharacterId(7)), places[6]);
+    assert_eq!(newcomer_place(&map, spawn, 0, CharacterId(7)), spawn);
 }
 
 #[test]

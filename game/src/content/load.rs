@@ -11,8 +11,8 @@ use vyuha_protocol::{ItemKind, Pos, TileMap, ZoneId};
 use super::faults::{ContentErrors, ContentFault};
 use super::reader::{Faults, Reader};
 use super::{
-    Content, GROUND_ITEMS_MAX, GroundSpawn, ItemContent, NPC_COUNT_MAX, NpcContent, NpcSpawn, STACK_MAX,
-    ZoneContent, ZoneKind, units_per_step,
+    Content, GROUND_ITEMS_MAX, GroundSpawn, ItemContent, NPC_COUNT_MAX, NpcContent, NpcSpawn,
+    SPAWN_STROLL_M_MAX, STACK_MAX, ZoneContent, ZoneKind, units_per_step,
 };
 
 const WORLD: &str = "world.toml";
@@ -240,6 +240,7 @@ fn read_zone(
     let map_path = entry.text("map");
     let map = read_map(files, &map_path, map_faults);
     let (east, south) = entry.tile("spawn");
+    let spawn_stroll_m = entry.integer("spawn_stroll_m", 0..=i64::from(SPAWN_STROLL_M_MAX));
     if let Some(map) = &map
         && map.is_wall(east, south)
     {
@@ -257,7 +258,8 @@ fn read_zone(
         entry.fault("ground", format!("{heaps} heaps are over the kind's ground_items_max of {bound}"));
     }
     let (kind, map) = (kind?.clone(), Arc::new(map?));
-    Some(ZoneContent { id, name, kind, map, spawn: Pos::tile_centre(east, south), start, npcs, ground })
+    let spawn = Pos::tile_centre(east, south);
+    Some(ZoneContent { id, name, kind, map, spawn, spawn_stroll_m, start, npcs, ground })
 }
 
 fn read_map(files: &mut Files<'_>, path: &str, found: &mut Vec<ContentFault>) -> Option<TileMap> {

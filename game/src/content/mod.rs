@@ -24,6 +24,8 @@ static EXAMPLE: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../content");
 pub const STACK_MAX: u32 = 1_000_000;
 /// Most NPCs of one kind in a zone.
 pub const NPC_COUNT_MAX: u32 = 50_000;
+/// Longest random walk from a zone's spawn point to where a new character begins, in metres.
+pub const SPAWN_STROLL_M_MAX: u32 = 1000;
 /// Most items on a zone's ground, whatever its kind.
 pub const GROUND_ITEMS_MAX: u32 = 100_000;
 
@@ -54,6 +56,8 @@ pub struct ZoneContent {
     pub map: Arc<TileMap>,
     /// Where characters begin, and go whose place is blocked.
     pub spawn: Pos,
+    /// How long a random walk from there is, in metres, at whose end a new character begins; 0 for right there.
+    pub spawn_stroll_m: u32,
     /// Whether new characters may begin here.
     pub start: bool,
     /// Who lives in it.

@@ -41,6 +41,7 @@ name = "Yard"
 kind = "open"
 map = "yard.map"
 spawn = [2, 1]
+spawn_stroll_m = 5
 start = true
 npcs = [{ kind = "dog", count = 2 }]
 ground = [{ item = "coin", count = 3, number = 4 }]

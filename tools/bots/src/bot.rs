@@ -192,6 +192,7 @@ impl Bot {
 
     /// The time has come that it asked for.
     pub fn wake(&mut self, shared: &mut Shared) {
+        let due_ns = self.wake_ns;
         match self.stage {
             Stage::Waiting => {
                 self.wake_ns = NEVER;
@@ -199,7 +200,7 @@ impl Bot {
             }
             Stage::SigningIn => self.end(shared, Ending::Error("signing in took too long".into())),
             Stage::Playing | Stage::Leaving { .. } => {
-                if let Err(ending) = self.tick(shared) {
+                if let Err(ending) = self.tick(shared, due_ns) {
                     self.end(shared, ending);
                 }
             }
@@ -236,11 +237,11 @@ impl Bot {
         self.stage = stage;
     }
 
-    fn tick(&mut self, shared: &mut Shared) -> Result<(), Ending> {
+    fn tick(&mut self, shared: &mut Shared, due_ns: u64) -> Result<(), Ending> {
         let (Some(play), Some(connection)) = (&mut self.play, &mut self.connection) else {
             return Err(Ending::Error("plays without a connection".into()));
         };
-        self.wake_ns = play.next_step(self.wake_ns, shared.now_ns);
+        self.wake_ns = play.pace().next_step(due_ns, shared.now_ns);
         play.check_answers(shared.now_ns).map_err(Ending::Error)?;
         match self.stage {
             Stage::Leaving { .. } => play.leave(connection.core_mut(), &self.book, shared)?,
@@ -332,7 +333,7 @@ impl Bot {
     fn enter(&mut self, entered: &EnteredZone, shared: &mut Shared) -> Result<(), Ending> {
         let play = Play::new(entered, self.index, shared)
             .ok_or_else(|| Ending::Hopeless(format!("zone {} has no map", entered.zone)))?;
-        self.wake_ns = play.first_step(shared.now_ns);
+        self.wake_ns = play.pace().first_step(shared.now_ns);
         self.play = Some(play);
         self.tries = 0;
         if let Err(mismatch) = self.book.entered(&entered.inventory) {

@@ -40,13 +40,40 @@ const TEXTS: &[&str] = &[
     "नमस्ते",
 ];
 
+/// When a bot's steps are due, in nanoseconds since the load began. The steps of a load's bots are spread evenly over the
+/// period.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pace {
+    period_ns: u64,
+    /// Where in the period its steps fall.
+    phase_ns: u64,
+}
+
+impl Pace {
+    fn new(tick_hz: u16, index: u32, clients: u32) -> Pace {
+        let period_ns = SECOND_NS / u64::from(tick_hz);
+        Pace { period_ns, phase_ns: period_ns * u64::from(index) / u64::from(clients) }
+    }
+
+    /// When the first step after `now_ns` is due.
+    pub fn first_step(&self, now_ns: u64) -> u64 {
+        (now_ns / self.period_ns + 1) * self.period_ns + self.phase_ns
+    }
+
+    /// When the step after the one due at `due_ns` is due.
+    pub fn next_step(&self, due_ns: u64, now_ns: u64) -> u64 {
+        if now_ns > due_ns + STEPS_BEHIND_MAX * self.period_ns {
+            return self.first_step(now_ns);
+        }
+        due_ns + self.period_ns
+    }
+}
+
 /// A bot's time in the world, from entering to leaving.
 pub struct Play {
     entity: EntityId,
     map: Arc<TileMap>,
-    period_ns: u64,
-    /// Where in the period its steps fall.
-    phase_ns: u64,
+    pace: Pace,
     walker: Walker,
     /// When the last snapshot came, or the character entered.
     heard_ns: u64,
@@ -70,18 +97,17 @@ impl Play {
     /// A character that has just entered; `None` if the zone is not in the content.
     pub fn new(entered: &EnteredZone, index: u32, shared: &Shared) -> Option<Play> {
         let map = shared.options.content.maps.get(&entered.zone)?.clone();
-        let period_ns = SECOND_NS / u64::from(entered.tick_hz);
+        let pace = Pace::new(entered.tick_hz, index, shared.options.clients);
         Some(Play {
             entity: entered.entity,
             map,
-            period_ns,
-            phase_ns: period_ns * u64::from(index) / u64::from(shared.options.clients),
+            pace,
             walker: Walker::default(),
             heard_ns: shared.now_ns,
             snapshots: 0,
             acknowledged: 0,
             inputs_ns: VecDeque::new(),
-            ping_ns: shared.now_ns + period_ns * u64::from(index % 30),
+            ping_ns: pace.first_step(shared.now_ns),
             look_ns: shared.now_ns + SECOND_NS,
             chase_ns: None,
             item: None,
@@ -89,17 +115,9 @@ impl Play {
         })
     }
 
-    /// When the first step is due, in nanoseconds since the load began: the bots' steps are spread over the period.
-    pub fn first_step(&self, now_ns: u64) -> u64 {
-        (now_ns / self.period_ns + 1) * self.period_ns + self.phase_ns
-    }
-
-    /// When the step after the one due at `due_ns` is due.
-    pub fn next_step(&self, due_ns: u64, now_ns: u64) -> u64 {
-        if now_ns > due_ns + STEPS_BEHIND_MAX * self.period_ns {
-            return self.first_step(now_ns);
-        }
-        due_ns + self.period_ns
+    /// When its steps are due.
+    pub fn pace(&self) -> Pace {
+        self.pace
     }
 
     /// Whether all that should have come has come.
@@ -304,4 +322,19 @@ fn happens(code: ErrorCode) -> bool {
             | ErrorCode::GroundFull
             | ErrorCode::Unavailable
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn steps_are_spread_evenly_and_those_missed_are_left_out() {
+        let first: Vec<u64> = (0..4).map(|index| Pace::new(100, index, 4).first_step(25_000_000)).collect();
+        assert_eq!(first, [30_000_000, 32_500_000, 35_000_000, 37_500_000]);
+        let pace = Pace::new(100, 1, 4);
+        // A little late: every step is made up for. Too late: it goes on with the next one that is due.
+        assert_eq!(pace.next_step(32_500_000, 70_000_000), 42_500_000);
+        assert_eq!(pace.next_step(32_500_000, 73_000_000), 82_500_000);
+    }
 }

@@ -62,6 +62,7 @@ name = "Yard"
 kind = "fast"
 map = "yard.map"
 spawn = [2, 2]
+spawn_stroll_m = 0
 start = true
 npcs = [{ kind = "dog", count = 4 }]
 ground = [{ item = "coin", count = 3, number = 4 }, { item = "sword", count = 1, number = 1 }]
@@ -72,6 +73,7 @@ name = "Garden"
 kind = "slow"
 map = "yard.map"
 spawn = [3, 3]
+spawn_stroll_m = 0
 start = true
 npcs = []
 ground = []
