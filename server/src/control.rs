@@ -20,6 +20,8 @@ use crate::seats::Seats;
 use crate::shards::{Host, dead_shard, join_hosts};
 use crate::sign_in::SignIn;
 
+/// Clients that are told at once that there is no place; more of them are closed without a word.
+const FAREWELLS_MAX: usize = 256;
 /// How long shards may take to let everyone go.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -81,6 +83,7 @@ impl Control {
             open_registration: config.accounts.open_registration,
             handshake_timeout: config.net.handshake_timeout,
             idle_timeout: config.net.idle_timeout,
+            frames_per_second_max: config.net.frames_per_second_max,
         });
         let (end, ended) = watch::channel(false);
         let accepting = tokio::task::spawn_local(accept(
@@ -150,6 +153,7 @@ async fn accept(
     connections_max: usize,
 ) {
     let handshakes = Rc::new(Semaphore::new(handshakes_max));
+    let farewells = Rc::new(Semaphore::new(FAREWELLS_MAX));
     loop {
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
@@ -161,12 +165,15 @@ async fn accept(
             }
         };
         let sign_in = sign_in.clone();
-        let place = Rc::clone(&handshakes);
+        let (place, farewell) = (handshakes.clone(), farewells.clone());
         let full = seats.len() >= connections_max;
         tokio::task::spawn_local(async move {
             match place.try_acquire() {
                 Ok(_place) if !full => sign_in.welcome(stream).await,
-                _ => sign_in.turn_away(stream, ErrorCode::ServerFull).await,
+                _ => match farewell.try_acquire() {
+                    Ok(_farewell) => sign_in.turn_away(stream, ErrorCode::ServerFull).await,
+                    Err(_) => drop(stream),
+                },
             }
         });
     }
@@ -204,6 +211,8 @@ async fn keep_figures(metrics: Arc<Metrics>, store: Handle, durability: Weak<Dur
         let stored = store.stats();
         metrics.journal_durable_seq.set(journal.durable_seq);
         metrics.journal_syncs.inc_by(journal.frames - journal_before.frames);
+        let sync_time = Duration::from_nanos(journal.write_ns - journal_before.write_ns);
+        metrics.journal_sync_seconds.inc_by(sync_time.as_secs_f64());
         metrics.store_applied_seq.set(stored.applied_seq);
         metrics.store_lag_frames.set(journal.durable_seq.saturating_sub(stored.applied_seq));
         metrics.store_rows.inc_by(stored.rows - store_before.rows);

@@ -59,6 +59,8 @@ pub struct SignIn {
     pub handshake_timeout: Duration,
     /// Longest silence after that.
     pub idle_timeout: Duration,
+    /// Frames a second from one client.
+    pub frames_per_second_max: u32,
 }
 
 /// How a connection's sign-in ended.
@@ -141,8 +143,10 @@ enum Request {
     Ping {
         stamp: u64,
     },
-    /// A message of the game, or of a later stage.
-    Other,
+    /// A message of the game.
+    Game {
+        request: Option<u32>,
+    },
 }
 
 struct Connection<'a> {
@@ -152,6 +156,8 @@ struct Connection<'a> {
     stage: Stage,
     request_last: u32,
     attempts: u32,
+    /// Frames since the second began.
+    second: (Instant, u32),
 }
 
 impl SignIn {
@@ -166,6 +172,7 @@ impl SignIn {
             stage: Stage::Fresh,
             request_last: 0,
             attempts: 0,
+            second: (Instant::now(), 0),
         };
         let end = connection.run().await;
         self.metrics.handshakes_in_progress.dec();
@@ -173,7 +180,7 @@ impl SignIn {
         match end {
             End::Enter(entry) => self.hand_over(stream, received, *entry).await,
             End::Gone => {
-                self.metrics.closed("Peer").inc();
+                self.metrics.closed("peer").inc();
             }
             End::Close(code) => say_farewell(&self.metrics, &mut stream, code).await,
         }
@@ -217,6 +224,9 @@ impl Connection<'_> {
                 Ok(Err(end)) => return end,
                 Err(_) => return End::Close(self.timeout_code()),
             };
+            if self.is_flooding() {
+                return End::Close(ErrorCode::Flood);
+            }
             let number = request.number();
             if let Some(number) = number {
                 if number <= self.request_last {
@@ -227,7 +237,6 @@ impl Connection<'_> {
                 }
                 self.request_last = number;
             }
-            let was_signed_in = matches!(self.stage, Stage::SignedIn { .. });
             // What the server itself waits for is bounded too: a database that is away must not hold connections.
             let Ok(done) = timeout_at(deadline, self.carry_out(request)).await else {
                 return End::Close(ErrorCode::Unavailable);
@@ -241,10 +250,20 @@ impl Connection<'_> {
                     }
                 }
             }
-            if was_signed_in || matches!(self.stage, Stage::SignedIn { .. }) {
-                deadline = Instant::now() + self.node.idle_timeout.max(self.node.handshake_timeout);
+            if let Stage::SignedIn { .. } = self.stage {
+                deadline = Instant::now() + self.node.idle_timeout;
             }
         }
+    }
+
+    /// Counts a frame; whether there were too many in this second.
+    fn is_flooding(&mut self) -> bool {
+        let (begun, frames) = &mut self.second;
+        if begun.elapsed() >= Duration::from_secs(1) {
+            (*begun, *frames) = (Instant::now(), 0);
+        }
+        *frames += 1;
+        *frames > self.node.frames_per_second_max
     }
 
     fn timeout_code(&self) -> ErrorCode {
@@ -471,11 +490,11 @@ impl Request {
                 Request::Select { request: m.request.into(), character: m.character.into() }
             }
             ClientMessage::Ping(m) => Request::Ping { stamp: m.stamp.into() },
-            ClientMessage::Input(_)
-            | ClientMessage::Say(_)
-            | ClientMessage::PickUp(_)
-            | ClientMessage::Drop(_)
-            | ClientMessage::Logout(_) => Request::Other,
+            ClientMessage::Input(_) => Request::Game { request: None },
+            ClientMessage::Say(m) => Request::Game { request: Some(m.request.into()) },
+            ClientMessage::PickUp(m) => Request::Game { request: Some(m.request.into()) },
+            ClientMessage::Drop(m) => Request::Game { request: Some(m.request.into()) },
+            ClientMessage::Logout(m) => Request::Game { request: Some(m.request.into()) },
         }
     }
 
@@ -487,7 +506,8 @@ impl Request {
             | Request::List { request }
             | Request::Create { request, .. }
             | Request::Select { request, .. } => Some(*request),
-            Request::Hello { .. } | Request::Ping { .. } | Request::Other => None,
+            Request::Game { request } => *request,
+            Request::Hello { .. } | Request::Ping { .. } => None,
         }
     }
 }
@@ -529,8 +549,14 @@ async fn say_farewell(metrics: &Metrics, stream: &mut TcpStream, code: ErrorCode
     metrics.closed(code.name()).inc();
     let mut frame = Vec::new();
     message::append(&mut frame, &error_message(0, code, true));
-    // A client that does not take these few bytes has nobody to tell.
-    if timeout(FAREWELL_TIMEOUT, stream.write_all(&frame)).await.is_ok() {
-        let _ = timeout(FAREWELL_TIMEOUT, stream.shutdown()).await;
-    }
+    let farewell = async {
+        stream.write_all(&frame).await?;
+        stream.shutdown().await?;
+        // A socket that is closed over unread input takes the last frame with it.
+        let mut dropped = [0; READ_BYTES];
+        while stream.read(&mut dropped).await? > 0 {}
+        std::io::Result::Ok(())
+    };
+    // A client that does not take these few bytes, or sends on and on, has nobody to tell.
+    let _ = timeout(FAREWELL_TIMEOUT, farewell).await;
 }
