@@ -15,7 +15,7 @@ use vyuha_protocol::snapshot::{SNAPSHOT_KIND, Snapshot};
 use vyuha_protocol::{AccountId, CharacterId, EntityId, ErrorCode, PROTOCOL_VERSION, Pos, RequestId, ZoneId};
 
 use super::predictor::Predictor;
-use super::world::World;
+use super::world::{Watch, World};
 use super::{ClientContent, EnteredZone, Event, Fault, SendError, SnapshotSummary};
 
 /// Most received bytes that wait to be taken as events: the longest frame and one more read.
@@ -43,6 +43,7 @@ pub struct ClientCore {
     /// Open requests and the kind of their answer.
     requests: Vec<(RequestId, u16)>,
     zone: Option<Zone>,
+    watch: Watch,
     world: World,
     /// Set once nothing more can follow.
     end: Option<End>,
@@ -72,9 +73,15 @@ impl ClientCore {
             request_last: 0,
             requests: Vec::new(),
             zone: None,
+            watch: Watch::All,
             world: World::default(),
             end: None,
         }
+    }
+
+    /// Lets the world view hold only a part of what the server shows, from the next zone on.
+    pub fn watch(&mut self, watch: Watch) {
+        self.watch = watch;
     }
 
     /// Takes bytes from the server. Take the events in between: more than [`RECEIVED_BYTES_MAX`] waiting bytes are a
@@ -364,7 +371,7 @@ impl ClientCore {
         let predictor = Predictor::new(map.clone(), entered.speed, entered.pos)
             .filter(|_| entered.tick_hz > 0)
             .ok_or(Fault::ZoneInvalid(entered.zone))?;
-        self.world = World::default();
+        self.world = World::watching(self.watch);
         self.zone = Some(Zone { predictor, tick_last: None });
         Ok(())
     }

@@ -57,6 +57,17 @@ pub enum Change {
     Left(EntityId),
 }
 
+/// Which entities a view holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Watch {
+    /// All of them.
+    #[default]
+    All,
+    /// Items on the ground alone, for programs that run thousands of clients and look at nothing else: what is said of
+    /// others is passed over, unchecked.
+    Items,
+}
+
 /// How many entities a snapshot changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Applied {
@@ -81,6 +92,7 @@ pub enum WorldError {
 /// The entities in view, at most [`ENTITIES_MAX`] of 40 bytes each.
 #[derive(Debug, Default)]
 pub struct World {
+    watch: Watch,
     entities: HashMap<EntityId, Entity, ahash::RandomState>,
     changes: Vec<Change>,
     /// Cells that state or drop all they hold in the snapshot at hand; kept for its capacity.
@@ -89,6 +101,11 @@ pub struct World {
 }
 
 impl World {
+    /// An empty view that holds what it is told to.
+    pub fn watching(watch: Watch) -> World {
+        World { watch, ..World::default() }
+    }
+
     /// Applies a snapshot. [`World::changes`] then tells what it did.
     pub fn apply(&mut self, snapshot: &Snapshot) -> Result<Applied, WorldError> {
         // After a wrap, what was last named 2^32 snapshots ago passes for named now: 4.5 years at 30 Hz.
@@ -100,6 +117,13 @@ impl World {
         for block in snapshot.blocks() {
             if block.full {
                 self.cleared.push(block.cell);
+            }
+            // Items do not move, and players alone have names.
+            if self.watch == Watch::Items {
+                for enter in block.enters.iter().filter(|enter| EntityKind(enter.kind).as_item().is_some()) {
+                    self.enter(block.cell, &enter)?;
+                }
+                continue;
             }
             for update in block.updates.iter() {
                 strays += u32::from(!self.move_within(EntityId(update.entity), block.cell, update.local));

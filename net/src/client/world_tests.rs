@@ -6,7 +6,7 @@ use vyuha_protocol::snapshot::{CellKey, Enter, Leave, Name, Snapshot, Update};
 use vyuha_protocol::{CellCoord, EntityId, EntityKind, ItemKind, Pos};
 
 use super::script::{BlockScript, SnapshotScript};
-use super::world::{Applied, Change, World};
+use super::world::{Applied, Change, Watch, World};
 
 type Cell = (u16, u16);
 
@@ -84,6 +84,33 @@ fn queries_find_by_distance_and_kind() {
 
 /// What a view holds of an entity: place, kind, state, name.
 type Held = (Pos, u16, u16, String);
+
+#[test]
+fn a_view_of_items_passes_over_all_else() {
+    let (mut all, mut items) = (World::default(), World::watching(Watch::Items));
+    let item = |entity| Enter { kind: EntityKind::item(ItemKind(3)).0, ..enter(entity, 5) };
+    let first = SnapshotScript {
+        blocks: vec![BlockScript {
+            names: vec![Name::new(1, "Abe")],
+            ..full((0, 0), vec![enter(1, 5), item(2), item(3)])
+        }],
+        ..SnapshotScript::default()
+    };
+    let then = SnapshotScript {
+        blocks: vec![BlockScript {
+            updates: vec![Update { entity: 1, local: 6 }],
+            leaves: vec![leave(2)],
+            ..BlockScript::default()
+        }],
+        ..SnapshotScript::default()
+    };
+    for world in [&mut all, &mut items] {
+        apply(world, &first);
+        assert_eq!(apply(world, &then).strays, 0);
+    }
+    let held = |world: &World| world.iter().map(|e| e.id.0).collect::<BTreeSet<_>>();
+    assert_eq!((held(&all), held(&items)), (BTreeSet::from([1, 3]), BTreeSet::from([3])));
+}
 
 fn held(world: &World) -> BTreeMap<u32, Held> {
     world.iter().map(|e| (e.id.0, (e.pos, e.kind.0, e.state, e.name().into_owned()))).collect()
