@@ -44,7 +44,8 @@ Examples:
   vyuha demo --port 0 --admin-address 127.0.0.1:0  beside another server
 
 It takes every flag of `vyuha serve` as well, but for --data-dir: without --data it plays in a
-temporary folder and removes it.";
+temporary folder and removes it. Passwords of bots are hashed cheaply (1 MiB, one pass), whatever
+the configuration says.";
 
 const CONFIG_NOTE: &str =
     "It takes every flag of `vyuha serve` as well, and reads the same environment variables.";

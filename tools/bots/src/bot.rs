@@ -8,7 +8,7 @@ use std::os::fd::OwnedFd;
 
 use rand_pcg::Pcg32;
 use rustix::event::epoll;
-use vyuha_net::client::{ClientError, Connection, EnteredZone, Event, Received, SendError};
+use vyuha_net::client::{ClientError, Connection, EnteredZone, Event, Received, SendError, Watch};
 use vyuha_protocol::{CharacterId, ErrorCode};
 
 use crate::LoadOptions;
@@ -29,6 +29,10 @@ const BACKOFF_NS: u64 = SECOND_NS;
 const TRIES_MAX: u32 = 5;
 /// How long an answer, or the next snapshot, may take.
 pub const ANSWER_NS_MAX: u64 = 10 * SECOND_NS;
+
+/// Bots that keep the whole view of the world and check it; the others keep its items alone, so that one thread can
+/// run thousands.
+pub const WATCHERS_MAX: u32 = 100;
 
 /// Where a bot stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -185,26 +189,27 @@ impl Bot {
             });
         self.polls_write = true;
         match opened {
-            Ok(connection) => self.connection = Some(connection),
+            Ok(mut connection) => {
+                if self.index >= WATCHERS_MAX {
+                    connection.core_mut().watch(Watch::Items);
+                }
+                self.connection = Some(connection);
+            }
             Err(ending) => self.end(shared, ending),
         }
     }
 
-    /// The time has come that it asked for.
-    pub fn wake(&mut self, shared: &mut Shared) {
-        let due_ns = self.wake_ns;
+    /// The time has come that it asked for; it may ask for another.
+    pub fn wake(&mut self, shared: &mut Shared, due_ns: u64) {
         match self.stage {
-            Stage::Waiting => {
-                self.wake_ns = NEVER;
-                shared.queue.push_back(self.index);
-            }
+            Stage::Waiting => shared.queue.push_back(self.index),
             Stage::SigningIn => self.end(shared, Ending::Error("signing in took too long".into())),
             Stage::Playing | Stage::Leaving { .. } => {
                 if let Err(ending) = self.tick(shared, due_ns) {
                     self.end(shared, ending);
                 }
             }
-            Stage::Out => self.wake_ns = NEVER,
+            Stage::Out => {}
         }
     }
 

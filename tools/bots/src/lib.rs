@@ -50,6 +50,8 @@ pub struct LoadOptions {
     pub account_prefix: String,
     /// How often one of the bots logs out and in again.
     pub relog_interval: Duration,
+    /// How long a bot leaves items alone after each pick-up or drop, on average.
+    pub item_pause: Duration,
     /// What earlier loads with the same prefix were told: bots with an entry check at first entry that nothing of it was
     /// lost or doubled.
     pub ledger: Vec<LedgerEntry>,
@@ -66,6 +68,7 @@ impl LoadOptions {
             seed: 1,
             account_prefix: "bot".to_owned(),
             relog_interval: Duration::from_secs(1),
+            item_pause: Duration::from_secs(4),
             ledger: Vec::new(),
         }
     }

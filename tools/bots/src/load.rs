@@ -136,20 +136,22 @@ impl<'a> Load<'a> {
         self.with(index, Bot::ready);
     }
 
-    /// Starts those whose turn it is and wakes those whose time has come.
+    /// Wakes those whose time has come, and starts those whose turn it is.
     fn run_due(&mut self) {
-        while !self.shared.finishing && self.shared.census.signing_in < SIGN_INS_MAX {
-            let Some(index) = self.shared.queue.pop_front() else { break };
-            self.with(index as usize, Bot::start);
-        }
         let now_ns = self.clock();
         while let Some(&Reverse((wake_ns, index))) = self.wakes.peek()
             && wake_ns <= now_ns
         {
             self.wakes.pop();
-            if self.bots[index as usize].wake_ns == wake_ns {
-                self.with(index as usize, Bot::wake);
+            let bot = &mut self.bots[index as usize];
+            if bot.wake_ns == wake_ns {
+                bot.wake_ns = NEVER;
+                self.with(index as usize, |bot, shared| bot.wake(shared, wake_ns));
             }
+        }
+        while !self.shared.finishing && self.shared.census.signing_in < SIGN_INS_MAX {
+            let Some(index) = self.shared.queue.pop_front() else { break };
+            self.with(index as usize, Bot::start);
         }
     }
 

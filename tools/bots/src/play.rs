@@ -9,7 +9,8 @@ use vyuha_net::client::{ClientCore, EnteredZone, Event, INPUTS_PENDING_MAX, Send
 use vyuha_protocol::units::metres;
 use vyuha_protocol::{EntityId, ErrorCode, Pos, RequestId, TileMap};
 
-use crate::bot::{ANSWER_NS_MAX, SECOND_NS, Shared};
+use crate::LoadOptions;
+use crate::bot::{ANSWER_NS_MAX, SECOND_NS, Shared, WATCHERS_MAX};
 use crate::inventory::{Book, InFlight};
 use crate::walk::Walker;
 
@@ -22,12 +23,12 @@ const SIGHT: u32 = metres(12);
 const CHASE_NS_MAX: u64 = 6 * SECOND_NS;
 /// How often a bot looks for something to do with items.
 const LOOK_NS: u64 = SECOND_NS / 4;
-/// How long it leaves items alone after each.
-const REST_NS: std::ops::Range<u64> = 2 * SECOND_NS..6 * SECOND_NS;
+/// A bot that carries something drops some of it at one look in so many.
+const DROP_LOOKS: u32 = 4;
 /// More stacks than these are a burden: it drops some.
 const STACKS_CARRIED: usize = 8;
-/// A bot says something once in so many steps, on average: 30 s at 30 Hz.
-const SAY_STEPS: u32 = 900;
+/// A bot says something once in so many steps, on average: 15 s at 30 Hz.
+const SAY_STEPS: u32 = 450;
 /// Behind by more steps than these, a bot leaves steps out: the server banks no more.
 const STEPS_BEHIND_MAX: u64 = 4;
 const TEXTS: &[&str] = &[
@@ -71,7 +72,8 @@ impl Pace {
 
 /// A bot's time in the world, from entering to leaving.
 pub struct Play {
-    entity: EntityId,
+    /// Its character in the world view; `None` if it keeps items alone.
+    own: Option<EntityId>,
     map: Arc<TileMap>,
     pace: Pace,
     walker: Walker,
@@ -99,7 +101,7 @@ impl Play {
         let map = shared.options.content.maps.get(&entered.zone)?.clone();
         let pace = Pace::new(entered.tick_hz, index, shared.options.clients);
         Some(Play {
-            entity: entered.entity,
+            own: (index < WATCHERS_MAX).then_some(entered.entity),
             map,
             pace,
             walker: Walker::default(),
@@ -108,7 +110,7 @@ impl Play {
             acknowledged: 0,
             inputs_ns: VecDeque::new(),
             ping_ns: pace.first_step(shared.now_ns),
-            look_ns: shared.now_ns + SECOND_NS,
+            look_ns: shared.now_ns + LOOK_NS,
             chase_ns: None,
             item: None,
             leave: None,
@@ -161,10 +163,10 @@ impl Play {
         }
         if now_ns >= self.look_ns && self.item.is_none() {
             self.look_ns = now_ns + LOOK_NS;
-            if let Some(request) = self.handle_items(core, book, pos, rng, now_ns)? {
+            if let Some(request) = self.handle_items(core, book, pos, rng, shared)? {
                 self.item = Some((request, now_ns));
                 self.chase_ns = None;
-                self.look_ns = now_ns + rng.random_range(REST_NS);
+                self.look_ns = now_ns + pause_ns(rng, shared.options);
                 shared.measures.window.commands += 1;
             }
         }
@@ -255,7 +257,8 @@ impl Play {
                 snapshot.tick, snapshot.strays
             ));
         }
-        match core.world().get(self.entity) {
+        let Some(own) = self.own else { return Ok(()) };
+        match core.world().get(own) {
             Some(own) if own.pos == snapshot.pos => Ok(()),
             own => Err(format!(
                 "tick {} places the character at {:?}, but its cell's block at {:?}",
@@ -273,11 +276,12 @@ impl Play {
         book: &mut Book,
         pos: Pos,
         rng: &mut Pcg32,
-        now_ns: u64,
+        shared: &Shared,
     ) -> Result<Option<RequestId>, SendError> {
+        let now_ns = shared.now_ns;
         let stacks = book.held().count();
         let too_many = stacks > STACKS_CARRIED || book.free() == 0;
-        if stacks > 0 && self.chase_ns.is_none() && (too_many || rng.random_ratio(1, 16)) {
+        if stacks > 0 && self.chase_ns.is_none() && (too_many || rng.random_ratio(1, DROP_LOOKS)) {
             let Some((slot, stack)) = book.held().nth(rng.random_range(0..stacks)) else { return Ok(None) };
             let count = rng.random_range(1..=stack.count);
             let request = core.drop_items(slot, count)?;
@@ -302,12 +306,18 @@ impl Play {
         }
         if now_ns - *self.chase_ns.get_or_insert(now_ns) > CHASE_NS_MAX {
             self.chase_ns = None;
-            self.look_ns = now_ns + rng.random_range(REST_NS);
+            self.look_ns = now_ns + pause_ns(rng, shared.options);
         } else {
             self.walker.go_to(at);
         }
         Ok(None)
     }
+}
+
+/// How long to leave items alone: half the average to one and a half of it.
+fn pause_ns(rng: &mut Pcg32, options: &LoadOptions) -> u64 {
+    let average_ns = options.item_pause.as_nanos() as u64;
+    rng.random_range(average_ns / 2..=average_ns + average_ns / 2)
 }
 
 /// Whether a refusal is what happens to a player who does nothing wrong.

@@ -155,17 +155,15 @@ impl LoadReport {
     pub fn summary(&self) -> String {
         let (gap, input, rtt) = (self.snapshot_gap_ms, self.input_to_snapshot_ms, self.rtt_ms);
         let mut text = format!(
-            "{} of {} clients played for {:.1} s: {} errors, {} disconnects.\n\
-             Snapshots came every {:.1} ms (median), {:.1} ms at p99, {:.1} ms at most; inputs were acknowledged \
+            "{} of {} clients played for {:.1} s: {} errors, {} disconnects.",
+            self.connected, self.clients, self.seconds, self.errors, self.disconnects,
+        );
+        let measured = format!(
+            "\nSnapshots came every {:.1} ms (median), {:.1} ms at p99, {:.1} ms at most; inputs were acknowledged \
              after {:.1} ms (median), {:.1} ms at p99; pings took {:.1} ms, {:.1} ms at p99.\n\
              Each client received {:.0} and sent {:.0} bytes a second. {} predictions were corrected.\n\
              {} commands, {} of them refused; {} items picked up, {} dropped, {} logged out and in again.\n\
              The bots' own thread spent {:.1} us on each step of a client.",
-            self.connected,
-            self.clients,
-            self.seconds,
-            self.errors,
-            self.disconnects,
             gap.p50,
             gap.p99,
             gap.max,
@@ -183,6 +181,9 @@ impl LoadReport {
             self.relogs,
             self.bots_cpu_us_per_client_tick,
         );
+        if self.connected > 0 {
+            text += &measured;
+        }
         let reasons = self.disconnects_by_reason.iter();
         text.extend(reasons.map(|(reason, times)| format!("\nDisconnected {times} times: {reason}")));
         text.extend(self.error_samples.iter().map(|sample| format!("\nError: {sample}")));
