@@ -121,6 +121,7 @@ pub fn start(
             io_memory_bytes: config.shard.memory.bytes(),
             tick_hz: config.shard.tick_hz,
             backlog_ticks: config.shard.backlog_ticks,
+            phase: config.tick() * u32::from(index) / shards as u32,
         };
         let (failed, is_done) = (failed.clone(), done.clone());
         let handle =

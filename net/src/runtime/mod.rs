@@ -61,6 +61,9 @@ pub struct ShardHost {
     pub tick_hz: u32,
     /// Ticks that a late shard catches up on; see [`TickClock`].
     pub backlog_ticks: u32,
+    /// How long after its start the first tick is due. Shards of different phases do not all want the machine, the
+    /// journal and the network at the same moment.
+    pub phase: Duration,
 }
 
 /// How a shard's loop did, since its start.
@@ -149,7 +152,7 @@ where
     T: Tick + 'static,
     M: FnOnce() -> T + Send + 'static,
 {
-    let ShardHost { name, cpu, io_memory_bytes, tick_hz, backlog_ticks } = host;
+    let ShardHost { name, cpu, io_memory_bytes, tick_hz, backlog_ticks, phase } = host;
     let placement = cpu.map_or(Placement::Unbound, Placement::Fixed);
     let stop = Arc::new(AtomicBool::new(false));
     let (keep_alive, alive) = bounded::<Infallible>(1);
@@ -166,6 +169,7 @@ where
         let mut shard = guarded(make)?;
         // The other end waits for this.
         let _ = started.send(());
+        timer::sleep(phase).await;
         run_loop(&mut shard, TickClock::new(tick_hz, backlog_ticks), &stop_seen).await
     };
     let builder = LocalExecutorBuilder::new(placement).name(&name).io_memory(io_memory_bytes);

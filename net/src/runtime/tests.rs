@@ -4,7 +4,14 @@ use super::*;
 use crate::cpu;
 
 fn host(name: &str) -> ShardHost {
-    ShardHost { name: name.into(), cpu: None, io_memory_bytes: 0, tick_hz: 100, backlog_ticks: 3 }
+    ShardHost {
+        name: name.into(),
+        cpu: None,
+        io_memory_bytes: 0,
+        tick_hz: 100,
+        backlog_ticks: 3,
+        phase: Duration::ZERO,
+    }
 }
 
 /// A shard that tells of each tick and then does something.
@@ -41,6 +48,17 @@ fn ticks_come_at_the_step_until_stopped() {
     let stats = shard.join().unwrap();
     assert_eq!(stats.ticks, 20 + told.iter().count() as u64);
     assert_eq!((stats.lateness_us.len(), stats.duration_us.len()), (stats.ticks, stats.ticks));
+}
+
+#[test]
+fn the_first_tick_waits_for_the_phase() {
+    let begin = Instant::now();
+    let (shard, told) = spawn(ShardHost { phase: Duration::from_millis(60), ..host("phase") }, || {});
+    let (first, _) = told.recv().unwrap();
+    assert!(begin.elapsed() >= Duration::from_millis(60));
+    assert_eq!(first.number, 0, "the wait does not count as lateness: {first:?}");
+    shard.stop();
+    shard.join().unwrap();
 }
 
 #[test]
