@@ -32,6 +32,8 @@ const HISTOGRAM_DIGITS: u8 = 3;
 const HISTOGRAM_US_MAX: u64 = 60_000_000;
 /// Smallest registered buffer that an executor makes.
 const IO_MEMORY_BYTES_MIN: u64 = 64 << 10;
+/// Niceness of a shard's thread, where `CAP_SYS_NICE` or `RLIMIT_NICE` allows it.
+const SHARD_NICENESS: i32 = -10;
 /// Rings of an executor, each of which locks the registered buffer for itself.
 const RINGS: u64 = 3;
 /// Files that an executor keeps open: its rings and what wakes them.
@@ -166,6 +168,9 @@ where
             // Only what people see of the thread depends on it.
             let _ = rustix::thread::set_name(&name);
         }
+        // Where the process may: a tick comes before whatever else wants this processor. Linux takes "the calling
+        // process" as the calling thread.
+        let _ = rustix::process::setpriority_process(None, SHARD_NICENESS);
         let mut shard = guarded(make)?;
         // The other end waits for this.
         let _ = started.send(());
