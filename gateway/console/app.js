@@ -3,7 +3,7 @@
 import { Link } from "./link.js";
 import { MapView } from "./map.js";
 import { Panels } from "./panels.js";
-import { count, element, uptime } from "./format.js";
+import { count, element, many, uptime } from "./format.js";
 
 const KINDS = [["player", "players"], ["wandering", "NPCs wandering"], ["chasing", "NPCs chasing"], ["item", "items"]];
 const byId = (id) => document.getElementById(id);
@@ -26,8 +26,9 @@ async function prepare() {
   if (fresh.started_unix_ms !== built) {
     node = fresh;
     panels = new Panels(node);
-    byId("build").textContent = `${node.version} · ${node.commit.slice(0, 10)}`;
-    byId("shards").textContent = `${node.shards} ${node.shards === 1 ? "shard" : "shards"} · ${node.tick_hz} Hz`;
+    byId("build").textContent = `${node.version} · ${node.commit.replace("-dirty", "+")}`;
+    byId("build").title = node.commit.endsWith("-dirty") ? "The commit it was built from, and uncommitted changes" : "The commit it was built from";
+    byId("shards").textContent = `${many(node.shards, "shard")} · ${node.tick_hz} Hz`;
     byId("zones").replaceChildren(...node.zones.map(zoneButton));
     const wanted = Number(location.hash.slice(1));
     const first = node.zones.find(({ id }) => id === wanted) ?? node.zones[0];
@@ -38,8 +39,9 @@ async function prepare() {
 }
 
 function zoneButton(info) {
-  const button = element("button", { textContent: info.name, title: `Zone ${info.id}, shard ${info.shard}` });
-  button.onclick = () => choose(info).catch(() => (byId("zone-counts").textContent = "the zone's walls cannot be fetched"));
+  const title = `Zone ${info.id} on shard ${info.shard}, ${info.width_tiles} × ${info.height_tiles} tiles`;
+  const button = element("button", { title }, info.name, element("small", { title: "players" }));
+  button.onclick = () => choose(info).catch(() => (byId("place").textContent = "the zone's walls cannot be fetched"));
   return button;
 }
 
@@ -54,11 +56,12 @@ async function choose(info) {
 }
 
 function showZone(zones) {
-  const here = zones.find((report) => report.zone === zone?.id);
+  const of = (id) => zones.find((report) => report.zone === id);
+  node.zones.forEach(({ id }, i) => (byId("zones").children[i].lastChild.textContent = count(of(id)?.players)));
+  const here = of(zone?.id);
   if (!here) return;
-  const size = `${zone.width_tiles} × ${zone.height_tiles} tiles`;
-  const counts = `${count(here.players)} players · ${count(here.npcs)} NPCs · ${count(here.items)} items`;
-  byId("zone-counts").textContent = `${counts} · ${size} · shard ${zone.shard}`;
+  const counts = `${many(here.players, "player")} · ${many(here.npcs, "NPC")} · ${many(here.items, "item")}`;
+  byId("zone-counts").textContent = counts;
   byId("map").setAttribute("aria-label", `Live map of ${zone.name}: ${counts}`);
 }
 

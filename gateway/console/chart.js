@@ -4,6 +4,8 @@ import { colour, element, onAxis } from "./format.js";
 
 const SPAN_S = 120;
 const PAD = { left: 50, right: 4, top: 7, bottom: 6 };
+const LABEL_PIXELS = 13;
+const HEADROOM = 1.05;
 
 export class Chart {
   #seconds = [];
@@ -79,10 +81,10 @@ export class Chart {
       y = (v) => bottom - ((Math.min(Math.max(Math.log10(v), low), high) - low) / (high - low)) * (bottom - top);
       marks = [];
       for (let power = Math.ceil(low); power <= high; power++) marks.push(10 ** power);
-      if (this.limit) marks = marks.filter((mark) => mark < this.limit);
+      if (this.limit) marks = marks.filter((mark) => y(mark) - y(this.limit) > LABEL_PIXELS);
     } else {
       const values = this.#seconds.flatMap((second) => this.lines.map((line) => line.of(second) ?? 0));
-      const most = roundUp(Math.max(this.floor, ...values), this.base);
+      const most = roundUp(Math.max(this.floor, HEADROOM * Math.max(0, ...values)), this.base);
       y = (v) => bottom - (v / most) * (bottom - top);
       marks = [0, most / 2, most];
     }
@@ -145,9 +147,9 @@ function stroke(g, ink, dash, left, level, right) {
   g.setLineDash([]);
 }
 
-// The next of 1, 2, 4, 6, 8, 10 times a power of ten, counted in the largest unit that fits.
+// The next round number, counted in the largest unit that fits.
 function roundUp(value, base) {
   const unit = base ** Math.floor(Math.log(value) / Math.log(base));
   const ten = 10 ** Math.floor(Math.log10(value / unit));
-  return [1, 2, 4, 6, 8, 10].find((n) => n * ten * unit >= value) * ten * unit;
+  return [1, 1.2, 1.6, 2, 3, 4, 6, 8, 10].find((n) => n * ten * unit >= value) * ten * unit;
 }

@@ -1,7 +1,7 @@
 // Where the crowds are: marks counted in square cells, drawn as a soft overlay from cool to warm.
 
 const CELLS_ACROSS = 64;
-const STOPS = [[34, 78, 125], [64, 145, 150], [242, 179, 91], [255, 112, 84]];
+const STOPS = [[30, 58, 104], [36, 92, 138], [52, 148, 152], [238, 180, 96], [255, 92, 66]];
 
 // shown: kind => whether it counts.
 export function drawDensity(g, marks, shown, { width, height }, unitsPerTile, left, top, scale) {
@@ -46,5 +46,5 @@ function ink(heat) {
   const place = heat * (STOPS.length - 1);
   const lower = Math.min(Math.floor(place), STOPS.length - 2);
   const mix = STOPS[lower].map((from, i) => from + (STOPS[lower + 1][i] - from) * (place - lower));
-  return [...mix, 220 * Math.sqrt(heat)];
+  return [...mix, 230 * Math.min(1, heat * 1.5)];
 }

@@ -6,6 +6,8 @@ export const colour = (name) => styles.getPropertyValue(`--${name}`).trim();
 
 export const count = (n) => (n == null ? "–" : Math.round(n).toLocaleString("en-GB").replaceAll(",", "\u202f"));
 
+export const many = (n, one) => `${count(n)} ${one}${n === 1 ? "" : "s"}`;
+
 export function duration(us) {
   if (us == null) return "–";
   return us < 1000 ? `${us < 10 ? us.toFixed(1) : Math.round(us)} µs` : `${(us / 1000).toFixed(us < 10000 ? 2 : 1)} ms`;

@@ -1,28 +1,29 @@
-// Everything beside the map: tiles, charts, passes, and the figures of journal and store.
+// Everything beside the map: tiles, charts, and the figures of journal and store.
 
 import { Chart } from "./chart.js";
-import { bytes, colour, count, duration, element } from "./format.js";
+import { Passes } from "./passes.js";
+import { bytes, colour, count, duration, element, many } from "./format.js";
 
-const PASS_INKS = ["#5eead4", "#7aa7ff", "#b79cf7", "#f2a65a", "#f27d9b", "#8fd16a", "#e3d26f", "#6fc3df", "#c58b6b", "#9aa8b8"];
 const byId = (id) => document.getElementById(id);
 
 export class Panels {
   #seconds = [];
   #charts = [];
+  #passes;
   #tiles;
   #figures;
 
   constructor(node) {
     this.budgetUs = 1e6 / node.tick_hz;
-    for (const id of ["ticks", "load", "disk", "passes", "tiles", "figures"]) byId(id).replaceChildren();
+    for (const id of ["ticks", "load", "disk", "tiles", "figures"]) byId(id).replaceChildren();
     for (let shard = 0; shard < node.shards; shard++) {
+      // A second has too few ticks for a 99th percentile to be anything but the slowest.
       const of = (i) => (second) => second.tick_us[shard]?.[i] ?? null;
       this.#add("ticks", {
         title: `Shard ${shard}`,
         lines: [
-          { label: "p50", colour: colour("p50"), of: of(0), fill: true },
-          { label: "p99", colour: colour("p99"), of: of(1) },
-          { label: "max", colour: colour("max"), of: of(2) },
+          { label: "median", colour: colour("typical"), of: of(0), fill: true },
+          { label: "slowest", colour: colour("worst"), of: of(2) },
         ],
         format: duration,
         log: [50, 60000],
@@ -38,7 +39,7 @@ export class Panels {
     this.#add("load", {
       title: "Bytes a second",
       lines: [
-        { label: "out", colour: colour("p99"), of: (s) => s.bytes_out, fill: true },
+        { label: "out", colour: colour("worst"), of: (s) => s.bytes_out, fill: true },
         { label: "in", colour: colour("item"), of: (s) => s.bytes_in },
       ],
       format: bytes,
@@ -53,11 +54,12 @@ export class Panels {
     });
     this.#add("disk", {
       title: "Journal sync",
-      lines: [{ label: "mean", colour: colour("p50"), of: (s) => s.sync_us, fill: true }],
+      lines: [{ label: "mean", colour: colour("typical"), of: (s) => s.sync_us, fill: true }],
       format: duration,
       floor: 1000,
     });
-    this.#tiles = cells("tiles", ["Players", "Tick p99, worst shard", "Late ticks", "Shed ticks", "Out to clients", "Store lag"], true);
+    this.#passes = new Passes(byId("passes"));
+    this.#tiles = cells("tiles", ["Players", "Slowest tick", "Late ticks", "Shed ticks", "Out to clients", "Store lag"], true);
     this.#figures = cells("figures", ["Durable frame", "Applied frame", "Rows written", "Syncs / s", "Rows / s", "Store errors"]);
   }
 
@@ -79,7 +81,7 @@ export class Panels {
     }
     this.#showTiles(stats);
     this.#showFigures(stats);
-    showPasses(stats.shards);
+    this.#passes.show(stats.shards);
   }
 
   #showTiles({ shards, zones, store }) {
@@ -87,21 +89,21 @@ export class Panels {
     const lately = (key) => `${count(sum(this.#seconds, key))} in the last 2 min`;
     const second = this.#seconds.at(-1);
     const players = sum(zones, "players");
-    const worst = second && Math.max(...second.tick_us.map((tick) => tick?.[1] ?? 0));
+    const worst = second && Math.max(...second.tick_us.map((tick) => tick?.[2] ?? 0));
     const [late, shed] = [sum(shards, "late_ticks"), sum(shards, "shed_ticks")];
     const recent = (key) => this.#seconds.some((s) => s[key] > 0);
     const stale = shards.filter((shard) => shard.stale).length;
     const each = second && players ? `${bytes(second.bytes_out / players)}/s a player` : "";
-    this.#tiles[0](count(players), `${count(sum(zones, "npcs"))} NPCs · ${count(sum(zones, "items"))} items`);
+    this.#tiles[0](count(players), `${many(sum(zones, "npcs"), "NPC")} · ${many(sum(zones, "items"), "item")}`);
     this.#tiles[1](
       duration(worst),
-      stale ? `${stale} shard(s) stand still` : worst == null ? "" : `${((worst / this.budgetUs) * 100).toFixed(1)} % of the budget`,
+      stale ? `${many(stale, "shard")} standing still` : worst == null ? "" : `${((worst / this.budgetUs) * 100).toFixed(0)} % of ${duration(this.budgetUs)}`,
       stale || worst > this.budgetUs ? "bad" : worst > this.budgetUs / 2 ? "warn" : "",
     );
     this.#tiles[2](count(late), lately("late_ticks"), recent("late_ticks") ? "warn" : "");
     this.#tiles[3](count(shed), lately("shed_ticks"), recent("shed_ticks") ? "bad" : "");
     this.#tiles[4](second ? `${bytes(second.bytes_out)}/s` : "–", each);
-    this.#tiles[5](count(store.lag_frames), "frames behind the journal", store.errors ? "warn" : "");
+    this.#tiles[5](count(store.lag_frames), "frames behind", store.errors ? "warn" : "");
   }
 
   #showFigures({ journal, store }) {
@@ -128,29 +130,4 @@ function cells(id, names, notes) {
       cell.dataset.mood = mood ?? "";
     };
   });
-}
-
-function showPasses(shards) {
-  const names = [...new Set(shards.flatMap(({ passes }) => passes.map(([name]) => name)))];
-  const ink = (name) => PASS_INKS[names.indexOf(name) % PASS_INKS.length];
-  const totals = shards.map(({ passes }) => passes.reduce((total, [, us]) => total + us, 0));
-  const most = Math.max(...totals, 1);
-  const stacks = shards.map(({ shard, passes }, i) => {
-    const bars = element("div", { className: "bars" });
-    for (const [name, us] of passes) {
-      const bar = element("span", { title: `${name}: ${duration(us)}` });
-      bar.style.width = `${(us / most) * 100}%`;
-      bar.style.background = ink(name);
-      bars.append(bar);
-    }
-    return element("div", { className: "stack" }, `Shard ${shard}`, bars, element("b", { textContent: duration(totals[i]) }));
-  });
-  const heading = element("tr", {}, element("th"), ...shards.map(({ shard }) => element("th", { textContent: `shard ${shard}` })));
-  const rows = names.map((name) => {
-    const dot = element("i");
-    dot.style.background = ink(name);
-    const values = shards.map(({ passes }) => passes.find(([pass]) => pass === name)?.[1]);
-    return element("tr", {}, element("td", {}, dot, name), ...values.map((us) => element("td", { textContent: duration(us) })));
-  });
-  byId("passes").replaceChildren(...stacks, element("table", { className: "passes" }, heading, ...rows));
 }

@@ -1,4 +1,4 @@
-// A zone's ground and walls as a picture of one pixel a tile, drawn once and scaled from then on.
+// A zone's walls as a picture of one pixel a tile, drawn once and scaled from then on; the floor is what shows through.
 
 import { colour } from "./format.js";
 
@@ -10,7 +10,7 @@ export class Walls {
       const tile = y * width + x;
       return (bits[tile >> 3] >> (tile & 7)) & 1;
     };
-    const inks = ["floor", "wall", "wall-edge"].map((name) => packed(colour(name)));
+    const inks = [0, packed(colour("wall")), packed(colour("wall-edge"))];
     const pixels = new Uint32Array(width * height);
     for (let y = 0; y < height; y++) {
       for (let x = 0; x < width; x++) {
@@ -27,10 +27,16 @@ export class Walls {
     return x >= 0 && y >= 0 && x < this.width && y < this.height;
   }
 
+  drawFloor(g, left, top, scale) {
+    g.fillStyle = colour("floor");
+    g.fillRect(left, top, Math.round(this.width * scale), Math.round(this.height * scale));
+  }
+
+  // Tiles of less than two pixels are smoothed: unsmoothed, some would be twice as wide as others.
   draw(g, left, top, scale) {
-    g.imageSmoothingEnabled = scale < 1;
+    g.imageSmoothingEnabled = scale < 2;
     g.imageSmoothingQuality = "high";
-    g.drawImage(this.picture, left, top, this.width * scale, this.height * scale);
+    g.drawImage(this.picture, left, top, Math.round(this.width * scale), Math.round(this.height * scale));
   }
 }
 

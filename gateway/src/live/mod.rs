@@ -157,10 +157,9 @@ impl Live {
 
     fn end_second(&self, now: Instant) {
         let mut state = self.lock();
-        let (syncs, sync_time) = self.metrics.journal_sync_seconds.totals();
         let mut totals = Totals {
-            syncs,
-            sync_us: u64::try_from(sync_time.as_micros()).unwrap_or(u64::MAX),
+            syncs: self.metrics.journal_syncs.get(),
+            sync_us: (self.metrics.journal_sync_seconds.get() * 1e6) as u64,
             store_rows: self.metrics.store_rows.get(),
             ..Totals::default()
         };

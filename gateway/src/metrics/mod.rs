@@ -19,13 +19,12 @@ pub use histogram::DurationHistogram;
 /// A gauge that is never negative.
 pub type Level = Gauge<u64, AtomicU64>;
 
+/// Seconds summed since the start.
+pub type SecondsCounter = Counter<f64, AtomicU64>;
+
 /// Upper bounds of `vyuha_tick_seconds`, in microseconds.
 const TICK_BOUNDS_US: &[u64] =
     &[50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 15_000, 20_000, 25_000, 33_333, 50_000, 100_000];
-
-/// Upper bounds of `vyuha_journal_sync_seconds`, in microseconds.
-const SYNC_BOUNDS_US: &[u64] =
-    &[50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 20_000, 50_000, 100_000, 250_000, 500_000, 1_000_000];
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ShardLabel {
@@ -112,8 +111,8 @@ pub struct Metrics {
     pub journal_durable_seq: Level,
     /// Syncs of the journal.
     pub journal_syncs: Counter,
-    /// How long each sync of the journal took.
-    pub journal_sync_seconds: DurationHistogram,
+    /// Time spent in writing and syncing the journal.
+    pub journal_sync_seconds: SecondsCounter,
     /// The number of the newest journal frame that the store holds.
     pub store_applied_seq: Level,
     /// Journal frames that are on disk and not in the store yet.
@@ -153,10 +152,10 @@ impl Metrics {
             journal_durable_seq: level(vyuha, "journal_durable_seq", "Number of the newest frame on disk"),
             journal_syncs: counter(vyuha, "journal_syncs", "Syncs of the journal"),
             journal_sync_seconds: {
-                let histogram = DurationHistogram::new(SYNC_BOUNDS_US);
-                let help = "How long a sync of the journal took";
-                vyuha.register_with_unit("journal_sync", help, Unit::Seconds, histogram.clone());
-                histogram
+                let counter = SecondsCounter::default();
+                let help = "Time spent in writing and syncing the journal";
+                vyuha.register_with_unit("journal_sync", help, Unit::Seconds, counter.clone());
+                counter
             },
             store_applied_seq: level(vyuha, "store_applied_seq", "Number of the newest frame in the store"),
             store_lag_frames: level(
