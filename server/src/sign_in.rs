@@ -279,7 +279,10 @@ impl Connection<'_> {
             match first_frame(&self.received, CLIENT_PAYLOAD_BYTES_MAX) {
                 Ok(Some(frame)) => {
                     let bytes = frame.bytes();
-                    let request = ClientMessage::decode(frame.kind, frame.payload).map(Request::take);
+                    let request = ClientMessage::decode(frame.kind, frame.payload).map(|message| {
+                        self.node.metrics.command(message.name()).inc();
+                        Request::take(message)
+                    });
                     self.received.drain(..bytes);
                     return request.map_err(|error| {
                         End::Close(match error {
