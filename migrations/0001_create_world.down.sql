@@ -1,4 +1,5 @@
 DROP TABLE item;
+DROP TABLE zone;
 DROP TABLE character;
 DROP TABLE account;
 DROP TABLE position;

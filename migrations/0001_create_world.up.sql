@@ -25,6 +25,12 @@ CREATE TABLE character (
 );
 CREATE INDEX character_account ON character (account);
 
+-- A zone that has been played: one without a row is new, and its ground is littered.
+CREATE TABLE zone (
+    id BIGINT PRIMARY KEY NOT NULL,
+    heaps BIGINT NOT NULL
+);
+
 -- An item is one row and so in one place: place 0 is the inventory of character `owner`, at `slot`;
 -- place 1 is the ground of zone `owner`, at x, y.
 CREATE TABLE item (

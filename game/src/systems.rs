@@ -7,6 +7,7 @@ use vyuha_core::Probe;
 use vyuha_record::{Record, Table};
 
 use crate::character::CharacterRow;
+use crate::ground::ZoneRow;
 use crate::inventory::ItemRow;
 use crate::shard::{Outbox, Shard, passes};
 
@@ -54,12 +55,12 @@ pub const SYSTEMS: &[System] = &[
     System { name: folder!(npc), tables: &[], runs: Runs::EachStep(passes::think) },
     System { name: folder!(chat), tables: &[], runs: Runs::OnCommand },
     System { name: folder!(inventory), tables: &[ItemRow::TABLE], runs: Runs::OnCommand },
-    System { name: folder!(ground), tables: &[], runs: Runs::EachTick(passes::litter) },
+    System { name: folder!(ground), tables: &[ZoneRow::TABLE], runs: Runs::EachTick(passes::litter) },
     System { name: folder!(character), tables: &[CharacterRow::TABLE], runs: Runs::EachTick(passes::save) },
 ];
 
 /// Every table that the game's systems write.
-pub const TABLES: &[Table] = &[CharacterRow::TABLE, ItemRow::TABLE];
+pub const TABLES: &[Table] = &[CharacterRow::TABLE, ItemRow::TABLE, ZoneRow::TABLE];
 
 #[cfg(test)]
 mod tests {

@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context as _, bail};
 use tokio::sync::{mpsc, watch};
 use tokio::task::LocalSet;
+use vyuha_game::ground::ZoneRow;
 use vyuha_game::inventory::PLACE_GROUND;
 use vyuha_game::{Content, ItemRow};
 use vyuha_gateway::{Gateway, Metrics, NodeInfo, ZoneInfo};
@@ -218,8 +219,9 @@ async fn load_world(durability: &Durability) -> anyhow::Result<World> {
     let world = store
         .call(move |store| {
             let ground = store.load::<ItemRow>(&[("place", PLACE_GROUND.into())])?;
+            let known = store.load::<ZoneRow>(&[])?;
             let next_item_id = store.max_key(&ItemRow::TABLE, "id")?.unwrap_or(0) + 1;
-            Ok(World { ground, next_item_id, seed })
+            Ok(World { ground, known, next_item_id, seed })
         })
         .await?;
     Ok(world)

@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use crossbeam::channel::Receiver;
 use tokio::sync::{mpsc, watch};
+use vyuha_game::ground::ZoneRow;
 use vyuha_game::{Content, ItemRow, Shard, ShardConfig};
 use vyuha_net::runtime::{LoopStats, ShardHandle, ShardHost, Tick, TickStart, spawn_shard};
 use vyuha_net::transport::{Limits, SyscallTransport};
@@ -40,6 +41,8 @@ pub struct Shards<'a> {
 pub struct World {
     /// Rows of items on the ground.
     pub ground: Vec<ItemRow>,
+    /// Rows of the zones that were played before.
+    pub known: Vec<ZoneRow>,
     /// The first item id that was never given.
     pub next_item_id: i64,
     /// Of what is random in this run: another one each time, and known from the log.
@@ -103,6 +106,7 @@ pub fn start(
             },
             content.clone(),
             &ground,
+            &world.known,
         )
         .with_context(|| format!("shard {index} cannot be set up"))?;
         let done = Arc::new(AtomicBool::new(false));

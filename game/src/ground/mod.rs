@@ -3,9 +3,10 @@
 //! - Each item on the ground is an entity of the zone, which never moves, and one row.
 //! - It can be picked up by whoever stands within the zone kind's reach; of two in one tick the first has it.
 //! - A zone's ground holds at most its kind's `ground_items_max`.
-//! - A new zone is littered as its content says. Once an interval, while fewer items lie there than that, one more
+//! - A new zone is littered as its content says, once and for all. Once an interval, while fewer items lie there than that, one more
 //!   is laid at a random place, so that a long game never runs dry.
 
+mod rows;
 mod rules;
 #[cfg(test)]
 mod tests;
@@ -18,6 +19,7 @@ use vyuha_protocol::{EntityId, EntityKind, Pos};
 use crate::hash::StateHash;
 use crate::inventory::Stack;
 
+pub use rows::ZoneRow;
 pub use rules::{litter, within_reach};
 
 /// An item on the ground.

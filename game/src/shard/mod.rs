@@ -29,6 +29,7 @@ use vyuha_protocol::{CharacterId, EntityKind, ItemId, ItemKind, ZoneId};
 use crate::character::{CharacterRow, arrival};
 use crate::chat::Allowance;
 use crate::content::Content;
+use crate::ground::ZoneRow;
 use crate::hash::StateHash;
 use crate::inventory::{Inventory, ItemRow, Stack};
 use crate::movement::Steering;
@@ -83,11 +84,17 @@ impl ItemIds {
 }
 
 impl Shard {
-    /// A shard with its zones, NPCs and what lies on the ground: `ground` are the stored rows of its zones.
+    /// A shard with its zones, NPCs and what lies on the ground: `ground` and `known` are the stored rows of
+    /// items and zones.
     ///
     /// # Errors
     /// If the configuration does not fit the content, or a row on the ground cannot be played with.
-    pub fn new(config: ShardConfig, content: Arc<Content>, ground: &[ItemRow]) -> Result<Shard, ShardError> {
+    pub fn new(
+        config: ShardConfig,
+        content: Arc<Content>,
+        ground: &[ItemRow],
+        known: &[ZoneRow],
+    ) -> Result<Shard, ShardError> {
         if config.save_interval_ticks == 0 {
             return Err(ShardError::SaveInterval);
         }
@@ -118,22 +125,29 @@ impl Shard {
             durable_open: true,
             moved: Vec::new(),
         };
+        for zone in &mut shard.zones {
+            zone.is_new = !known.iter().any(|row| row.id == i64::from(zone.id.0));
+        }
         ground.iter().try_for_each(|row| shard.load_ground(row))?;
         Ok(shard)
     }
 
-    /// Lays out what a zone has when it is new, in every zone without an item on its ground. To be called once,
+    /// Lays out what a zone has when it is new, in every zone that is. To be called once,
     /// before the first tick; nothing of it is there for certain until its transactions are durable.
     pub fn bootstrap(&mut self, out: &mut Outbox) {
         let moved = std::mem::take(&mut self.moved);
         out.transact(|transaction| moved.iter().for_each(|row| transaction.put(row)));
         for zone in 0..self.zones.len() {
-            if self.zones[zone].ground.count() == 0 {
-                let content = Arc::clone(&self.content);
-                for spawn in &content.zones[self.zones[zone].content].ground {
-                    (0..spawn.number).for_each(|_| self.lay_litter(zone, spawn.kind, spawn.count, out));
-                }
+            if !std::mem::take(&mut self.zones[zone].is_new) {
+                continue;
             }
+            let content = Arc::clone(&self.content);
+            let content = &content.zones[self.zones[zone].content];
+            for spawn in &content.ground {
+                (0..spawn.number).for_each(|_| self.lay_litter(zone, spawn.kind, spawn.count, out));
+            }
+            let row = ZoneRow { id: i64::from(content.id.0), heaps: i64::from(content.litter_target()) };
+            out.transact(|transaction| transaction.put(&row));
         }
     }
 

@@ -45,7 +45,7 @@ fn what_does_not_fit_is_refused_at_the_start() {
     let check = |change: fn(&mut ShardConfig), expected: ShardError| {
         let mut config = config();
         change(&mut config);
-        let got = Shard::new(config, Arc::new(content()), &[]).err();
+        let got = Shard::new(config, Arc::new(content()), &[], &[]).err();
         assert_eq!(got, Some(expected));
     };
     check(|config| config.zones.push(ZoneId(9)), ShardError::ZoneUnknown(ZoneId(9)));
@@ -56,7 +56,7 @@ fn what_does_not_fit_is_refused_at_the_start() {
     check(|config| config.item_id_stride = 0, ShardError::ItemIdStride(0));
     let stray = Stack { id: ItemId(1), kind: ItemKind(COIN), count: 1 };
     let ground = [ItemRow::lying(stray, ZoneId(3), Pos::default())];
-    let got = Shard::new(config(), Arc::new(content()), &ground).err();
+    let got = Shard::new(config(), Arc::new(content()), &ground, &[]).err();
     assert_eq!(got, Some(ShardError::ZoneUnknown(ZoneId(3))));
 }
 
@@ -222,6 +222,8 @@ fn a_new_world_is_littered_once_and_refilled_slowly() {
     let stored: Vec<ItemRow> = play.items.values().cloned().collect();
     assert_eq!(stored.iter().map(|row| row.id).collect::<Vec<_>>(), [1000, 1003, 1006, 1009, 1012]);
 
+    assert_eq!(play.zones_known, [(1, 5), (2, 0)]);
+
     // Started again from four of them, one of which lies in a wall now.
     let mut ground = stored[..4].to_vec();
     (ground[0].x, ground[0].y) = (0, 0);
@@ -240,6 +242,12 @@ fn a_new_world_is_littered_once_and_refilled_slowly() {
     assert_eq!(play.items.len(), 2, "the interval is 2 s");
     (0..600).for_each(|_| play.tick());
     assert_eq!(play.items.len(), 2, "there are as many as the content says");
+
+    // Started again when everything was taken: what was taken does not come back.
+    let mut play = Play::with_ground(&[]);
+    play.shard.bootstrap(&mut play.out);
+    play.absorb();
+    assert_eq!(play.items.len(), 0);
 }
 
 #[test]
@@ -322,7 +330,7 @@ fn playing(shard: &mut Shard) -> &mut Session {
 fn the_example_world_runs() {
     let content = Arc::new(Content::example());
     let config = ShardConfig { zones: content.zones.iter().map(|zone| zone.id).collect(), ..config() };
-    let mut play = Play::of(Shard::new(config, content, &[]).unwrap());
+    let mut play = Play::of(Shard::new(config, content, &[], &[]).unwrap());
     play.shard.bootstrap(&mut play.out);
     play.absorb();
     for zone in play.shard.zones() {

@@ -24,6 +24,8 @@ pub(super) struct ZoneState {
     /// The node's ticks to one step of the zone.
     pub ticks_per_step: u64,
     pub stepped: bool,
+    /// Whether it was never played: nothing of it is stored.
+    pub is_new: bool,
 }
 
 impl ZoneState {
@@ -42,6 +44,7 @@ impl ZoneState {
             players: BTreeMap::new(),
             ticks_per_step,
             stepped: false,
+            is_new: true,
         }
     }
 

@@ -120,6 +120,8 @@ pub struct Play {
     pub request: u32,
     /// The stored items.
     pub items: BTreeMap<i64, ItemRow>,
+    /// The zones that were stored, each with its heaps.
+    pub zones_known: Vec<(i64, i64)>,
     characters: BTreeMap<i64, CharacterRow>,
     /// When which character was saved where.
     pub characters_saved: Vec<(u64, i64, Pos)>,
@@ -128,13 +130,14 @@ pub struct Play {
 
 impl Play {
     pub fn new() -> Play {
-        Play::of(Shard::new(config(), Arc::new(content()), &[]).unwrap())
+        Play::of(Shard::new(config(), Arc::new(content()), &[], &[]).unwrap())
     }
 
     /// A later run: ids below 2000 were given.
     pub fn with_ground(ground: &[ItemRow]) -> Play {
         let config = ShardConfig { next_item_id: 2000, ..config() };
-        Play::of(Shard::new(config, Arc::new(content()), ground).unwrap())
+        let known = [1, 2].map(|id| ZoneRow { id, heaps: 0 });
+        Play::of(Shard::new(config, Arc::new(content()), ground, &known).unwrap())
     }
 
     pub fn of(shard: Shard) -> Play {
@@ -143,6 +146,7 @@ impl Play {
             out: Outbox::default(),
             request: 1,
             items: BTreeMap::new(),
+            zones_known: Vec::new(),
             characters: BTreeMap::new(),
             characters_saved: Vec::new(),
             counts: Counts::default(),
@@ -276,6 +280,10 @@ impl Play {
                 let row = CharacterRow::decode(row).unwrap();
                 self.characters_saved.push((self.shard.tick_number(), row.id, row.place()));
                 self.characters.insert(row.id, row);
+            }
+            Op::Put { table, row } if table == ZoneRow::TABLE.id => {
+                let row = ZoneRow::decode(row).unwrap();
+                self.zones_known.push((row.id, row.heaps));
             }
             Op::Delete { table, key } if table == ItemRow::TABLE.id => {
                 let id = i64::from_le_bytes(key.try_into().unwrap());
