@@ -18,7 +18,7 @@ use crate::config::Config;
 use crate::doors::{Left, ShardDoors};
 use crate::seats::Seats;
 use crate::shards::{Host, dead_shard, join_hosts};
-use crate::sign_in::SignIn;
+use crate::sign_in::{FAREWELL_TIMEOUT, SignIn};
 
 /// Clients that are told at once that there is no place; more of them are closed without a word.
 const FAREWELLS_MAX: usize = 256;
@@ -73,6 +73,9 @@ impl Control {
             threads: 1,
             waiting_max: config.accounts.hash_queue as usize,
         })?;
+        let (stop_sign_in, sign_in_stopping) = watch::channel(false);
+        let handshakes_max = config.net.handshakes_max;
+        let handshakes = Rc::new(Semaphore::new(handshakes_max as usize));
         let sign_in = Rc::new(SignIn {
             content,
             accounts,
@@ -84,13 +87,14 @@ impl Control {
             handshake_timeout: config.net.handshake_timeout,
             idle_timeout: config.net.idle_timeout,
             frames_per_second_max: config.net.frames_per_second_max,
+            stopping: sign_in_stopping,
         });
         let (end, ended) = watch::channel(false);
         let accepting = tokio::task::spawn_local(accept(
             tokio::net::TcpListener::from_std(listener)?,
             sign_in,
             seats.clone(),
-            config.net.handshakes_max as usize,
+            handshakes.clone(),
             config.net.connections_max as usize,
         ));
         let leaving = tokio::task::spawn_local(free_seats(
@@ -120,9 +124,13 @@ impl Control {
             tracing::info!("ending: players are told and saved");
         }
         accepting.abort();
+        let _ = stop_sign_in.send(true);
         draining.store(true, Ordering::Relaxed);
         let drained =
             tokio::time::timeout(DRAIN_TIMEOUT, tokio::task::spawn_blocking(move || join_hosts(hosts))).await;
+        // Whoever was signing in has every place back once it was told; one who does not listen holds its for a moment.
+        let told = tokio::time::timeout(FAREWELL_TIMEOUT, handshakes.acquire_many(handshakes_max)).await;
+        drop(told);
         figures.abort();
         // The last departures free seats that nobody waits for any more.
         leaving.abort();
@@ -149,10 +157,9 @@ async fn accept(
     listener: tokio::net::TcpListener,
     sign_in: Rc<SignIn>,
     seats: Rc<Seats>,
-    handshakes_max: usize,
+    handshakes: Rc<Semaphore>,
     connections_max: usize,
 ) {
-    let handshakes = Rc::new(Semaphore::new(handshakes_max));
     let farewells = Rc::new(Semaphore::new(FAREWELLS_MAX));
     loop {
         let stream = match listener.accept().await {

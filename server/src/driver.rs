@@ -307,10 +307,12 @@ impl<T: Transport> Driver<T> {
         for message in &self.outbox.messages {
             let conn = ConnId(message.session.0);
             let frame = self.outbox.frame(message);
-            if !message.durable {
-                self.parts.transport.queue(conn, frame);
-            } else if let Some(Some(session)) = self.sessions.get(conn.0 as usize) {
+            // Who was told in this tick why the connection ends hears nothing after that.
+            let Some(Some(session)) = self.sessions.get(conn.0 as usize) else { continue };
+            if message.durable {
                 held.replies.push((conn, session.serial, frame.to_vec()));
+            } else {
+                self.parts.transport.queue(conn, frame);
             }
         }
         for left in &self.outbox.left {

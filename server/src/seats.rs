@@ -41,7 +41,8 @@ impl Seats {
     /// Takes the account's seat. While another session holds it, `end` asks that session's shard to end it (`false`: it
     /// could not be asked just now), and the seat is awaited.
     pub async fn claim(self: &Rc<Self>, account: i64, mut end: impl FnMut(u16) -> bool) -> Claim {
-        let mut asked = false;
+        // Whose end was asked for: another may take the seat first, and then that one's end must be asked for too.
+        let mut asked: Option<Rc<Notify>> = None;
         loop {
             let (freed, shard) = match self.taken.borrow_mut().entry(account) {
                 std::collections::hash_map::Entry::Vacant(vacant) => {
@@ -55,12 +56,14 @@ impl Seats {
             };
             // Nothing else runs on this thread between here and the first poll of the wait below.
             let wait = freed.notified();
-            if let (Some(shard), false) = (shard, asked) {
-                asked = end(shard);
-                if !asked {
+            if let Some(shard) = shard
+                && !asked.as_ref().is_some_and(|asked| Rc::ptr_eq(asked, &freed))
+            {
+                if !end(shard) {
                     tokio::time::sleep(ASK_AGAIN).await;
                     continue;
                 }
+                asked = Some(freed.clone());
             }
             wait.await;
         }
@@ -134,6 +137,40 @@ mod tests {
             newer.await.unwrap();
             assert!(entered.get());
             assert_eq!(seats.len(), 1);
+        });
+    }
+
+    #[test]
+    fn of_many_who_wait_each_ends_the_one_before() {
+        run(async {
+            let seats = Rc::new(Seats::default());
+            seats.claim(7, |_| panic!("the seat was free")).await.play(0);
+            let ends = Rc::new(Cell::new(0));
+            let waiting: Vec<_> = (1..=5)
+                .map(|shard| {
+                    let (seats, ends) = (seats.clone(), ends.clone());
+                    tokio::task::spawn_local(async move {
+                        // A session that is asked to end is over a moment later.
+                        let over = seats.clone();
+                        let claim = seats
+                            .claim(7, |_| {
+                                let (over, ends) = (over.clone(), ends.clone());
+                                tokio::task::spawn_local(async move {
+                                    tokio::task::yield_now().await;
+                                    ends.set(ends.get() + 1);
+                                    over.free(7);
+                                });
+                                true
+                            })
+                            .await;
+                        claim.play(shard);
+                    })
+                })
+                .collect();
+            for waits in waiting {
+                waits.await.unwrap();
+            }
+            assert!(ends.get() >= 5, "each but the last was ended: {}", ends.get());
         });
     }
 

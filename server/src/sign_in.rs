@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::sync::watch;
 use tokio::time::{Instant, timeout, timeout_at};
 use vyuha_game::character::newcomer_place;
 use vyuha_game::inventory::PLACE_INVENTORY;
@@ -33,7 +34,7 @@ pub const CHARACTERS_MAX: usize = 8;
 /// Sign-in attempts and registrations on one connection; the next one closes it.
 const ATTEMPTS_MAX: u32 = 5;
 /// How long a client is waited for to take the last message.
-const FAREWELL_TIMEOUT: Duration = Duration::from_secs(2);
+pub const FAREWELL_TIMEOUT: Duration = Duration::from_secs(2);
 /// Bytes read ahead at once: the longest frame fits.
 const READ_BYTES: usize = 2048;
 const _: () =
@@ -61,6 +62,8 @@ pub struct SignIn {
     pub idle_timeout: Duration,
     /// Frames a second from one client.
     pub frames_per_second_max: u32,
+    /// Set when the node is to end: whoever signs in is told.
+    pub stopping: watch::Receiver<bool>,
 }
 
 /// How a connection's sign-in ended.
@@ -174,7 +177,11 @@ impl SignIn {
             attempts: 0,
             second: (Instant::now(), 0),
         };
-        let end = connection.run().await;
+        let mut stopping = self.stopping.clone();
+        let end = tokio::select! {
+            end = connection.run() => end,
+            _ = stopping.wait_for(|stopping| *stopping) => End::Close(ErrorCode::ShuttingDown),
+        };
         self.metrics.handshakes_in_progress.dec();
         let Connection { mut stream, received, .. } = connection;
         match end {
