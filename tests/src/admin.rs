@@ -38,10 +38,10 @@ fn joined_chunks(mut body: &str) -> String {
     joined
 }
 
-/// One reading of `/metrics`.
+/// One reading of `/metrics`, as whole numbers: all that the tests compare are counts.
 #[derive(Debug)]
 pub struct Metrics {
-    samples: BTreeMap<String, f64>,
+    samples: BTreeMap<String, u64>,
 }
 
 impl Metrics {
@@ -53,20 +53,20 @@ impl Metrics {
         let samples = text.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
         let samples = samples.map(|line| {
             let (name, value) = line.rsplit_once(' ').unwrap_or_else(|| panic!("no sample: {line:?}"));
-            let value = value.parse().unwrap_or_else(|_| panic!("no number: {line:?}"));
-            (name.to_owned(), value)
+            let value: f64 = value.parse().unwrap_or_else(|_| panic!("no number: {line:?}"));
+            (name.to_owned(), value as u64)
         });
         Metrics { samples: samples.collect() }
     }
 
     /// A sample by its name and labels, such as `vyuha_errors_total{code="Flood"}`; 0 where there is none, as with a
     /// counter that never counted.
-    pub fn value(&self, sample: &str) -> f64 {
-        self.samples.get(sample).copied().unwrap_or(0.0)
+    pub fn value(&self, sample: &str) -> u64 {
+        self.samples.get(sample).copied().unwrap_or(0)
     }
 
     /// The sum of a figure's samples over all its labels.
-    pub fn sum(&self, name: &str) -> f64 {
+    pub fn sum(&self, name: &str) -> u64 {
         let of_name = |sample: &&String| sample.split('{').next() == Some(name);
         self.samples.iter().filter(|(sample, _)| of_name(sample)).map(|(_, value)| value).sum()
     }
@@ -77,7 +77,7 @@ impl Metrics {
     }
 
     /// How often a request was refused, or a connection closed, with this code.
-    pub fn errors(&self, code: &str) -> f64 {
+    pub fn errors(&self, code: &str) -> u64 {
         self.value(&format!("vyuha_errors_total{{code=\"{code}\"}}"))
     }
 }

@@ -51,8 +51,9 @@ impl Database {
             }
         }
         let connection = Connection::open(folder.path().join(FILES[0])).expect("the database can be opened");
-        let sound: String =
-            connection.query_row("PRAGMA integrity_check", (), |row| row.get(0)).expect("the database can be read");
+        let sound: String = connection
+            .query_row("PRAGMA integrity_check", (), |row| row.get(0))
+            .expect("the database can be read");
         assert_eq!(sound, "ok", "the database is damaged");
         Database { connection, _folder: folder }
     }
@@ -79,7 +80,8 @@ impl Database {
     pub fn inventories(&self) -> BTreeMap<CharacterId, BTreeMap<u8, InventorySlot>> {
         let mut inventories: BTreeMap<CharacterId, BTreeMap<u8, InventorySlot>> = BTreeMap::new();
         for item in self.items().iter().filter(|item| item.place == PLACE_INVENTORY) {
-            let slot = InventorySlot { slot: item.slot as u8, kind: item.kind as u16, count: item.count as u32 };
+            let slot =
+                InventorySlot { slot: item.slot as u8, kind: item.kind as u16, count: item.count as u32 };
             inventories.entry(CharacterId(item.owner)).or_default().insert(slot.slot, slot);
         }
         inventories

@@ -12,6 +12,7 @@ mod database;
 mod node;
 mod player;
 mod program;
+mod stopped;
 mod wire;
 mod witness;
 mod world;
@@ -23,13 +24,14 @@ pub use database::{Database, Item};
 pub use node::{Exit, Node, Options, SharedNode, run_program};
 pub use player::{Identity, Player, Walk};
 pub use program::program;
+pub use stopped::StoppedThread;
 pub use wire::{Heard, Wire};
 pub use witness::Witness;
 pub use world::{CLOSET, COIN, DEPOT, HERB, LANTERN, YARD, client_content, test_world, test_world_folder};
 
 /// How long anything is waited for before a test fails: far longer than it takes on the slowest machine, so that what
 /// fails is wrong and not late.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_mins(1);
 
 /// The password of every account that the tests make.
 pub const PASSWORD: &str = "correct horse";

@@ -9,7 +9,7 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 use tempfile::TempDir;
 use vyuha_game::content::Content;
 use vyuha_net::client::{BlockingClient, ClientContent};
@@ -101,17 +101,16 @@ impl Node {
     pub fn start(options: &Options) -> Node {
         let folder = tempfile::tempdir().expect("there is room for a folder");
         fs::create_dir(folder.path().join("data")).expect("there is room for a folder");
-        let (child, ready) = launch(options, folder.path());
-        let Ready { listen, admin, ready_after } = ready;
+        let Launched { child, listen, admin, ready_after } = launch(options, folder.path());
         Node { options: options.clone(), folder, child, listen, admin, ready_after }
     }
 
     /// Starts the node again on the same data, once it has ended.
     pub fn start_again(&mut self) {
         assert!(self.child.try_wait().expect("the child can be asked").is_some(), "the node still runs");
-        let (child, ready) = launch(&self.options, self.folder.path());
+        let Launched { child, listen, admin, ready_after } = launch(&self.options, self.folder.path());
         self.child = child;
-        (self.listen, self.admin, self.ready_after) = (ready.listen, ready.admin, ready.ready_after);
+        (self.listen, self.admin, self.ready_after) = (listen, admin, ready_after);
     }
 
     /// The same with one flag set otherwise from now on.
@@ -144,6 +143,12 @@ impl Node {
     /// The process's number.
     pub fn pid(&self) -> Pid {
         Pid::from_child(&self.child)
+    }
+
+    /// Lets every write fail from now on that goes past so many bytes of a file, as on a disk that is full.
+    pub fn limit_files(&self, bytes: u64) {
+        let limit = Rlimit { current: Some(bytes), maximum: Some(bytes) };
+        prlimit(Some(self.pid()), Resource::Fsize, limit).expect("the node still runs");
     }
 
     /// Waits until the process has ended.
@@ -283,15 +288,18 @@ pub fn run_program(arguments: &[&str]) -> (Option<i32>, String, String) {
     (status.code(), stdout, stderr)
 }
 
-struct Ready {
+struct Launched {
+    child: Child,
     listen: SocketAddr,
     admin: SocketAddr,
     ready_after: Duration,
 }
 
-/// The program in a folder, without what the tests' own environment would tell it.
+/// The program in a folder, without what the tests' own environment would tell it. Begun by a shell that leaves it a write
+/// past [`Node::limit_files`] as an error and not as a signal.
 fn command(folder: &Path) -> Command {
-    let mut command = Command::new(program());
+    let mut command = Command::new("sh");
+    command.args(["-c", r#"trap "" XFSZ; exec "$0" "$@""#]).arg(program());
     command.current_dir(folder).stdin(Stdio::null());
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("VYUHA_")) {
         command.env_remove(name);
@@ -300,8 +308,9 @@ fn command(folder: &Path) -> Command {
 }
 
 /// Starts the process and waits for its ready line.
-fn launch(options: &Options, folder: &Path) -> (Child, Ready) {
-    let log = File::options().create(true).append(true).open(folder.join("log")).expect("there is room for a log");
+fn launch(options: &Options, folder: &Path) -> Launched {
+    let log =
+        File::options().create(true).append(true).open(folder.join("log")).expect("there is room for a log");
     let begun = Instant::now();
     let mut child = command(folder)
         .args(options.arguments(&folder.join("data")))
@@ -320,7 +329,7 @@ fn launch(options: &Options, folder: &Path) -> (Child, Ready) {
     });
     match lines.recv_timeout(PATIENCE) {
         Ok(line) => match read_ready(&line) {
-            Some((listen, admin)) => (child, Ready { listen, admin, ready_after: begun.elapsed() }),
+            Some((listen, admin)) => Launched { child, listen, admin, ready_after: begun.elapsed() },
             None => fail(child, folder, &format!("the first line on stdout is no ready line: {line:?}")),
         },
         Err(RecvTimeoutError::Timeout) => fail(child, folder, "the node does not get ready"),

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use vyuha_net::client::{BlockingClient, ClientCore, ClientError, EnteredZone, Entity, Event, SnapshotSummary};
+use vyuha_net::client::{
+    BlockingClient, ClientCore, ClientError, EnteredZone, Entity, Event, SnapshotSummary,
+};
 use vyuha_protocol::message::{CharacterSummary, InventorySlot};
 use vyuha_protocol::motion::Heading;
 use vyuha_protocol::{CharacterId, EntityId, ErrorCode, ItemKind, Pos, RequestId, ZoneId};
@@ -61,7 +63,8 @@ impl Identity {
         let mut client = BlockingClient::connect(node.listen, node.content(), PATIENCE)?;
         client.log_in(&self.account, PASSWORD)?;
         let characters = list_characters(&mut client)?;
-        let known = |listed: &CharacterSummary| listed.character == self.character.0 && listed.name == self.name;
+        let known =
+            |listed: &CharacterSummary| listed.character == self.character.0 && listed.name == self.name;
         assert!(characters.iter().any(known), "{} is not among {characters:?}", self.name);
         self.clone().select(client)
     }
@@ -108,6 +111,14 @@ impl Player {
             _ => None,
         });
         next.unwrap_or_else(|error| panic!("{} waits for a snapshot: {error}", self.who.name))
+    }
+
+    /// Takes what came while nobody looked, up to a snapshot of this moment.
+    pub fn catch_up(&mut self) -> SnapshotSummary {
+        self.client.core().ping(0).expect("it can be sent");
+        let pong = self.client.wait_for(PATIENCE, |event| matches!(event, Event::Pong { .. }).then_some(()));
+        pong.unwrap_or_else(|error| panic!("{} waits for a pong: {error}", self.who.name));
+        self.snapshot()
     }
 
     /// Takes snapshots until `pick` makes something of what the client knows.
@@ -170,7 +181,8 @@ impl Player {
     pub fn walk_until(&mut self, heading: Heading, there: impl Fn(Pos) -> bool) {
         let deadline = Instant::now() + PATIENCE;
         while !there(self.pos()) {
-            assert!(Instant::now() < deadline, "{} does not get there from {:?}", self.who.name, self.pos());
+            let late = Instant::now() > deadline;
+            assert!(!late, "{} does not get where it goes", self.who.name);
             self.walk([heading; 4]);
         }
     }

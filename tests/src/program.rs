@@ -1,6 +1,6 @@
 //! The program under test: built once a test process, so that no stale one is ever tested.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
@@ -11,27 +11,35 @@ use std::sync::OnceLock;
 ///
 /// # Panics
 /// If it does not build.
-pub fn program() -> &'static PathBuf {
-    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
-    PROGRAM.get_or_init(|| {
-        let test = std::env::current_exe().expect("a test knows where it is");
-        // <target directory>/<profile>/deps/<test>
-        let profile_dir = test.ancestors().nth(2).expect("tests lie two folders below the profile's");
-        let target_dir = profile_dir.parent().expect("profiles lie in the target directory");
-        let profile = match profile_dir.file_name().and_then(|name| name.to_str()) {
-            Some("debug") => "dev",
-            Some(name) => name,
-            None => panic!("{} names no profile", profile_dir.display()),
-        };
-        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let built = Command::new(cargo)
-            .args(["build", "--locked", "--quiet", "--package", "vyuha", "--bin", "vyuha", "--profile", profile])
-            .arg("--target-dir")
-            .arg(target_dir)
-            .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
-            .status()
-            .expect("cargo can be run");
-        assert!(built.success(), "`cargo build --package vyuha` failed: {built}");
-        profile_dir.join("vyuha")
-    })
+pub fn program() -> &'static Path {
+    static PROGRAM: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    match PROGRAM.get_or_init(build) {
+        Ok(program) => program,
+        Err(error) => panic!("`cargo build --package vyuha` failed: {error}"),
+    }
+}
+
+fn build() -> Result<PathBuf, String> {
+    let test = std::env::current_exe().expect("a test knows where it is");
+    // <target directory>/<profile>/deps/<test>
+    let profile_dir = test.ancestors().nth(2).expect("tests lie two folders below the profile's");
+    let target_dir = profile_dir.parent().expect("profiles lie in the target directory");
+    let profile = match profile_dir.file_name().and_then(|name| name.to_str()) {
+        Some("debug") => "dev",
+        Some(name) => name,
+        None => panic!("{} names no profile", profile_dir.display()),
+    };
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let built = Command::new(cargo)
+        .args(["build", "--locked", "--quiet", "--package", "vyuha", "--bin", "vyuha", "--profile", profile])
+        .arg("--target-dir")
+        .arg(target_dir)
+        .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+        .output()
+        .map_err(|error| error.to_string())?;
+    if built.status.success() {
+        Ok(profile_dir.join("vyuha"))
+    } else {
+        Err(String::from_utf8_lossy(&built.stderr).into_owned())
+    }
 }

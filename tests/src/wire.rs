@@ -49,7 +49,8 @@ impl Wire {
     /// Connects with next to no room for what the server sends, and says nothing.
     pub fn connect_narrow(node: &Node) -> Wire {
         let SocketAddr::V4(_) = node.listen else { panic!("tests listen on IPv4") };
-        let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).expect("a socket can be made");
+        let socket =
+            rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).expect("a socket can be made");
         rustix::net::sockopt::set_socket_recv_buffer_size(&socket, 1).expect("a buffer can be small");
         rustix::net::connect(&socket, &node.listen).expect("the game port is open");
         Wire::over(TcpStream::from(socket))
@@ -130,7 +131,11 @@ impl Wire {
             Ok(ServerMessage::Error(error)) => {
                 let code = ErrorCode::from_number(error.code.into()).expect("a code of the list");
                 assert_eq!(error.text.as_str(), code.text());
-                if error.closing { Heard::Closing(code) } else { Heard::Refused { request: error.request.into(), code } }
+                if error.closing {
+                    Heard::Closing(code)
+                } else {
+                    Heard::Refused { request: error.request.into(), code }
+                }
             }
             Ok(other) => Heard::Message(other.name()),
             Err(error) => panic!("the server sent {error}"),
@@ -162,11 +167,6 @@ impl Wire {
         assert_eq!(self.hear(), Heard::End);
     }
 
-    /// Waits for a snapshot.
-    pub fn hear_snapshot(&mut self) {
-        while self.next_raw_frame(|kind, _| kind).expect("a snapshot comes") != SNAPSHOT_KIND {}
-    }
-
     fn hear_character(&mut self) -> i64 {
         self.next_frame(|kind, payload| match ServerMessage::decode(kind, payload) {
             Ok(ServerMessage::CharacterCreated(created)) => created.character.into(),
@@ -177,7 +177,8 @@ impl Wire {
 
     fn next_frame<T>(&mut self, read: impl Fn(u16, &[u8]) -> T) -> Option<T> {
         loop {
-            let read = self.next_raw_frame(|kind, payload| (kind != SNAPSHOT_KIND).then(|| read(kind, payload)))?;
+            let read =
+                self.next_raw_frame(|kind, payload| (kind != SNAPSHOT_KIND).then(|| read(kind, payload)))?;
             if read.is_some() {
                 return read;
             }
@@ -187,7 +188,8 @@ impl Wire {
     /// Reads one frame; `None` once the server closed, in good order or, over bytes that it did not take, by a reset.
     fn next_raw_frame<T>(&mut self, read: impl Fn(u16, &[u8]) -> T) -> Option<T> {
         loop {
-            let frame = first_frame(&self.received, SERVER_PAYLOAD_BYTES_MAX).expect("the server sends frames");
+            let frame =
+                first_frame(&self.received, SERVER_PAYLOAD_BYTES_MAX).expect("the server sends frames");
             if let Some(frame) = frame {
                 let (bytes, read) = (frame.bytes(), read(frame.kind, frame.payload));
                 self.received.drain(..bytes);

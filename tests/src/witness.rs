@@ -17,7 +17,7 @@ const TICK_GAP_MAX: u32 = 300;
 #[derive(Debug)]
 pub struct Witness {
     over: Arc<AtomicBool>,
-    thread: JoinHandle<()>,
+    thread: Option<JoinHandle<()>>,
 }
 
 impl Witness {
@@ -34,18 +34,29 @@ impl Witness {
             watch(&mut player, SNAPSHOTS_AFTER);
             player.log_out();
         });
-        Witness { over, thread }
+        Witness { over, thread: Some(thread) }
     }
 
     /// Ends the watch.
     ///
     /// # Panics
     /// If anything was amiss: a snapshot too late or contradictory, a prediction corrected, a disconnect.
-    pub fn finish(self) {
-        self.over.store(true, Ordering::Relaxed);
-        if let Err(panic) = self.thread.join() {
+    pub fn finish(mut self) {
+        if let Some(Err(panic)) = self.join() {
             std::panic::resume_unwind(panic);
         }
+    }
+
+    fn join(&mut self) -> Option<std::thread::Result<()>> {
+        self.over.store(true, Ordering::Relaxed);
+        self.thread.take().map(JoinHandle::join)
+    }
+}
+
+impl Drop for Witness {
+    fn drop(&mut self) {
+        // The test has failed already if it comes here: only the thread's end is of interest.
+        let _ = self.join();
     }
 }
 
@@ -55,7 +66,12 @@ fn watch(player: &mut Player, steps: u32) {
         let walk = player.walk((0..steps).map(|_| Heading { x, y: 0 }));
         assert_eq!(walk.corrections, 0, "the witness was pushed about");
         for pair in walk.trail.windows(2) {
-            assert!(pair[1].0 - pair[0].0 <= TICK_GAP_MAX, "the witness waited from tick {} to {}", pair[0].0, pair[1].0);
+            assert!(
+                pair[1].0 - pair[0].0 <= TICK_GAP_MAX,
+                "the witness waited from tick {} to {}",
+                pair[0].0,
+                pair[1].0
+            );
         }
     }
 }

@@ -3,17 +3,17 @@
 //! Whatever comes gets a stable code or a clean close, is counted, and does nothing to a witness who plays meanwhile.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 use vyuha_protocol::frame::CLIENT_PAYLOAD_BYTES_MAX;
 use vyuha_protocol::message::{
-    CreateCharacter, Drop, Hello, Input, ListCharacters, Login, Logout, Message, PickUp, Ping, RegisterAccount, Say,
-    SelectCharacter, append,
+    CreateCharacter, Drop, Hello, Input, ListCharacters, Login, Logout, Message, PickUp, Ping,
+    RegisterAccount, Say, SelectCharacter, append,
 };
 use vyuha_protocol::{ErrorCode, PROTOCOL_VERSION};
-use vyuha_tests::{Heard, Node, Options, PASSWORD, Player, SharedNode, Wire, Witness, YARD};
+use vyuha_tests::{Heard, Node, Options, PASSWORD, PATIENCE, Player, SharedNode, Wire, Witness, YARD};
 
 static NODE: SharedNode = SharedNode::new();
 
@@ -42,7 +42,11 @@ fn broken_frames() -> Vec<(&'static str, Vec<u8>, ErrorCode)> {
     long_string[4..8].copy_from_slice(&0xffff_ffbf_u32.to_le_bytes());
     let too_long = CLIENT_PAYLOAD_BYTES_MAX + 1;
     vec![
-        ("one byte too long", [head(too_long, Say::KIND, 0), vec![0; too_long as usize]].concat(), ErrorCode::FrameTooLarge),
+        (
+            "one byte too long",
+            [head(too_long, Say::KIND, 0), vec![0; too_long as usize]].concat(),
+            ErrorCode::FrameTooLarge,
+        ),
         ("as long as can be said", head(u32::MAX, Say::KIND, 0), ErrorCode::FrameTooLarge),
         ("reserved bytes", head(4, Ping::KIND, 1), ErrorCode::Malformed),
         ("a kind that is none", frame(0x7777, &[0; 8]), ErrorCode::UnknownKind),
@@ -51,9 +55,17 @@ fn broken_frames() -> Vec<(&'static str, Vec<u8>, ErrorCode)> {
         ("a snapshot", frame(0x8100, &[0; 20]), ErrorCode::UnknownKind),
         ("an empty payload", frame(Ping::KIND, &[]), ErrorCode::Malformed),
         ("half a payload", frame(Say::KIND, &cut[cut.len() - 6..]), ErrorCode::Malformed),
-        ("a string that begins before the payload", frame(Say::KIND, &cut[cut.len() - 12..]), ErrorCode::Malformed),
+        (
+            "a string that begins before the payload",
+            frame(Say::KIND, &cut[cut.len() - 12..]),
+            ErrorCode::Malformed,
+        ),
         ("a string of 4 GiB", frame(Say::KIND, &long_string), ErrorCode::Malformed),
-        ("a string that is not UTF-8", frame(Say::KIND, &[1, 0, 0, 0, 0xc3, 0x28, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff]), ErrorCode::Malformed),
+        (
+            "a string that is not UTF-8",
+            frame(Say::KIND, &[1, 0, 0, 0, 0xc3, 0x28, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff]),
+            ErrorCode::Malformed,
+        ),
     ]
 }
 
@@ -126,7 +138,7 @@ fn connections_that_break_off_anywhere_leave_nothing_behind() {
     }
     node.await_metrics("the connections closed", |metrics| {
         let closed = "vyuha_connections_closed_total";
-        metrics.sum(closed) >= before.sum(closed) + 12.0
+        metrics.sum(closed) >= before.sum(closed) + 12
     });
     witness.finish();
 }
@@ -196,7 +208,8 @@ fn messages_out_of_place_are_refused_and_the_connection_goes_on() {
 
     // Before hello.
     let login = |request| Login { request, account: account.clone(), password: password.clone() };
-    let register = |request| RegisterAccount { request, account: account.clone(), password: password.clone() };
+    let register =
+        |request| RegisterAccount { request, account: account.clone(), password: password.clone() };
     out_of_order(&mut wire, 1, &login(1));
     out_of_order(&mut wire, 2, &register(2));
     out_of_order(&mut wire, 0, &Input { sequence: 1, heading_x: 0, heading_y: 0 });
@@ -220,7 +233,7 @@ fn messages_out_of_place_are_refused_and_the_connection_goes_on() {
     out_of_order(&mut wire, 12, &login(12));
     out_of_order(&mut wire, 13, &register(13));
     out_of_order(&mut wire, 0, &Input { sequence: 1, heading_x: 0, heading_y: 0 });
-    node.await_metrics("fourteen refusals", |metrics| metrics.errors("OutOfOrder") >= before + 14.0);
+    node.await_metrics("fourteen refusals", |metrics| metrics.errors("OutOfOrder") >= before + 14);
 
     // Playing.
     let mut wire = Wire::connect(&node);
@@ -231,7 +244,7 @@ fn messages_out_of_place_are_refused_and_the_connection_goes_on() {
     out_of_order(&mut wire, 103, &CreateCharacter { request: 103, name: "Nobody".into() });
     out_of_order(&mut wire, 104, &SelectCharacter { request: 104, character: 1 });
     out_of_order(&mut wire, 0, &Hello { version: PROTOCOL_VERSION, content_hash: node.content().hash });
-    node.await_metrics("twenty refusals", |metrics| metrics.errors("OutOfOrder") >= before + 20.0);
+    node.await_metrics("twenty refusals", |metrics| metrics.errors("OutOfOrder") >= before + 20);
 }
 
 #[test]
@@ -264,7 +277,7 @@ fn a_request_id_that_does_not_rise_is_refused_and_not_acted_on() {
     wire.expect("Done");
     wire.send(&Logout { request: u32::MAX });
     wire.expect_refused(u32::MAX, ErrorCode::Replayed);
-    node.await_metrics("seven refusals", |metrics| metrics.errors("Replayed") >= before + 7.0);
+    node.await_metrics("seven refusals", |metrics| metrics.errors("Replayed") >= before + 7);
 }
 
 #[test]
@@ -277,7 +290,11 @@ fn accounts_are_refused_by_name_password_and_credentials() {
     let names = ["ab", &long, "with space", "umläut", "", "taken", "TAKEN"];
     for (nth, name) in names.into_iter().enumerate() {
         let code = if nth < 5 { ErrorCode::AccountNameInvalid } else { ErrorCode::AccountNameTaken };
-        refused_once(&node, code, |request| RegisterAccount { request, account: name.into(), password: PASSWORD.into() });
+        refused_once(&node, code, |request| RegisterAccount {
+            request,
+            account: name.into(),
+            password: PASSWORD.into(),
+        });
     }
     for password in ["", "seven77", &long_password] {
         refused_once(&node, ErrorCode::PasswordInvalid, |request| RegisterAccount {
@@ -288,7 +305,9 @@ fn accounts_are_refused_by_name_password_and_credentials() {
     }
     // Whether the account is there is nobody's business.
     let unknown = ["taken", "unknown", "", "not even a name", &long];
-    for (account, password) in unknown.map(|account| (account, "wrong password")).into_iter().chain([("taken", "")]) {
+    for (account, password) in
+        unknown.map(|account| (account, "wrong password")).into_iter().chain([("taken", "")])
+    {
         refused_once(&node, ErrorCode::CredentialsWrong, |request| Login {
             request,
             account: account.into(),
@@ -415,21 +434,39 @@ fn those_who_do_not_sign_in_or_say_nothing_are_closed() {
         wire.expect_closed(ErrorCode::IdleTimeout);
     }
     node.await_metrics("what was closed", |metrics| {
-        metrics.errors("HandshakeTimeout") >= 4.0 && metrics.errors("IdleTimeout") >= 4.0
+        metrics.errors("HandshakeTimeout") >= 4 && metrics.errors("IdleTimeout") >= 4
     });
     witness.finish();
 }
 
 #[test]
-fn a_full_node_says_so_and_makes_room_again() {
+fn a_node_with_enough_players_says_so_and_makes_room_again() {
+    let options = Options::test_world().with("net-connections-max", "2").with("net-handshakes-max", "2");
+    let node = Node::start(&options);
+    let witness = Witness::start(&node, "WitMany");
+    let second = Player::sign_up(&node, "Second", YARD);
+    let before = node.metrics().errors("ServerFull");
+    Wire::connect(&node).expect_closed(ErrorCode::ServerFull);
+    assert!(node.metrics().errors("ServerFull") > before);
+    let second = second.log_out();
+    // The seat is free once what was saved is in the database.
+    let deadline = Instant::now() + PATIENCE;
+    while second.try_sign_in(&node).is_err() {
+        assert!(Instant::now() < deadline, "there is no room again");
+    }
+    witness.finish();
+}
+
+#[test]
+fn a_node_with_enough_handshakes_says_so_and_makes_room_again() {
     let node = Node::start(&Options::test_world().with("net-handshakes-max", "2"));
     let witness = Witness::start(&node, "WitFull");
     let held = [Wire::connect(&node), Wire::connect(&node)];
-    node.await_metrics("two handshakes", |metrics| metrics.value("vyuha_handshakes_in_progress") == 2.0);
+    node.await_metrics("two handshakes", |metrics| metrics.value("vyuha_handshakes_in_progress") == 2);
     let mut third = Wire::connect(&node);
     third.expect_closed(ErrorCode::ServerFull);
     drop(held);
-    node.await_metrics("no handshake", |metrics| metrics.value("vyuha_handshakes_in_progress") == 0.0);
+    node.await_metrics("no handshake", |metrics| metrics.value("vyuha_handshakes_in_progress") == 0);
     Wire::connect(&node).greet(&node);
     witness.finish();
 }

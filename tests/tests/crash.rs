@@ -11,17 +11,17 @@
 use std::collections::BTreeMap;
 use std::env;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
-use rustix::process::{Signal, kill_process};
-use vyuha_game::inventory::{INVENTORY_SLOTS, Placement, Stack, placement};
+use rustix::process::Signal;
+use vyuha_game::inventory::{INVENTORY_SLOTS, Stack, placement};
 use vyuha_net::client::{ClientError, Event};
 use vyuha_protocol::message::InventorySlot;
 use vyuha_protocol::motion::Heading;
 use vyuha_protocol::{ErrorCode, ItemId, ItemKind};
-use vyuha_tests::{DEPOT, Database, Identity, Node, Options, Player, test_world};
+use vyuha_tests::{DEPOT, Database, Identity, Node, Options, Player, StoppedThread, test_world};
 
 const ROUNDS_DEFAULT: u64 = 20;
 const BOTS: usize = 24;
@@ -104,11 +104,13 @@ impl Bot {
         player.client.core().input(heading)?;
         let drops = self.rng.random_bool(0.45);
         let (asked, request) = if drops && let Some(slot) = self.pick(&self.acknowledged.clone()) {
-            let count = if self.rng.random_bool(0.5) { slot.count } else { self.rng.random_range(1..=slot.count) };
+            let count =
+                if self.rng.random_bool(0.5) { slot.count } else { self.rng.random_range(1..=slot.count) };
             (Asked::Drop { slot: slot.slot, count }, player.client.core().drop_items(slot.slot, count)?)
         } else {
             let world = player.client.core().world();
-            let items = world.iter().filter_map(|entity| Some((entity.id, (entity.kind.as_item()?, entity.state))));
+            let items =
+                world.iter().filter_map(|entity| Some((entity.id, (entity.kind.as_item()?, entity.state))));
             let items: BTreeMap<_, _> = items.collect();
             let Some((entity, (kind, count))) = self.pick_entry(&items) else {
                 return player.client.wait_for(vyuha_tests::PATIENCE, |_| Some(()));
@@ -165,9 +167,7 @@ fn after(slots: &Slots, asked: Asked) -> Slots {
                 stacks[usize::from(held.slot)] = Some(stack);
             }
             let stack_max = test_world().item(ItemKind(kind)).expect("it was seen").stack_max;
-            if let Ok(Placement::Join(slot) | Placement::Free(slot)) =
-                placement(&stacks, ItemKind(kind), count, stack_max)
-            {
+            if let Ok(slot) = placement(&stacks, ItemKind(kind), count, stack_max) {
                 let slot = slot as u8;
                 after.entry(slot).or_insert(InventorySlot { slot, kind, count: 0 }).count += count;
             }
@@ -179,10 +179,11 @@ fn after(slots: &Slots, asked: Asked) -> Slots {
 /// A client's end that the node's death explains, or what else it was.
 fn gone(error: ClientError) -> Result<(), String> {
     match error {
-        ClientError::Io(_) | ClientError::Ended => Ok(()),
-        ClientError::Closed { code: Some(ErrorCode::ShuttingDown), .. } => Ok(()),
+        ClientError::Io(_)
+        | ClientError::Ended
+        | ClientError::Closed { code: Some(ErrorCode::ShuttingDown), .. }
         // A node that goes down may refuse what its shards cannot do any more.
-        ClientError::Refused { code: Some(ErrorCode::Unavailable | ErrorCode::ShuttingDown), .. } => Ok(()),
+        | ClientError::Refused { code: Some(ErrorCode::Unavailable | ErrorCode::ShuttingDown), .. } => Ok(()),
         error => Err(format!("a client failed: {error}")),
     }
 }
@@ -229,7 +230,10 @@ fn kill_9_twenty_times_under_load() {
     let mut rng = Pcg64Mcg::seed_from_u64(seed);
     let counts = Counts::default();
 
-    let mut node = Node::start(&Options::test_world());
+    // Small segments and many saves, so that the journal goes round while it is looked at.
+    let options =
+        Options::test_world().with("journal-segment", "1MiB").with("character-save-interval", "100ms");
+    let mut node = Node::start(&options);
     let mut bots: Vec<Bot> = (0..BOTS)
         .map(|nth| {
             let who = Player::sign_up(&node, &format!("Bot{nth}x"), DEPOT).log_out();
@@ -247,13 +251,20 @@ fn kill_9_twenty_times_under_load() {
         node.start_again();
         recovery_ms.push(node.ready_after.as_millis() as u64);
         let kills = round % ROUNDS_PER_TERM != 0;
-        let (alive, signal) = (Duration::from_millis(rng.random_range(ALIVE_MS)), if kills { Signal::KILL } else { Signal::TERM });
-        let pid = node.pid();
-        let dies = Instant::now() + alive;
+        let (alive, signal) = (
+            Duration::from_millis(rng.random_range(ALIVE_MS)),
+            if kills { Signal::KILL } else { Signal::TERM },
+        );
+        // Half of the time the database falls behind before the end, so that the next start finds much in the journal.
+        let behind = kills && rng.random();
         let found: Vec<String> = std::thread::scope(|scope| {
-            let playing: Vec<_> = bots.iter_mut().map(|bot| scope.spawn(|| bot.play(&node, &counts))).collect();
-            std::thread::sleep(dies.saturating_duration_since(Instant::now()));
-            kill_process(pid, signal).expect("the node still runs");
+            let playing: Vec<_> =
+                bots.iter_mut().map(|bot| scope.spawn(|| bot.play(&node, &counts))).collect();
+            std::thread::sleep(alive / 2);
+            let store = behind.then(|| StoppedThread::of(&node, "vyuha-store"));
+            std::thread::sleep(alive / 2);
+            node.kill_process(signal);
+            drop(store);
             playing.into_iter().filter_map(|bot| bot.join().expect("a bot does not panic").err()).collect()
         });
         violations.extend(found);
@@ -303,7 +314,8 @@ fn kill_9_twenty_times_under_load() {
 #[test]
 fn the_ledger_tells_what_may_be_from_what_may_not() {
     let slot = |slot, kind, count| (slot, InventorySlot { slot, kind, count });
-    let who = Identity { account: String::new(), character: vyuha_protocol::CharacterId(1), name: "Bot".into() };
+    let who =
+        Identity { account: String::new(), character: vyuha_protocol::CharacterId(1), name: "Bot".into() };
     let rng = Pcg64Mcg::seed_from_u64(0);
     let told: Slots = [slot(0, 1, 7), slot(2, 3, 1)].into();
     let check = |asked, carries: &[(u8, InventorySlot)], expected: Option<bool>| {

@@ -2,8 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use rustix::process::Signal;
+use vyuha_net::client::Event;
 use vyuha_protocol::motion::Heading;
-use vyuha_tests::{CLOSET, COIN, DEPOT, Database, HERB, LANTERN, Node, Options, Player, Walk, YARD};
+use vyuha_tests::{
+    CLOSET, COIN, DEPOT, Database, HERB, LANTERN, Node, Options, PATIENCE, Player, StoppedThread, Walk, YARD,
+};
 
 const EAST: Heading = Heading { x: 127, y: 0 };
 
@@ -29,9 +33,8 @@ fn end_of(walk: &Walk) -> vyuha_protocol::Pos {
 
 /// The place and count of every heap of coins on the ground in view, in order.
 fn lying_coins(player: &mut Player) -> Vec<(u32, u32, u16)> {
-    // The first snapshot shows all of a zone of this size.
-    player.snapshot();
-    player.snapshot();
+    // One snapshot shows all of a zone of this size.
+    player.catch_up();
     let heaps = player.items_in_view(COIN);
     let mut heaps: Vec<_> = heaps.iter().map(|item| (item.pos.x, item.pos.y, item.state)).collect();
     heaps.sort_unstable();
@@ -67,7 +70,7 @@ fn what_was_acknowledged_is_there_again(end: End) {
     end_and_start_again(&mut node, end);
 
     let mut connected = connected.who.sign_in(&node);
-    assert_eq!(lying_coins(&mut connected), ground);
+    assert!(lying_coins(&mut connected) == ground, "other heaps lie on the ground than before");
     let left = left.sign_in(&node);
     assert_eq!((left.entered.zone, left.entered.pos), (DEPOT, left_at));
     let cut_off = cut_off_as.sign_in(&node);
@@ -78,7 +81,9 @@ fn what_was_acknowledged_is_there_again(end: End) {
     // Ids go on where they were: a new account, a new character and a part of a stack meet nothing old.
     let mut newcomer = Player::sign_up(&node, "Newcomer", DEPOT);
     assert!(newcomer.inventory.is_empty());
+    newcomer.pick_up_any(COIN);
     let coins = newcomer.pick_up_any(COIN);
+    assert!(coins.count > 1);
     newcomer.drop_items(coins.slot, 1).expect("a part can be dropped");
     node.terminate();
     let database = Database::of(&mut node);
@@ -110,13 +115,17 @@ fn after_kill_9_a_character_stands_where_it_was_at_most_five_seconds_before() {
     let place = walker.who.sign_in(&node).entered.pos;
 
     // A snapshot may have been missed just where it was saved: then the place lies between two of the trail.
-    let passed = walk.trail.windows(2).rfind(|pair| {
-        (pair[0].1.x..=pair[1].1.x).contains(&place.x) && place.y == pair[0].1.y
-    });
+    let passed = walk
+        .trail
+        .windows(2)
+        .rfind(|pair| (pair[0].1.x..=pair[1].1.x).contains(&place.x) && place.y == pair[0].1.y);
     let Some([(tick, _), _]) = passed else { panic!("{place:?} was no place on the way {:?}", walk.trail) };
     let (tick_last, _) = *walk.trail.last().expect("there were snapshots");
     let hz = u32::from(walker.entered.tick_hz);
-    assert!(tick_last - tick <= 5 * hz, "it stands where it was at tick {tick} and was killed at {tick_last}");
+    assert!(
+        tick_last - tick <= 5 * hz,
+        "it stands where it was at tick {tick} and was killed at {tick_last}"
+    );
     assert_ne!(place, walker.entered.pos, "it had walked for {} s", 200 / hz);
 }
 
@@ -169,4 +178,79 @@ fn a_ground_that_was_cleared_stays_cleared() {
         player = player.who.sign_in(&node);
         assert_eq!(lying_coins(&mut player), [], "what was picked up lies there again after {end:?}");
     }
+}
+
+#[test]
+fn a_disk_that_fails_ends_the_node_and_nothing_is_acknowledged_that_it_does_not_hold() {
+    /// Room for the log, and less than the journal holds once a world was laid out.
+    const FILE_BYTES_MAX: u64 = 16 << 10;
+    let mut node = Node::start(&Options::test_world());
+    let mut players = [Player::sign_up(&node, "Early", DEPOT), Player::sign_up(&node, "Late", DEPOT)];
+    for player in &mut players {
+        player.pick_up_any(LANTERN);
+    }
+    node.limit_files(FILE_BYTES_MAX);
+    for player in &mut players {
+        let lantern = player.items_in_view(LANTERN).pop().expect("there are more").id;
+        let request = player.client.core().pick_up(lantern).expect("it can be sent");
+        let answer = player.client.answer(request, |event| match event {
+            Event::PickedUp { slot, .. } => Some(*slot),
+            _ => None,
+        });
+        assert!(answer.is_err(), "{} was told {answer:?}", player.who.name);
+    }
+    assert_eq!(node.wait().code(), Some(1), "{}", node.log());
+    assert!(node.log().contains("journal"), "{}", node.log());
+
+    node.start_again();
+    for player in players {
+        assert_eq!(player.who.sign_in(&node).inventory, player.inventory, "{}", player.who.name);
+    }
+    node.terminate();
+    assert_eq!(Database::of(&mut node).item_violations(), [""; 0]);
+}
+
+#[test]
+fn nothing_is_acknowledged_before_the_journal_holds_it() {
+    /// How many snapshots an answer must fail to come in: two seconds, where it needs two of them.
+    const SNAPSHOTS: u32 = 60;
+    let mut node = Node::start(&Options::test_world());
+    let mut player = Player::sign_up(&node, "Patient", DEPOT);
+    player.pick_up_any(LANTERN);
+
+    let ask = |player: &mut Player| {
+        let lantern = player.items_in_view(LANTERN).pop().expect("there are more").id;
+        let request = player.client.core().pick_up(lantern).expect("it can be sent");
+        let mut snapshots = 0;
+        let waited = player.client.wait_for(PATIENCE, |event| match event {
+            Event::PickedUp { slot, .. } => Some(Err(*slot)),
+            Event::Snapshot(_) if snapshots == SNAPSHOTS => Some(Ok(())),
+            Event::Snapshot(_) => {
+                snapshots += 1;
+                None
+            }
+            _ => None,
+        });
+        assert_eq!(waited.expect("snapshots go on"), Ok(()), "acknowledged while the journal stood still");
+        assert!(player.client.core().world().get(lantern).is_none(), "it is picked up all the same");
+        request
+    };
+
+    let journal = StoppedThread::of(&node, "vyuha-journal");
+    let request = ask(&mut player);
+    drop(journal);
+    let slot = player.client.answer(request, |event| match event {
+        Event::PickedUp { slot, .. } => Some(*slot),
+        _ => None,
+    });
+    let slot = slot.expect("acknowledged once the journal goes on");
+    player.inventory.insert(slot.slot, slot);
+
+    let journal = StoppedThread::of(&node, "vyuha-journal");
+    ask(&mut player);
+    node.kill_process(Signal::KILL);
+    drop(journal);
+    node.wait();
+    node.start_again();
+    assert_eq!(player.who.sign_in(&node).inventory, player.inventory, "without what was not acknowledged");
 }

@@ -1,17 +1,25 @@
 //! Running a node: its answers to people and programs, its start and its end.
 
 use std::fs;
+use std::time::Instant;
 
 use rustix::process::Signal;
 use vyuha_protocol::ErrorCode;
-use vyuha_tests::{Node, Options, Player, Wire, YARD, http_get, run_program};
+use vyuha_tests::{Node, Options, PATIENCE, Player, Wire, YARD, http_get, run_program};
 
 #[test]
 fn health_readiness_metrics_and_the_console_are_served() {
     let mut node = Node::start(&Options::test_world());
     assert_eq!(http_get(node.admin, "/healthz"), (200, "ok".into()));
-    let (status, ready) = http_get(node.admin, "/readyz");
-    assert_eq!(status, 200, "{ready}");
+    let deadline = Instant::now() + PATIENCE;
+    let ready = loop {
+        let (status, ready) = http_get(node.admin, "/readyz");
+        if status == 200 {
+            break ready;
+        }
+        // Until each shard has ticked.
+        assert!(status == 503 && Instant::now() < deadline, "{status}: {ready}");
+    };
     let ready: serde_json::Value = serde_json::from_str(&ready).expect("it is JSON");
     assert_eq!(ready["ready"], true, "{ready}");
 
@@ -23,7 +31,7 @@ fn health_readiness_metrics_and_the_console_are_served() {
     for _ in 0..5 {
         player.snapshot();
     }
-    node.await_metrics("a player", |metrics| metrics.sum("vyuha_sessions") == 1.0);
+    node.await_metrics("a player", |metrics| metrics.sum("vyuha_sessions") == 1);
     let metrics = node.metrics();
     for name in [
         "vyuha_build_info",
@@ -56,13 +64,15 @@ fn health_readiness_metrics_and_the_console_are_served() {
         "vyuha_connections_total",
         "vyuha_journal_durable_seq",
     ] {
-        assert!(metrics.sum(counted) > 0.0, "{counted} counts nothing");
+        assert!(metrics.sum(counted) > 0, "{counted} counts nothing");
     }
-    let kinds = |kind: &str| -> f64 {
-        (0..2).map(|shard| metrics.value(&format!("vyuha_entities{{shard=\"{shard}\",kind=\"{kind}\"}}"))).sum()
+    let kinds = |kind: &str| -> u64 {
+        (0..2)
+            .map(|shard| metrics.value(&format!("vyuha_entities{{shard=\"{shard}\",kind=\"{kind}\"}}")))
+            .sum()
     };
     // What the tests' world holds.
-    assert_eq!((kinds("player"), kinds("npc"), kinds("item")), (1.0, 81.0, 1007.0));
+    assert_eq!((kinds("player"), kinds("npc"), kinds("item")), (1, 81, 1007));
     player.log_out();
     node.terminate();
 }
@@ -118,7 +128,8 @@ fn a_port_that_is_taken_is_named() {
 
 #[test]
 fn every_fault_of_the_configuration_is_listed_at_once() {
-    let arguments = ["serve", "--shard-count", "none", "--net-idle-timeout", "3", "--listen-address", "nowhere"];
+    let arguments =
+        ["serve", "--shard-count", "none", "--net-idle-timeout", "3", "--listen-address", "nowhere"];
     let (code, stdout, stderr) = run_program(&arguments);
     assert_eq!((code, &*stdout), (Some(2), ""));
     for part in ["3 faults", "shard.count", "net.idle_timeout", "listen.address"] {
@@ -130,13 +141,16 @@ fn every_fault_of_the_configuration_is_listed_at_once() {
 fn content_that_is_wrong_is_refused_with_its_faults() {
     let folder = tempfile::tempdir().expect("there is room for a folder");
     for file in ["items.toml", "npcs.toml"] {
-        fs::copy(vyuha_tests::test_world_folder().join(file), folder.path().join(file)).expect("it can be copied");
+        fs::copy(vyuha_tests::test_world_folder().join(file), folder.path().join(file))
+            .expect("it can be copied");
     }
-    let world = fs::read_to_string(vyuha_tests::test_world_folder().join("world.toml")).expect("it can be read");
+    let world =
+        fs::read_to_string(vyuha_tests::test_world_folder().join("world.toml")).expect("it can be read");
     let world = world.replace("item = \"lantern\"", "item = \"lamp\"");
     fs::write(folder.path().join("world.toml"), world).expect("there is room for a file");
     let folder = folder.path().to_str().expect("temporary folders are UTF-8");
-    let arguments = ["--content-dir", folder, "--listen-address", "127.0.0.1:0", "--admin-address", "127.0.0.1:0"];
+    let arguments =
+        ["--content-dir", folder, "--listen-address", "127.0.0.1:0", "--admin-address", "127.0.0.1:0"];
     let (code, stdout, stderr) = run_program(&[&["serve"][..], &arguments].concat());
     assert_ne!(code, Some(0));
     assert_eq!(stdout, "");
@@ -152,5 +166,8 @@ fn the_version_names_its_commit() {
     let commit = stdout.trim().strip_prefix("vyuha ").and_then(|rest| rest.split(['(', ')']).nth(1));
     let commit = commit.unwrap_or_else(|| panic!("{stdout:?} names no commit"));
     let digits = commit.strip_suffix("-dirty").unwrap_or(commit);
-    assert!(digits == "unknown" || (digits.len() == 12 && digits.bytes().all(|byte| byte.is_ascii_hexdigit())), "{stdout}");
+    assert!(
+        digits == "unknown" || (digits.len() == 12 && digits.bytes().all(|byte| byte.is_ascii_hexdigit())),
+        "{stdout}"
+    );
 }

@@ -32,13 +32,16 @@ fn what_cannot_be_picked_up_is_refused() {
     });
     let here = player.pos();
     let reach = u64::from(vyuha_protocol::units::metres(3));
-    let far = player.items_in_view(COIN).into_iter().rfind(|item| item.pos.distance_squared(here) > reach * reach);
+    let far =
+        player.items_in_view(COIN).into_iter().rfind(|item| item.pos.distance_squared(here) > reach * reach);
     let far = far.expect("the view reaches further than the hand");
     assert_eq!(player.pick_up(far.id), Err(ErrorCode::TooFar));
 
     // What is no item, and what is nothing at all.
     let own = player.entity();
-    for entity in [own, EntityId(0), EntityId(u32::MAX), EntityId::new(own.slot(), own.generation().wrapping_add(1))] {
+    for entity in
+        [own, EntityId(0), EntityId(u32::MAX), EntityId::new(own.slot(), own.generation().wrapping_add(1))]
+    {
         assert_eq!(player.pick_up(entity), Err(ErrorCode::ItemGone), "{entity:?}");
     }
     let before_gone = node.metrics().errors("ItemGone");
@@ -61,7 +64,7 @@ fn of_two_who_pick_up_at_once_exactly_one_has_it() {
     let mut racers = [Player::sign_up(&node, "Racer", DEPOT), Player::sign_up(&node, "Rival", DEPOT)];
     for round in 0..10 {
         for racer in &mut racers {
-            racer.snapshot();
+            racer.catch_up();
         }
         let seen = |racer: &mut Player| -> BTreeSet<EntityId> {
             racer.items_in_view(COIN).iter().map(|item| item.id).collect()
@@ -111,7 +114,7 @@ fn a_full_inventory_takes_no_more() {
         hoarder.snapshot();
         assert!(hoarder.items_in_view(kind).iter().any(|left| left.id == item.id), "it still lies there");
     }
-    node.await_metrics("the refusals", |metrics| metrics.errors("InventoryFull") >= before + 2.0);
+    node.await_metrics("the refusals", |metrics| metrics.errors("InventoryFull") >= before + 2);
 
     hoarder.drop_items(13, 1).expect("it is there");
     assert_eq!(hoarder.pick_up_any(COIN).slot, 13, "the free slot");
@@ -134,8 +137,8 @@ fn what_cannot_be_dropped_is_refused() {
         assert_eq!(dropper.drop_items(coins.slot, count), Err(ErrorCode::CountInvalid), "{count} coins");
     }
     node.await_metrics("the refusals", |metrics| {
-        metrics.errors("SlotEmpty") >= before.errors("SlotEmpty") + 4.0
-            && metrics.errors("CountInvalid") >= before.errors("CountInvalid") + 3.0
+        metrics.errors("SlotEmpty") >= before.errors("SlotEmpty") + 4
+            && metrics.errors("CountInvalid") >= before.errors("CountInvalid") + 3
     });
     let inventory = dropper.inventory.clone();
     assert_eq!(dropper.log_out().sign_in(&node).inventory, inventory);
@@ -178,7 +181,7 @@ fn bad_chat_is_refused_and_too_much_of_it() {
         talker.snapshot();
     }
     node.await_metrics("the refusals", |metrics| {
-        metrics.errors("TextInvalid") >= before.errors("TextInvalid") + 7.0
+        metrics.errors("TextInvalid") >= before.errors("TextInvalid") + 7
             && metrics.errors("ChatTooFast") > before.errors("ChatTooFast")
     });
     talker.log_out();
@@ -194,7 +197,7 @@ fn replayed_inputs_move_nobody_and_are_counted() {
         player.client.core().send(&Input { sequence, heading_x: 127, heading_y: 0 }).expect("it can be sent");
     }
     player.client.flush().expect("it can be sent");
-    node.await_metrics("five replayed inputs", |metrics| metrics.errors("Replayed") >= before + 5.0);
+    node.await_metrics("five replayed inputs", |metrics| metrics.errors("Replayed") >= before + 5);
     for _ in 0..10 {
         assert_eq!(player.snapshot().pos, stands);
     }
@@ -218,7 +221,7 @@ fn a_second_login_wins_and_keeps_what_the_first_one_did() {
         first = second;
     }
     assert_eq!(first.snapshot().pos, first.entered.pos, "the newest plays on");
-    node.await_metrics("five ended sessions", |metrics| metrics.errors("SignedInElsewhere") >= before + 5.0);
+    node.await_metrics("five ended sessions", |metrics| metrics.errors("SignedInElsewhere") >= before + 5);
     first.log_out();
     witness.finish();
 }
@@ -233,11 +236,13 @@ fn of_many_logins_at_once_one_plays_in_the_end() {
         let entering: Vec<_> = (0..6).map(|_| scope.spawn(|| who.try_sign_in(&node))).collect();
         let entered = entering.into_iter().map(|entering| entering.join().expect("no thread panics"));
         // Those that were overtaken while they signed in are told so as well.
-        entered.filter_map(|entered| match entered {
-            Ok(player) => Some(player),
-            Err(ClientError::Closed { code: Some(ErrorCode::SignedInElsewhere), .. }) => None,
-            Err(error) => panic!("a sign-in failed: {error}"),
-        }).collect()
+        entered
+            .filter_map(|entered| match entered {
+                Ok(player) => Some(player),
+                Err(ClientError::Closed { code: Some(ErrorCode::SignedInElsewhere), .. }) => None,
+                Err(error) => panic!("a sign-in failed: {error}"),
+            })
+            .collect()
     });
     assert_eq!(player.closed(), ErrorCode::SignedInElsewhere);
     let mut playing = 0;
@@ -260,31 +265,42 @@ fn of_many_logins_at_once_one_plays_in_the_end() {
     assert_eq!(playing, 1);
 }
 
-#[test]
-fn a_flood_of_frames_ends_its_connection_and_nothing_else() {
+/// Sends a flood on a connection that `begin` brought to its stage.
+fn a_flood_ends_its_connection(name: &str, begin: impl Fn(&Node, &mut Wire)) {
     let node = node();
-    let witness = Witness::start(&node, "WitFlood");
+    let witness = Witness::start(&node, &format!("Wit{name}"));
+    let before = node.metrics().errors("Flood");
+    let mut wire = Wire::connect(&node);
+    begin(&node, &mut wire);
     let mut pings = Vec::new();
     for stamp in 0..2000 {
         append(&mut pings, &Ping { stamp });
     }
-    let before = node.metrics().errors("Flood");
-    let mut playing = Wire::connect(&node);
-    playing.enter(&node, "flooder");
-    playing.try_send_bytes(&pings);
-    playing.expect_closed(ErrorCode::Flood);
-
-    let mut signed_in = Wire::connect(&node);
-    signed_in.sign_up(&node, "doorflooder");
-    signed_in.try_send_bytes(&pings);
-    signed_in.expect_closed(ErrorCode::Flood);
-    node.await_metrics("two floods", |metrics| metrics.errors("Flood") >= before + 2.0);
+    // The server may close before it has taken everything.
+    wire.try_send_bytes(&pings);
+    wire.expect_closed(ErrorCode::Flood);
+    node.await_metrics("the flood", |metrics| metrics.errors("Flood") > before);
     witness.finish();
 }
 
 #[test]
+fn a_flood_of_frames_ends_a_connection_that_plays() {
+    a_flood_ends_its_connection("Flood", |node, wire| wire.enter(node, "flooder"));
+}
+
+#[test]
+fn a_flood_of_frames_ends_a_connection_that_is_signed_in() {
+    a_flood_ends_its_connection("Doorflood", |node, wire| wire.sign_up(node, "doorflooder"));
+}
+
+#[test]
+fn a_flood_of_frames_ends_a_connection_of_a_stranger() {
+    a_flood_ends_its_connection("Freshflood", |_, _| {});
+}
+
+#[test]
 fn those_who_never_read_are_skipped_then_closed_and_cost_no_memory() {
-    const DEAF: usize = 20;
+    const DEAF: u64 = 20;
     let options = Options::test_world()
         .with("net-idle-timeout", "1h")
         .with("net-reliable-bytes-max", "4KiB")
@@ -299,7 +315,7 @@ fn those_who_never_read_are_skipped_then_closed_and_cost_no_memory() {
         })
         .collect();
     let before = node.metrics();
-    node.await_metrics("snapshots skipped", |metrics| metrics.sum("vyuha_snapshots_skipped_total") > 0.0);
+    node.await_metrics("snapshots skipped", |metrics| metrics.sum("vyuha_snapshots_skipped_total") > 0);
 
     // Replies are kept for them, up to a bound.
     let mut pings = Vec::new();
@@ -307,7 +323,7 @@ fn those_who_never_read_are_skipped_then_closed_and_cost_no_memory() {
         append(&mut pings, &Ping { stamp });
     }
     let deadline = Instant::now() + PATIENCE;
-    while node.metrics().errors("SlowClient") < DEAF as f64 {
+    while node.metrics().errors("SlowClient") < DEAF {
         assert!(Instant::now() < deadline, "they are never closed");
         for wire in &mut deaf {
             // Fails once the server has closed.
@@ -316,8 +332,8 @@ fn those_who_never_read_are_skipped_then_closed_and_cost_no_memory() {
         std::thread::sleep(Duration::from_millis(20));
     }
     let resident = "process_resident_memory_bytes";
-    let grown = node.metrics().value(resident) - before.value(resident);
-    assert!(grown < f64::from(32 << 20), "{DEAF} deaf clients took {grown} bytes");
+    let grown = node.metrics().value(resident).saturating_sub(before.value(resident));
+    assert!(grown < 32 << 20, "{DEAF} deaf clients took {grown} bytes");
     witness.finish();
 }
 
@@ -337,7 +353,8 @@ fn one_who_reads_late_sees_the_world_as_it_is_now() {
         }
     }
     assert!(!gone.is_empty());
-    let stands: Pos = taker.walk([Heading { x: 60, y: 60 }; 10]).trail.last().expect("there were snapshots").1;
+    let stands: Pos =
+        taker.walk([Heading { x: 60, y: 60 }; 10]).trail.last().expect("there were snapshots").1;
     let taker_id = taker.entity();
     late.until("the taker where it is", |core| (core.world().get(taker_id)?.pos == stands).then_some(()));
     for item in gone {
