@@ -30,6 +30,8 @@ use crate::telemetry::{SharedTotals, Telemetry};
 const NODE_NAME: &str = "local";
 /// Connections that the kernel may hold before they are accepted.
 const LISTEN_BACKLOG: u32 = 1024;
+/// A run can give 2^40 item ids (a thousand a second for 34 years), and there is room for 2^23 runs.
+const ITEM_IDS_PER_RUN_BITS: u32 = 40;
 /// Frames by which the database may be behind the journal before the node is not ready.
 const STORE_LAG_FRAMES_MAX: u64 = 10_000;
 
@@ -220,7 +222,8 @@ async fn load_world(durability: &Durability) -> anyhow::Result<World> {
         .call(move |store| {
             let ground = store.load::<ItemRow>(&[("place", PLACE_GROUND.into())])?;
             let known = store.load::<ZoneRow>(&[])?;
-            let next_item_id = store.max_key(&ItemRow::TABLE, "id")?.unwrap_or(0) + 1;
+            // Each run gives ids of a range of its own, so that none is ever given twice, whatever was deleted since.
+            let next_item_id = (store.position()?.epoch << ITEM_IDS_PER_RUN_BITS) as i64;
             Ok(World { ground, known, next_item_id, seed })
         })
         .await?;
