@@ -67,13 +67,13 @@ fn health_readiness_metrics_and_the_console_are_served() {
     ] {
         node.await_metrics(counted, |metrics| metrics.sum(counted) > 0);
     }
-    let kinds = |kind: &str| -> u64 {
-        (0..2)
-            .map(|shard| metrics.value(&format!("vyuha_entities{{shard=\"{shard}\",kind=\"{kind}\"}}")))
-            .sum()
-    };
-    // What the tests' world holds.
-    assert_eq!((kinds("player"), kinds("npc"), kinds("item")), (1, 81, 1007));
+    node.await_metrics("what the tests' world holds", |metrics| {
+        let entities = |kind: &str| -> u64 {
+            let sample = |shard| format!("vyuha_entities{{shard=\"{shard}\",kind=\"{kind}\"}}");
+            (0..2).map(|shard| metrics.value(&sample(shard))).sum()
+        };
+        (entities("player"), entities("npc"), entities("item")) == (1, 81, 1007)
+    });
     player.log_out();
     node.terminate();
 }
