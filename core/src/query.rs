@@ -3,7 +3,7 @@
 
 use vyuha_protocol::{CellCoord, EntityId, EntityKind, Pos};
 
-use crate::columns::{GONE, Grid, SLOT_MASK};
+use crate::columns::{GONE, Grid};
 use crate::zone::Zone;
 
 impl Zone {
@@ -62,9 +62,11 @@ impl Zone {
 
     fn standing_in(&self, cell: CellCoord) -> impl Iterator<Item = (EntityId, Pos)> {
         let run = self.columns.run(self.grid.index(cell));
-        let rows = self.columns.entity[run.clone()].iter().zip(&self.columns.local[run]);
-        rows.filter(|(entity, _)| *entity & GONE == 0)
-            .map(move |(entity, local)| (self.slots.id(entity & SLOT_MASK), Pos::from_cell(cell, *local)))
+        let columns = &self.columns;
+        let rows =
+            columns.entity[run.clone()].iter().zip(&columns.local[run.clone()]).zip(&columns.flags[run]);
+        rows.filter(|(_, flags)| **flags & GONE == 0)
+            .map(move |((entity, local), _)| (EntityId(*entity), Pos::from_cell(cell, *local)))
     }
 }
 
