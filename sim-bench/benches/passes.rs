@@ -8,6 +8,7 @@ use std::time::Duration;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use sim_bench::scenario::{Scenario, Shape, World};
 use sim_bench::tick::{pass_names, timed_tick};
+use vyuha_core::SimdLevel;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -19,9 +20,10 @@ fn passes(criterion: &mut Criterion) {
     if std::env::var_os("SIM_BENCH_MILLION").is_some_and(|value| value == "1") {
         sizes.push(1_000_000);
     }
+    let simd = SimdLevel::detect();
     for (shape, &entities) in Shape::ALL.iter().flat_map(|shape| sizes.iter().map(move |size| (shape, size)))
     {
-        let scenario = Scenario { entities, neighbours: 40, shape: *shape, seed: 1 };
+        let scenario = Scenario { entities, neighbours: 40, shape: *shape, seed: 1, simd };
         let mut world = World::new(&scenario).expect("the scenario can be built");
         for _ in 0..WARM_TICKS {
             timed_tick(&mut world);

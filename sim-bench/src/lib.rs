@@ -18,12 +18,5 @@ use std::sync::Arc;
 
 use vyuha_protocol::TileMap;
 
-/// The instruction set that the zone's kernels run with, as the core reports it.
-pub fn simd_name() -> &'static str {
-    // The core's passes have no kernels of their own for wider sets yet: what the compiler makes of them for the
-    // baseline of the target is the scalar level.
-    "scalar"
-}
-
 /// A map that many hold at once.
 pub(crate) type SharedMap = Arc<TileMap>;

@@ -9,6 +9,7 @@ use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
 use sim_bench::scenario::{Scenario, Shape};
 use sim_bench::{chart, flame, tick};
+use vyuha_core::SimdLevel;
 
 /// The allocator of the server.
 #[global_allocator]
@@ -18,6 +19,9 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Cli {
+    /// The vector instructions of the zone's passes: scalar, sse2, avx2, avx512 or neon [default: the widest there are]
+    #[arg(long, global = true, value_name = "LEVEL", env = "VYUHA_SIMD", value_parser = SimdLevel::parse)]
+    simd: Option<SimdLevel>,
     #[command(subcommand)]
     command: Command,
 }
@@ -104,10 +108,10 @@ struct ScenarioArgs {
     seed: u64,
 }
 
-impl From<ScenarioArgs> for Scenario {
-    fn from(args: ScenarioArgs) -> Scenario {
-        let ScenarioArgs { entities, neighbours, shape, seed } = args;
-        Scenario { entities, neighbours, shape, seed }
+impl ScenarioArgs {
+    fn with(self, simd: SimdLevel) -> Scenario {
+        let ScenarioArgs { entities, neighbours, shape, seed } = self;
+        Scenario { entities, neighbours, shape, seed, simd }
     }
 }
 
@@ -115,21 +119,25 @@ fn main() -> anyhow::Result<ExitCode> {
     if cfg!(debug_assertions) {
         eprintln!("this is no release build: its times say nothing");
     }
-    match Cli::parse().command {
+    let cli = Cli::parse();
+    let simd = cli.simd.unwrap_or_else(SimdLevel::detect);
+    match cli.command {
         Command::Tick { scenario, ticks, json } => {
-            let report = tick::measure(&scenario.into(), ticks as usize)?;
+            let report = tick::measure(&scenario.with(simd), ticks as usize)?;
             println!("{report}");
             if json {
                 println!("{}", serde_json::to_string(&report)?);
             }
         }
         Command::Flame { what: FlameCommand::Tick { scenario, seconds, out } } => {
-            write(&out, &flame::tick(&scenario.into(), Duration::from_secs(seconds))?)?;
+            write(&out, &flame::tick(&scenario.with(simd), Duration::from_secs(seconds))?)?;
         }
-        Command::Chart { out, entities_max, ticks } => write(&out, &measure_chart(entities_max, ticks)?)?,
+        Command::Chart { out, entities_max, ticks } => {
+            write(&out, &measure_chart(entities_max, ticks, simd)?)?;
+        }
         #[cfg(feature = "peers")]
         Command::Peers { entities, neighbours, rounds, seed, json } => {
-            let scenario = Scenario { entities, neighbours, shape: Shape::Uniform, seed };
+            let scenario = Scenario { entities, neighbours, shape: Shape::Uniform, seed, simd };
             let report = sim_bench::peers::measure(&scenario, rounds as usize)?;
             println!("{report}");
             if json {
@@ -147,22 +155,20 @@ fn write(out: &Path, text: &str) -> anyhow::Result<()> {
 }
 
 /// Measures every size up to the largest in every shape.
-fn measure_chart(entities_max: u32, ticks: u32) -> anyhow::Result<String> {
+fn measure_chart(entities_max: u32, ticks: u32, simd: SimdLevel) -> anyhow::Result<String> {
     let mut lines = Vec::new();
-    let mut simd = "";
     for shape in Shape::ALL {
         let mut points = Vec::new();
         for entities in chart::ENTITIES.into_iter().filter(|entities| *entities <= entities_max) {
             let report =
-                tick::measure(&Scenario { entities, neighbours: 40, shape, seed: 1 }, ticks as usize)?;
+                tick::measure(&Scenario { entities, neighbours: 40, shape, seed: 1, simd }, ticks as usize)?;
             println!("{}, {entities} entities: {:.2} ns an entity", shape.name(), report.ns_per_entity);
             points.push((entities, report.ns_per_entity));
-            simd = report.simd;
         }
         lines.push((shape, points));
     }
     let conditions =
-        format!("median of {ticks} ticks, 5% new inputs a tick, one core, {simd}, {}", processor());
+        format!("median of {ticks} ticks, 5% new inputs a tick, one core, {}, {}", simd.name(), processor());
     Ok(chart::draw(&lines, &conditions))
 }
 

@@ -7,7 +7,7 @@ use std::f64::consts::PI;
 use rand::{RngExt as _, SeedableRng as _};
 use rand_pcg::Pcg64Mcg;
 use thiserror::Error;
-use vyuha_core::{Spawn, ZONE_ENTITIES_MAX, Zone};
+use vyuha_core::{SimdLevel, Spawn, ZONE_ENTITIES_MAX, Zone};
 use vyuha_protocol::map::MAP_TILES_MAX;
 use vyuha_protocol::motion::{Heading, displacement};
 use vyuha_protocol::units::{CELL_UNITS, UNITS_PER_METRE, metres};
@@ -67,6 +67,8 @@ pub struct Scenario {
     pub shape: Shape,
     /// Decides places and inputs.
     pub seed: u64,
+    /// The vector instructions that the zone's passes use.
+    pub simd: SimdLevel,
 }
 
 /// Why a scenario cannot be built.
@@ -177,12 +179,13 @@ pub struct World {
 impl World {
     /// Builds the scenario's zone.
     pub fn new(scenario: &Scenario) -> Result<World, ScenarioError> {
-        Ok(World::of(scenario.populate()?))
+        Ok(World::of(scenario.populate()?, scenario.simd))
     }
 
     /// Builds a zone of a population.
-    pub fn of(population: Population) -> World {
+    pub fn of(population: Population, simd: SimdLevel) -> World {
         let mut zone = Zone::new(population.map.clone());
+        zone.set_simd(simd);
         let spawn = |(&pos, &by): (&Pos, &Displacement)| {
             let id = zone.spawn(Spawn { pos, kind: EntityKind::npc(1), state: 0, name: "" });
             zone.walk(id, by);
@@ -226,7 +229,7 @@ mod tests {
     use super::*;
 
     fn scenario(entities: u32, shape: Shape) -> Scenario {
-        Scenario { entities, neighbours: 40, shape, seed: 1 }
+        Scenario { entities, neighbours: 40, shape, seed: 1, simd: SimdLevel::detect() }
     }
 
     fn hashes(scenario: &Scenario) -> Vec<u64> {
@@ -241,11 +244,14 @@ mod tests {
     }
 
     #[test]
-    fn a_scenario_runs_the_same_every_time_and_another_seed_otherwise() {
+    fn a_scenario_runs_the_same_with_all_vectors_and_another_seed_otherwise() {
         for shape in Shape::ALL {
             let scenario = scenario(2000, shape);
             let first = hashes(&scenario);
             assert_eq!(first, hashes(&scenario), "{shape:?}");
+            for simd in SimdLevel::supported() {
+                assert_eq!(first, hashes(&Scenario { simd, ..scenario }), "{shape:?}, {}", simd.name());
+            }
             assert_ne!(first, hashes(&Scenario { seed: 2, ..scenario }), "{shape:?}");
             assert!(first.windows(2).all(|pair| pair[0] != pair[1]), "{shape:?}: it stands still");
         }
@@ -299,7 +305,7 @@ mod tests {
     #[test]
     fn what_cannot_be_built_is_refused() {
         let refused = |entities, neighbours, shape| {
-            Scenario { entities, neighbours, shape, seed: 1 }.populate().err().unwrap()
+            Scenario { neighbours, ..scenario(entities, shape) }.populate().err().unwrap()
         };
         let many = ZONE_ENTITIES_MAX as u32 + 1;
         assert_eq!(refused(0, 40, Shape::Uniform), ScenarioError::Entities(0));

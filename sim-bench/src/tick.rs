@@ -9,7 +9,6 @@ use vyuha_core::{Pass, Probe};
 use crate::bandwidth::{self, Bandwidth};
 use crate::progress::Progress;
 use crate::scenario::{ENTITIES_PER_INPUT, Scenario, ScenarioError, World};
-use crate::simd_name;
 use crate::statistics::{Spread, spread, thousandths};
 
 /// The name under which the orders before the step are reported.
@@ -26,18 +25,18 @@ pub fn pass_names() -> impl Iterator<Item = &'static str> {
 /// every entity walks. What lies by cell is not counted, nor what is read again while it is still in the first-level
 /// cache. None of a pass that this crate does not know.
 pub fn traffic_bytes(pass: &str) -> Option<f64> {
-    /// Place, displacement and id.
-    const HOT: f64 = 12.0;
-    const INPUT: f64 = 8.0 + 5.0 + 4.0 + 8.0;
+    /// Place, displacement, id and flags.
+    const HOT: f64 = 13.0;
+    const INPUT: f64 = 8.0 + 5.0 + 4.0 + 2.0;
     Some(match pass {
         // An order; its slot's place and generation; the displacement written, the flags read and written.
         INPUTS => INPUT / ENTITIES_PER_INPUT as f64,
-        // All columns are read, the places written.
-        "integrate" => HOT + 4.0,
+        // All columns but the ids are read, the places written.
+        "integrate" => HOT - 4.0 + 4.0,
         // All columns slide.
         "regrid" => 2.0 * HOT,
-        // All columns and the generations are read, an update is written.
-        "encode" => HOT + 1.0 + 8.0,
+        // All columns are read, an update is written.
+        "encode" => HOT + 8.0,
         // All columns and what is kept by slot (place, generation, kind, state) are read.
         "hash" => HOT + 9.0,
         _ => return None,
@@ -151,7 +150,7 @@ pub fn measure(scenario: &Scenario, ticks: usize) -> Result<TickReport, Scenario
     let Spread { min, p50, p99 } = spread(&whole_us);
     Ok(TickReport {
         entities: scenario.entities,
-        simd: simd_name(),
+        simd: world.zone.simd().name(),
         whole_us: Spread { min: thousandths(min), p50: thousandths(p50), p99: thousandths(p99) },
         ns_per_entity: thousandths(p50 * 1e3 / f64::from(scenario.entities)),
         passes: passes.collect(),
@@ -189,6 +188,7 @@ impl fmt::Display for TickReport {
 mod tests {
     use super::*;
     use crate::scenario::Shape;
+    use vyuha_core::SimdLevel;
 
     #[test]
     fn every_pass_has_its_traffic() {
@@ -200,7 +200,8 @@ mod tests {
 
     #[test]
     fn the_passes_make_up_the_whole() {
-        let scenario = Scenario { entities: 3000, neighbours: 40, shape: Shape::Uniform, seed: 1 };
+        let simd = SimdLevel::SCALAR;
+        let scenario = Scenario { entities: 3000, neighbours: 40, shape: Shape::Uniform, seed: 1, simd };
         let mut world = World::new(&scenario).unwrap();
         let begin = Instant::now();
         let whole: Duration = timed_tick(&mut world).iter().sum();

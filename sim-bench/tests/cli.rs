@@ -59,6 +59,17 @@ fn tick_speaks_in_words() {
 }
 
 #[test]
+fn the_vector_instructions_can_be_forced() {
+    let report = |stdout: &str| -> Value { serde_json::from_str(stdout.lines().last().unwrap()).unwrap() };
+    let tick = ["tick", "--entities", "100", "--ticks", "1", "--json"];
+    assert_eq!(report(&succeeds(&[&tick[..], &["--simd", "scalar"]].concat()))["simd"], "scalar");
+    let output =
+        Command::new(env!("CARGO_BIN_EXE_sim-bench")).args(tick).env("VYUHA_SIMD", "scalar").output();
+    let stdout = String::from_utf8(output.expect("the program starts").stdout).unwrap();
+    assert_eq!(report(&stdout)["simd"], "scalar");
+}
+
+#[test]
 fn what_cannot_be_measured_is_refused() {
     for arguments in [
         &["tick", "--entities", "0"][..],
@@ -67,6 +78,7 @@ fn what_cannot_be_measured_is_refused() {
         &["tick", "--neighbours", "0"],
         &["tick", "--ticks", "0"],
         &["tick", "--shape", "square"],
+        &["tick", "--simd", "avx3"],
         &["flame", "tick", "--seconds", "0"],
         &["flame", "tick", "--entities", "0"],
         &["soup"],

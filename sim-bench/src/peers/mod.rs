@@ -171,7 +171,7 @@ pub enum PeersError {
 /// If `rounds` is 0.
 pub fn measure(scenario: &Scenario, rounds: usize) -> Result<PeersReport, PeersError> {
     let mut population = scenario.populate()?;
-    let mut ours = Ours::new(&population);
+    let mut ours = Ours::new(&population, scenario.simd);
     let mut peers = peers(&population);
     let ns_per_entity = |time: Duration| time.as_secs_f64() * 1e9 / f64::from(scenario.entities);
     let (mut ours_ns, mut by_cell_ns) = (Vec::with_capacity(rounds), Vec::with_capacity(rounds));
@@ -251,6 +251,7 @@ impl fmt::Display for PeersReport {
 mod tests {
     use super::*;
     use crate::scenario::Shape;
+    use vyuha_core::SimdLevel;
 
     /// By the definition: all pairs, with nobody's grid.
     fn brute_force(now: &[Pos], before: &[Pos]) -> Vec<Event<u32>> {
@@ -266,6 +267,7 @@ mod tests {
 
     #[test]
     fn everyone_finds_the_events_of_the_definition() {
+        let simd = SimdLevel::detect();
         for (entities, neighbours, shape, ticks) in [
             (1, 40, Shape::Uniform, 40),
             (300, 10, Shape::Uniform, 40),
@@ -273,9 +275,9 @@ mod tests {
             (1500, 40, Shape::Crowd, 5),
             (400, 40, Shape::Clustered, 40),
         ] {
-            let mut population = Scenario { entities, neighbours, shape, seed: 7 }.populate().unwrap();
+            let mut population = Scenario { entities, neighbours, shape, seed: 7, simd }.populate().unwrap();
             let mut engines = peers(&population);
-            engines.push(Box::new(Ours::new(&population)));
+            engines.push(Box::new(Ours::new(&population, simd)));
             let (mut places, mut walks) = (population.places.clone(), population.walks.clone());
             let mut inputs = Vec::new();
             let mut events = 0;
@@ -305,7 +307,8 @@ mod tests {
 
     #[test]
     fn a_comparison_is_reported() {
-        let scenario = Scenario { entities: 500, neighbours: 40, shape: Shape::Uniform, seed: 1 };
+        let simd = SimdLevel::SCALAR;
+        let scenario = Scenario { entities: 500, neighbours: 40, shape: Shape::Uniform, seed: 1, simd };
         let report = measure(&scenario, 3).unwrap();
         assert_eq!(report.peers.len(), 9);
         assert!(report.ours_ns_per_entity > 0.0 && report.events_per_entity > 0.0);

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use vyuha_core::{Pass, Zone};
+use vyuha_core::{Pass, SimdLevel, Zone};
 use vyuha_protocol::{Displacement, EntityId};
 
 use super::grid::compare_lists;
@@ -24,8 +24,8 @@ pub struct Ours {
 }
 
 impl Ours {
-    pub fn new(population: &Population) -> Ours {
-        let World { zone, ids, .. } = World::of(population.clone());
+    pub fn new(population: &Population, simd: SimdLevel) -> Ours {
+        let World { zone, ids, .. } = World::of(population.clone(), simd);
         let seen = vec![Vec::new(); ids.len()];
         let mut ours =
             Ours { zone, ids, seen, near: Vec::new(), events: Vec::new(), by_cell: Duration::ZERO };
