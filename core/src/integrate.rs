@@ -8,6 +8,7 @@ use vyuha_protocol::{CellCoord, Displacement, EntityId, Pos, TileMap, motion};
 use crate::columns::{
     CHANGED, GONE, Grid, JUMP, PENDING, PLACE, PLACED, add_halves, between, offset, pack, unpack,
 };
+use crate::query::cells_between;
 use crate::regrid::Arrival;
 use crate::simd::{at_level, bits_of};
 use crate::zone::Zone;
@@ -137,6 +138,24 @@ pub(crate) fn walled_blocks(map: &TileMap, grid: Grid) -> Vec<u64> {
         }
     }
     walled
+}
+
+/// Whether no block that touches the rectangle between two places has a wall. It may say no of open ground.
+pub(crate) fn is_open_between(walled: &[u64], grid: Grid, a: Pos, b: Pos) -> bool {
+    let (low, high) = (Pos { x: a.x.min(b.x), y: a.y.min(b.y) }, Pos { x: a.x.max(b.x), y: a.y.max(b.y) });
+    let last = high.cell();
+    if last.x >= grid.cells.x || last.y >= grid.cells.y {
+        return false;
+    }
+    cells_between(grid, low, high).all(|cell| {
+        let (corner, end) = (Pos::from_cell(cell, 0), Pos::from_cell(cell, u32::MAX));
+        let first = block(low.x.max(corner.x), low.y.max(corner.y) << 16);
+        let last = block(high.x.min(end.x), high.y.min(end.y) << 16);
+        // All blocks from the first to the last, row by row, but for those beside their columns.
+        let columns = (0xff << (first % BLOCKS)) & (0xff >> (BLOCKS - 1 - last % BLOCKS)) & 0xffu64;
+        let rows = (u64::MAX << (first / BLOCKS * BLOCKS)) & (u64::MAX >> (63 - (last | (BLOCKS - 1))));
+        walled[grid.index(cell)] & rows & (columns * 0x0101_0101_0101_0101) == 0
+    })
 }
 
 at_level! {

@@ -72,13 +72,19 @@ impl Zone {
 
 /// The map's cells that a square of the radius around a place touches, row by row.
 pub(crate) fn cells_near(grid: Grid, centre: Pos, radius_units: u32) -> impl Iterator<Item = CellCoord> {
-    let axis = |at: u32, cells: u16| {
-        let first = (at.saturating_sub(radius_units) >> 16) as u16;
-        let last = (at.saturating_add(radius_units) >> 16) as u16;
-        first..cells.min(last.saturating_add(1))
+    let low = Pos { x: centre.x.saturating_sub(radius_units), y: centre.y.saturating_sub(radius_units) };
+    let high = Pos { x: centre.x.saturating_add(radius_units), y: centre.y.saturating_add(radius_units) };
+    cells_between(grid, low, high)
+}
+
+/// The map's cells that a rectangle touches, given by its north-western and south-eastern corners, row by row.
+#[inline]
+pub(crate) fn cells_between(grid: Grid, low: Pos, high: Pos) -> impl Iterator<Item = CellCoord> {
+    let axis = |low: u32, high: u32, cells: u16| {
+        (low >> 16) as u16..cells.min(((high >> 16) as u16).saturating_add(1))
     };
-    let columns = axis(centre.x, grid.cells.x);
-    axis(centre.y, grid.cells.y).flat_map(move |y| columns.clone().map(move |x| CellCoord { x, y }))
+    let columns = axis(low.x, high.x, grid.cells.x);
+    axis(low.y, high.y, grid.cells.y).flat_map(move |y| columns.clone().map(move |x| CellCoord { x, y }))
 }
 
 /// Square of the distance from a place to the nearest place of a cell, in units squared.

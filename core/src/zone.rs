@@ -10,6 +10,7 @@ use crate::columns::{
     CHANGED, Columns, GONE, Grid, JUMP, PENDING, PLACE, PLACED, Slots, between, offset, pack, unpack,
 };
 use crate::encode::{Deltas, Fulls};
+use crate::history::History;
 use crate::integrate::walled_blocks;
 use crate::regrid::{Moves, Pending};
 use crate::simd::SimdLevel;
@@ -33,6 +34,7 @@ pub struct Zone {
     pub(crate) fulls: Fulls,
     pub(crate) hash: u64,
     pub(crate) simd: SimdLevel,
+    pub(crate) history: History,
     /// Working space of `write_snapshot`: a bit a cell around a client.
     pub(crate) near: Vec<u64>,
 }
@@ -59,7 +61,7 @@ pub enum Pass {
     Regrid,
     /// What changed is encoded, once a cell.
     Encode,
-    /// Everything that is state is hashed.
+    /// The history, if one is kept, is extended, and everything that is state is hashed.
     Hash,
 }
 
@@ -112,6 +114,7 @@ impl Zone {
             fulls: Fulls::new(cells),
             hash: 0,
             simd: SimdLevel::detect(),
+            history: History::default(),
             near: Vec::new(),
         }
     }
@@ -276,6 +279,7 @@ impl Zone {
         probe.lap(Pass::Regrid);
         self.encode();
         probe.lap(Pass::Encode);
+        self.history.record(self.tick, &self.columns);
         self.hash = self.sum_state();
         probe.lap(Pass::Hash);
     }

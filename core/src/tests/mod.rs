@@ -2,6 +2,7 @@
 
 mod mirror;
 mod model;
+mod questions;
 mod random;
 mod sizes;
 mod tables;
