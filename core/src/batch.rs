@@ -130,10 +130,15 @@ impl Moment<'_> {
         while at < end {
             let (group, _) = self.local[at..].split_first_chunk::<LANES>().expect("rows behind the last");
             let (mut measures, mut passed) = ([M::default(); LANES], [0u8; LANES]);
-            for ((local, measure), passed) in group.iter().zip(&mut measures).zip(&mut passed) {
+            #[allow(
+                clippy::needless_range_loop,
+                reason = "zipped, the compiler does not see that all have 16"
+            )]
+            for lane in 0..LANES {
+                let local = group[lane];
                 let (found, pass) = test(x + (local & 0xffff) as i32, y + (local >> 16) as i32);
-                *measure = found;
-                *passed = u8::from(pass);
+                measures[lane] = found;
+                passed[lane] = u8::from(pass);
             }
             let mut bits = bits_of_lanes(&passed);
             bits &= u32::MAX >> (32 - (end - at).min(LANES) as u32);
@@ -153,6 +158,9 @@ impl Moment<'_> {
         }
         let bound = u64::from(circle.radius_units).pow(2);
         for cell in cells_near(self.grid, circle.centre, circle.radius_units) {
+            if distance_squared_to_cell(circle.centre, cell) > bound {
+                continue;
+            }
             self.scan(
                 cell,
                 circle.centre,
@@ -256,10 +264,13 @@ fn seek_body(
         }
         let mut best = None;
         let mut bound = (u64::from(circle.radius_units).pow(2), EntityId(u32::MAX));
-        let mut look = |cell: CellCoord| {
+        // Its own cell first: what is found there spares most of the others.
+        let own = circle.centre.cell();
+        let others = cells_near(moment.grid, circle.centre, circle.radius_units).filter(|&cell| cell != own);
+        for cell in std::iter::once(own).chain(others) {
             let limit = bound.0;
             if distance_squared_to_cell(circle.centre, cell) > limit {
-                return;
+                continue;
             }
             let test = |x, y| {
                 let squared = length_squared(x, y);
@@ -273,13 +284,7 @@ fn seek_body(
                     best = Some((id, pos));
                 }
             });
-        };
-        // Its own cell first: what is found there spares most of the others.
-        let own = circle.centre.cell();
-        look(own);
-        cells_near(moment.grid, circle.centre, circle.radius_units)
-            .filter(|&cell| cell != own)
-            .for_each(&mut look);
+        }
         out.push(best);
     }
 }
