@@ -3,6 +3,8 @@
 //! Every answer is exact and the same at every SIMD level: whole groups of lanes are tested with integers, and
 //! only what passed is looked at one by one. An answer's buffer is cleared first and can be used again.
 
+use std::ops::Range;
+
 use vyuha_protocol::motion::Heading;
 use vyuha_protocol::{CellCoord, EntityId, EntityKind, Pos};
 
@@ -121,13 +123,32 @@ impl Moment<'_> {
         test: impl Fn(i32, i32) -> (M, bool),
         mut visit: impl FnMut(EntityId, Pos, M),
     ) {
+        self.scan_rows(cell, self.rows(cell), origin, test, |row, measure| {
+            visit(EntityId(self.entity[row]), Pos::from_cell(cell, self.local[row]), measure);
+        });
+    }
+
+    /// The rows of a cell.
+    #[inline(always)]
+    pub(crate) fn rows(&self, cell: CellCoord) -> Range<usize> {
         let index = self.grid.index(cell);
-        let (begin, end) = (self.start[index] as usize, self.start[index + 1] as usize);
+        self.start[index] as usize..self.start[index + 1] as usize
+    }
+
+    /// As `scan`, of some of a cell's rows.
+    #[inline(always)]
+    pub(crate) fn scan_rows<M: Copy + Default>(
+        &self,
+        cell: CellCoord,
+        rows: Range<usize>,
+        origin: Pos,
+        test: impl Fn(i32, i32) -> (M, bool),
+        mut visit: impl FnMut(usize, M),
+    ) {
         let corner = Pos::from_cell(cell, 0);
         let x = corner.x.wrapping_sub(origin.x) as i32;
         let y = corner.y.wrapping_sub(origin.y) as i32;
-        let mut at = begin;
-        while at < end {
+        for at in rows.clone().step_by(LANES) {
             let (group, _) = self.local[at..].split_first_chunk::<LANES>().expect("rows behind the last");
             let (mut measures, mut passed) = ([M::default(); LANES], [0u8; LANES]);
             #[allow(
@@ -141,13 +162,12 @@ impl Moment<'_> {
                 passed[lane] = u8::from(pass);
             }
             let mut bits = bits_of_lanes(&passed);
-            bits &= u32::MAX >> (32 - (end - at).min(LANES) as u32);
+            bits &= u32::MAX >> (32 - (rows.end - at).min(LANES) as u32);
             while bits != 0 {
                 let lane = bits.trailing_zeros() as usize;
                 bits &= bits - 1;
-                visit(EntityId(self.entity[at + lane]), Pos::from_cell(cell, group[lane]), measures[lane]);
+                visit(at + lane, measures[lane]);
             }
-            at += LANES;
         }
     }
 
@@ -185,7 +205,7 @@ fn bits_of_lanes(lanes: &[u8; LANES]) -> u32 {
 }
 
 #[inline(always)]
-fn length_squared(x: i32, y: i32) -> u64 {
+pub(crate) fn length_squared(x: i32, y: i32) -> u64 {
     let square = |axis: i32| u64::from(axis.unsigned_abs()) * u64::from(axis.unsigned_abs());
     square(x) + square(y)
 }

@@ -2,6 +2,7 @@
 
 mod mirror;
 mod model;
+mod pairs;
 mod questions;
 mod random;
 mod sizes;
