@@ -4,21 +4,22 @@ use std::collections::VecDeque;
 use std::ops::Range;
 
 use vyuha_protocol::ids::ENTITY_SLOT_BITS;
+use vyuha_protocol::snapshot::CellKey;
 use vyuha_protocol::text::CHARACTER_NAME_BYTES_MAX;
 use vyuha_protocol::{CellCoord, Displacement, EntityId, EntityKind, Pos, TileMap};
 
-/// The bits of the entity column that number the slot; the others are flags.
+/// The bits of an id that number the slot.
 pub(crate) const SLOT_MASK: u32 = (1 << ENTITY_SLOT_BITS) - 1;
-/// The displacement was given by `place` for the coming step.
-pub(crate) const PLACE: u32 = 1 << 31;
 /// The displacement made in the last step was given by `place`, so it is not kept for another.
-pub(crate) const PLACED: u32 = 1 << 30;
+pub(crate) const PLACED: u8 = 1;
+/// The displacement was given by `place` for the coming step.
+pub(crate) const PLACE: u8 = 1 << 1;
 /// To be told to observers whole: its state changed or it jumped within its cell.
-pub(crate) const CHANGED: u32 = 1 << 29;
+pub(crate) const CHANGED: u8 = 1 << 2;
 /// Despawned: leaves with the coming step.
-pub(crate) const GONE: u32 = 1 << 28;
+pub(crate) const GONE: u8 = 1 << 3;
 /// Goes with the coming step to where its entry in the pending list says.
-pub(crate) const JUMP: u32 = 1 << 27;
+pub(crate) const JUMP: u8 = 1 << 4;
 
 /// How cells are numbered: row by row, with a ring of empty cells around the map, so that a cell's eight
 /// neighbours always exist and a stencil needs no test for the edge.
@@ -50,21 +51,32 @@ impl Grid {
     }
 }
 
+impl Grid {
+    /// Every cell's key in the order of their numbers. Those of the ring have no meaning.
+    pub fn keys(self) -> impl Iterator<Item = CellKey> {
+        let side = |cells: u16| (0..cells + 2).map(|at| at.wrapping_sub(1));
+        side(self.cells.y).flat_map(move |y| side(self.cells.x).map(move |x| CellKey { x, y }))
+    }
+}
+
 /// The hot columns. Entities of cell `c` lie at `start[c]..start[c + 1]`.
 pub(crate) struct Columns {
     /// The place within the cell, x in the low half and y in the high half.
     pub local: Vec<u32>,
     /// The displacement of a tick, dx in the low half and dy in the high half.
     pub velocity: Vec<u32>,
-    /// The slot and the flags above it.
+    /// The id: what observers are told, so that to encode it nothing is looked up by slot.
     pub entity: Vec<u32>,
+    /// [`PLACED`] and its like; all but that one are cleared by the step.
+    pub flags: Vec<u8>,
     /// Where each cell's entities begin; one more entry than there are cells.
     pub start: Vec<u32>,
 }
 
 impl Columns {
     pub fn new(cells: usize) -> Columns {
-        Columns { local: Vec::new(), velocity: Vec::new(), entity: Vec::new(), start: vec![0; cells + 1] }
+        let (local, velocity, entity, flags) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        Columns { local, velocity, entity, flags, start: vec![0; cells + 1] }
     }
 
     pub fn len(&self) -> usize {
@@ -75,6 +87,7 @@ impl Columns {
         self.local.resize(length, 0);
         self.velocity.resize(length, 0);
         self.entity.resize(length, 0);
+        self.flags.resize(length, 0);
     }
 
     /// Where a cell's entities lie.
@@ -83,19 +96,19 @@ impl Columns {
         self.start[cell] as usize..self.start[cell + 1] as usize
     }
 
-    /// The index of a slot that stands in a cell.
+    /// The index of an entity that stands in a cell.
     ///
     /// # Panics
     /// If it does not: slots and columns would disagree.
-    pub fn find(&self, cell: usize, slot: u32) -> usize {
+    pub fn find(&self, cell: usize, id: EntityId) -> usize {
         const BLOCK: usize = 16;
         let run = self.run(cell);
         let entities = &self.entity[run.clone()];
         // Without an early exit the comparison of a block vectorises; this is what makes crowded cells bearable.
-        let hits = |block: &[u32]| block.iter().map(|e| u32::from(e & SLOT_MASK == slot)).sum::<u32>();
+        let hits = |block: &[u32]| block.iter().map(|e| u32::from(*e == id.0)).sum::<u32>();
         let before = entities.chunks(BLOCK).take_while(|block| hits(block) == 0).count() * BLOCK;
-        let within = entities.iter().skip(before).position(|e| e & SLOT_MASK == slot);
-        run.start + before + within.expect("a slot's cell holds it")
+        let within = entities.iter().skip(before).position(|e| *e == id.0);
+        run.start + before + within.expect("an entity's cell holds it")
     }
 }
 
@@ -224,16 +237,16 @@ mod tests {
     }
 
     #[test]
-    fn a_slot_is_found_wherever_it_lies_in_its_run() {
+    fn an_entity_is_found_wherever_it_lies_in_its_run() {
         for length in [1, 15, 16, 17, 40] {
             let mut columns = Columns::new(3);
             columns.resize(length + 7);
             for (i, entity) in columns.entity.iter_mut().enumerate() {
-                *entity = (1000 + i as u32) | PLACED;
+                *entity = 1000 + i as u32;
             }
             columns.start = vec![0, 5, 5 + length as u32, 7 + length as u32];
             for i in 5..5 + length {
-                assert_eq!(columns.find(1, 1000 + i as u32), i);
+                assert_eq!(columns.find(1, EntityId(1000 + i as u32)), i);
             }
         }
     }

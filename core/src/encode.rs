@@ -3,6 +3,8 @@
 //!
 //! Blocks are built from 32-bit words: every record of [`vyuha_protocol::snapshot`] is a whole number of them.
 
+use std::ops::Range;
+
 use vyuha_protocol::EntityKind;
 use vyuha_protocol::snapshot::{BLOCK_DELTA, BLOCK_FULL, BlockHead, CellKey, Enter, Leave, Name, Update};
 
@@ -15,15 +17,17 @@ const _: () = assert!(size_of::<Enter>() == 12 && size_of::<Name>() == 20 && siz
 
 /// What changed in the last tick. Cell `c`'s block is `words[start[c]..start[c + 1]]`, empty if nothing did.
 pub(crate) struct Deltas {
+    /// Longer than what is used of it: it is written in place, and only grows.
     words: Vec<u32>,
     start: Vec<u32>,
-    /// Working space: indices of those that enter a cell.
+    /// Working space: indices of those that enter a cell, and what of a block is not updates.
     entering: Vec<u32>,
+    tail: Vec<u32>,
 }
 
 impl Deltas {
     pub fn new(cells: usize) -> Deltas {
-        Deltas { words: Vec::new(), start: vec![0; cells + 1], entering: Vec::new() }
+        Deltas { words: Vec::new(), start: vec![0; cells + 1], entering: Vec::new(), tail: Vec::new() }
     }
 
     pub fn block(&self, cell: usize) -> &[u32] {
@@ -73,63 +77,76 @@ impl Zone {
     pub(crate) fn encode(&mut self) {
         let Zone { grid, columns, slots, moves, deltas, fulls, .. } = self;
         fulls.clear();
-        let Deltas { words, start, entering } = deltas;
-        words.clear();
+        let Deltas { words, start, entering, tail } = deltas;
         let mut leaves = moves.leaves.as_slice();
-        for (cell, start) in start[..grid.count()].iter_mut().enumerate() {
-            let begin = words.len();
-            *start = begin as u32;
+        let mut end = 0;
+        let mut cell = 0;
+        for key in grid.keys() {
+            let begin = end;
+            start[cell] = begin as u32;
             let run = columns.run(cell);
             let touched = moves.is_touched(cell);
             if run.is_empty() && !touched {
+                cell += 1;
                 continue;
             }
-            words.resize(begin + HEAD_WORDS, 0);
             let stayed = run.start..run.end - moves.arrivals[cell] as usize;
-            let updates = push_updates(words, columns, slots, stayed.clone());
-            let (mut enters, mut names) = (0, 0);
-            let mut left: &[Leave] = &[];
+            let block = grown(words, begin, HEAD_WORDS + stayed.len() * UPDATE_WORDS);
+            let updates = put_updates(&mut block[HEAD_WORDS..], columns, stayed.clone());
+            end += HEAD_WORDS + updates * UPDATE_WORDS;
+            let mut counts = [updates as u32, 0, 0, 0];
             if touched {
                 entering.clear();
                 for index in stayed.clone() {
-                    if columns.entity[index] & CHANGED != 0 {
-                        columns.entity[index] &= !CHANGED;
+                    if columns.flags[index] & CHANGED != 0 {
+                        columns.flags[index] &= !CHANGED;
                         entering.push(index as u32);
                     }
                 }
                 entering.extend(stayed.end as u32..run.end as u32);
-                enters = entering.len() as u32;
-                names = push_enters(words, columns, slots, entering.iter().map(|&index| index as usize));
+                tail.clear();
+                let names = push_enters(tail, columns, slots, entering.iter().map(|&index| index as usize));
+                let left: &[Leave];
                 (left, leaves) = leaves.split_at(moves.departures[cell] as usize);
-                words.extend_from_slice(bytemuck::cast_slice(left));
+                tail.extend_from_slice(bytemuck::cast_slice(left));
+                grown(words, end, tail.len()).copy_from_slice(tail);
+                end += tail.len();
+                counts = [counts[0], entering.len() as u32, names, left.len() as u32];
             }
-            if words.len() == begin + HEAD_WORDS {
-                words.truncate(begin);
-                continue;
+            if counts == [0; 4] {
+                end = begin;
+            } else {
+                put_head(&mut words[begin..], key, BLOCK_DELTA, counts);
             }
-            let counts = [updates, enters, names, left.len() as u32];
-            put_head(&mut words[begin..], grid.coord(cell).into(), BLOCK_DELTA, counts);
+            cell += 1;
         }
-        start[grid.count()] = words.len() as u32;
+        start[grid.count()] = end as u32;
         moves.clear();
     }
 }
 
-/// Appends an update for each of a run that moved and is not told anew.
-fn push_updates(words: &mut Vec<u32>, columns: &Columns, slots: &Slots, run: std::ops::Range<usize>) -> u32 {
-    let begin = words.len();
-    words.resize(begin + run.len() * UPDATE_WORDS, 0);
-    let (records, _) = words[begin..].as_chunks_mut::<UPDATE_WORDS>();
-    let mut updates = 0;
-    let rows =
-        columns.entity[run.clone()].iter().zip(&columns.local[run.clone()]).zip(&columns.velocity[run]);
-    for ((entity, local), velocity) in rows {
-        // Written whether it moved or not: the next one overwrites it if not, and no branch is mispredicted.
-        records[updates] = [slots.id(entity & SLOT_MASK).0, *local];
-        updates += usize::from((*velocity != 0) && (entity & CHANGED == 0));
+/// The `length` words from `begin` on.
+#[inline]
+fn grown(words: &mut Vec<u32>, begin: usize, length: usize) -> &mut [u32] {
+    if words.len() < begin + length {
+        words.resize((begin + length).next_power_of_two(), 0);
     }
-    words.truncate(begin + updates * UPDATE_WORDS);
-    updates as u32
+    &mut words[begin..begin + length]
+}
+
+/// Puts an update for each of a run that moved and is not told anew. Returns how many.
+#[inline]
+fn put_updates(words: &mut [u32], columns: &Columns, run: Range<usize>) -> usize {
+    let (records, _) = words.as_chunks_mut::<UPDATE_WORDS>();
+    let mut updates = 0;
+    let (entity, local) = (columns.entity[run.clone()].iter(), &columns.local[run.clone()]);
+    let rows = entity.zip(local).zip(&columns.velocity[run.clone()]).zip(&columns.flags[run]);
+    for (((entity, local), velocity), flags) in rows {
+        // Written whether it moved or not: the next one overwrites it if not, and no branch is mispredicted.
+        records[updates] = [*entity, *local];
+        updates += usize::from(*velocity != 0 && flags & CHANGED == 0);
+    }
+    updates
 }
 
 /// Appends an enter for each, then a name for each player among them. Returns how many names.
@@ -140,15 +157,17 @@ fn push_enters(
     indices: impl Iterator<Item = usize> + Clone,
 ) -> u32 {
     for index in indices.clone() {
-        let slot = columns.entity[index] & SLOT_MASK;
-        let (kind, state) = (slots.kind[slot as usize], slots.state[slot as usize]);
-        let enter = Enter { entity: slots.id(slot).0, local: columns.local[index], kind, state };
+        let entity = columns.entity[index];
+        let slot = (entity & SLOT_MASK) as usize;
+        let enter =
+            Enter { entity, local: columns.local[index], kind: slots.kind[slot], state: slots.state[slot] };
         words.extend_from_slice(&bytemuck::cast::<Enter, [u32; 3]>(enter));
     }
     let mut names = 0;
-    for slot in indices.map(|index| columns.entity[index] & SLOT_MASK) {
-        if EntityKind(slots.kind[slot as usize]).is_player() {
-            let name = Name { entity: slots.id(slot).0, name: slots.name[slot as usize] };
+    for entity in indices.map(|index| columns.entity[index]) {
+        let slot = (entity & SLOT_MASK) as usize;
+        if EntityKind(slots.kind[slot]).is_player() {
+            let name = Name { entity, name: slots.name[slot] };
             words.extend_from_slice(&bytemuck::cast::<Name, [u32; 5]>(name));
             names += 1;
         }

@@ -4,7 +4,7 @@
 //! floating point, so the same calls give the same bytes and the same [`Zone::state_hash`] on every machine.
 //!
 //! # Layout
-//! The hot columns take 12 bytes an entity (place within its cell, displacement, slot) and are kept in cell
+//! The hot columns take 13 bytes an entity (place within its cell, displacement, id, flags) and are kept in cell
 //! order for good: a cell's entities lie next to each other, and the cell is implied by where they lie. So the
 //! passes stream through memory, and whatever concerns a neighbourhood reads a few contiguous runs. Finding one
 //! entity costs a scan of its cell's run. What is seldom read (kind, state, name: 25 bytes) is kept by slot.
@@ -19,19 +19,32 @@
 //! 3. **encode** writes, once a cell, the bytes that tell observers what changed in it;
 //! 4. **hash** sums everything that is state.
 //!
-//! After it [`Zone::write_snapshot`] hands each client the blocks of the cells near it.
+//! Then it is copied into the history, if one is kept. After it [`Zone::at`] answers questions in batches, of
+//! this tick or of a past one ([`Moment`]), and [`Zone::write_snapshot`] hands each client the blocks of the cells near it.
 
+#![allow(clippy::inline_always, reason = "a body is compiled for a SIMD level only where it is inlined")]
+
+mod batch;
 mod columns;
 mod encode;
 mod hash;
+mod history;
 mod integrate;
 mod interest;
+mod pairs;
 mod query;
 mod regrid;
+mod sight;
+mod simd;
 mod zone;
 
 #[cfg(test)]
 mod tests;
 
+pub use batch::{COSINE_FULL, Circle, Cone, Found, Ray};
+pub use history::Moment;
 pub use interest::{HYSTERESIS_UNITS, Subscriber, VIEW_RADIUS_UNITS_MAX, View};
+pub use pairs::{PAIR_RADIUS_UNITS_MAX, PairEvent, Pairs};
+pub use sight::lines_of_sight;
+pub use simd::{SimdError, SimdLevel};
 pub use zone::{Pass, Probe, Spawn, ZONE_ENTITIES_MAX, Zone};

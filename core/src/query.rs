@@ -3,7 +3,7 @@
 
 use vyuha_protocol::{CellCoord, EntityId, EntityKind, Pos};
 
-use crate::columns::{GONE, Grid, SLOT_MASK};
+use crate::columns::{GONE, Grid};
 use crate::zone::Zone;
 
 impl Zone {
@@ -62,24 +62,58 @@ impl Zone {
 
     fn standing_in(&self, cell: CellCoord) -> impl Iterator<Item = (EntityId, Pos)> {
         let run = self.columns.run(self.grid.index(cell));
-        let rows = self.columns.entity[run.clone()].iter().zip(&self.columns.local[run]);
-        rows.filter(|(entity, _)| *entity & GONE == 0)
-            .map(move |(entity, local)| (self.slots.id(entity & SLOT_MASK), Pos::from_cell(cell, *local)))
+        let columns = &self.columns;
+        let rows =
+            columns.entity[run.clone()].iter().zip(&columns.local[run.clone()]).zip(&columns.flags[run]);
+        rows.filter(|(_, flags)| **flags & GONE == 0)
+            .map(move |((entity, local), _)| (EntityId(*entity), Pos::from_cell(cell, *local)))
     }
 }
 
 /// The map's cells that a square of the radius around a place touches, row by row.
-pub(crate) fn cells_near(grid: Grid, centre: Pos, radius_units: u32) -> impl Iterator<Item = CellCoord> {
-    let axis = |at: u32, cells: u16| {
-        let first = (at.saturating_sub(radius_units) >> 16) as u16;
-        let last = (at.saturating_add(radius_units) >> 16) as u16;
-        first..cells.min(last.saturating_add(1))
-    };
-    let columns = axis(centre.x, grid.cells.x);
-    axis(centre.y, grid.cells.y).flat_map(move |y| columns.clone().map(move |x| CellCoord { x, y }))
+#[inline]
+pub(crate) fn cells_near(grid: Grid, centre: Pos, radius_units: u32) -> CellsBetween {
+    let low = Pos { x: centre.x.saturating_sub(radius_units), y: centre.y.saturating_sub(radius_units) };
+    let high = Pos { x: centre.x.saturating_add(radius_units), y: centre.y.saturating_add(radius_units) };
+    cells_between(grid, low, high)
+}
+
+/// The map's cells that a rectangle touches, given by its north-western and south-eastern corners, row by row.
+#[inline]
+pub(crate) fn cells_between(grid: Grid, low: Pos, high: Pos) -> CellsBetween {
+    let last = |high: u32, cells: u16| ((high >> 16) as u16).min(cells - 1);
+    let (first, last) =
+        (low.cell(), CellCoord { x: last(high.x, grid.cells.x), y: last(high.y, grid.cells.y) });
+    let next = (first.x <= last.x && first.y <= last.y).then_some(first);
+    CellsBetween { next, first_x: first.x, last }
+}
+
+/// A rectangle of cells. Written out because the vector kernels that walk it must be inlined whole.
+pub(crate) struct CellsBetween {
+    next: Option<CellCoord>,
+    first_x: u16,
+    last: CellCoord,
+}
+
+impl Iterator for CellsBetween {
+    type Item = CellCoord;
+
+    #[inline(always)]
+    fn next(&mut self) -> Option<CellCoord> {
+        let cell = self.next?;
+        self.next = if cell.x < self.last.x {
+            Some(CellCoord { x: cell.x + 1, y: cell.y })
+        } else if cell.y < self.last.y {
+            Some(CellCoord { x: self.first_x, y: cell.y + 1 })
+        } else {
+            None
+        };
+        Some(cell)
+    }
 }
 
 /// Square of the distance from a place to the nearest place of a cell, in units squared.
+#[inline]
 pub(crate) fn distance_squared_to_cell(from: Pos, cell: CellCoord) -> u64 {
     let axis = |at: u32, cell: u16| {
         let first = u32::from(cell) << 16;

@@ -23,7 +23,8 @@ pub(crate) struct Pending {
 pub(crate) struct Arrival {
     pub local: u32,
     pub velocity: u32,
-    pub entity: u32,
+    pub entity: EntityId,
+    pub flags: u8,
     pub cell: u32,
 }
 
@@ -124,8 +125,9 @@ impl Zone {
             if *place == PENDING | entry as u32 {
                 let cell = self.grid.index(pending.pos.cell()) as u32;
                 *place = cell;
-                let (local, velocity, entity) = (pending.pos.local(), pending.velocity, pending.slot);
-                self.moves.arrive(Arrival { local, velocity, entity, cell });
+                let (local, velocity) = (pending.pos.local(), pending.velocity);
+                let entity = self.slots.id(pending.slot);
+                self.moves.arrive(Arrival { local, velocity, entity, flags: 0, cell });
             } else if *place == DEAD && pending.from.is_none() {
                 self.slots.free(pending.slot);
             }
@@ -159,7 +161,8 @@ impl Moves {
             *next += 1;
             columns.local[index] = arrival.local;
             columns.velocity[index] = arrival.velocity;
-            columns.entity[index] = arrival.entity;
+            columns.entity[index] = arrival.entity.0;
+            columns.flags[index] = arrival.flags;
         }
         columns.resize(after);
     }
@@ -210,6 +213,7 @@ impl Segment {
         let to = self.begin.wrapping_add_signed(self.by) as usize;
         columns.local.copy_within(from.clone(), to);
         columns.velocity.copy_within(from.clone(), to);
-        columns.entity.copy_within(from, to);
+        columns.entity.copy_within(from.clone(), to);
+        columns.flags.copy_within(from, to);
     }
 }

@@ -7,11 +7,13 @@ use vyuha_protocol::units::STEP_UNITS_MAX;
 use vyuha_protocol::{Displacement, EntityId, EntityKind, Pos, TileMap};
 
 use crate::columns::{
-    CHANGED, Columns, GONE, Grid, JUMP, PENDING, PLACE, PLACED, SLOT_MASK, Slots, between, offset, pack,
-    unpack,
+    CHANGED, Columns, GONE, Grid, JUMP, PENDING, PLACE, PLACED, Slots, between, offset, pack, unpack,
 };
 use crate::encode::{Deltas, Fulls};
+use crate::history::History;
+use crate::integrate::walled_blocks;
 use crate::regrid::{Moves, Pending};
+use crate::simd::SimdLevel;
 
 /// Most entities that a zone can hold at once.
 pub const ZONE_ENTITIES_MAX: usize = 1 << vyuha_protocol::ids::ENTITY_SLOT_BITS;
@@ -20,6 +22,8 @@ pub const ZONE_ENTITIES_MAX: usize = 1 << vyuha_protocol::ids::ENTITY_SLOT_BITS;
 pub struct Zone {
     pub(crate) map: Arc<TileMap>,
     pub(crate) grid: Grid,
+    /// By cell: where the map has walls, roughly; see [`walled_blocks`].
+    pub(crate) walled: Vec<u64>,
     pub(crate) tick: u32,
     pub(crate) columns: Columns,
     pub(crate) slots: Slots,
@@ -29,6 +33,8 @@ pub struct Zone {
     pub(crate) deltas: Deltas,
     pub(crate) fulls: Fulls,
     pub(crate) hash: u64,
+    pub(crate) simd: SimdLevel,
+    pub(crate) history: History,
     /// Working space of `write_snapshot`: a bit a cell around a client.
     pub(crate) near: Vec<u64>,
 }
@@ -55,7 +61,7 @@ pub enum Pass {
     Regrid,
     /// What changed is encoded, once a cell.
     Encode,
-    /// Everything that is state is hashed.
+    /// The history, if one is kept, is extended, and everything that is state is hashed.
     Hash,
 }
 
@@ -91,11 +97,12 @@ enum Seat {
 }
 
 impl Zone {
-    /// An empty zone, at tick 0.
+    /// An empty zone, at tick 0, that uses the widest vector instructions there are.
     pub fn new(map: Arc<TileMap>) -> Zone {
         let grid = Grid::new(&map);
         let cells = grid.count();
         Zone {
+            walled: walled_blocks(&map, grid),
             map,
             grid,
             tick: 0,
@@ -106,8 +113,20 @@ impl Zone {
             deltas: Deltas::new(cells),
             fulls: Fulls::new(cells),
             hash: 0,
+            simd: SimdLevel::detect(),
+            history: History::default(),
             near: Vec::new(),
         }
+    }
+
+    /// Lets the passes use these vector instructions; what they compute does not depend on it.
+    pub fn set_simd(&mut self, level: SimdLevel) {
+        self.simd = level;
+    }
+
+    /// The vector instructions that the passes use.
+    pub fn simd(&self) -> SimdLevel {
+        self.simd
     }
 
     /// The zone's map.
@@ -148,11 +167,11 @@ impl Zone {
     pub fn despawn(&mut self, id: EntityId) -> bool {
         let Some(seat) = self.seat(id) else { return false };
         match seat {
-            Seat::Column { index, .. } => self.columns.entity[index] |= GONE,
+            Seat::Column { index, .. } => self.columns.flags[index] |= GONE,
             Seat::Pending(entry) => {
                 if let Some(cell) = self.pending[entry].from {
-                    let index = self.columns.find(cell as usize, id.slot());
-                    self.columns.entity[index] |= GONE;
+                    let index = self.columns.find(cell as usize, id);
+                    self.columns.flags[index] |= GONE;
                 }
             }
         }
@@ -165,7 +184,7 @@ impl Zone {
         Some(match self.seat(id)? {
             Seat::Column { cell, index } => {
                 let pos = Pos::from_cell(self.grid.coord(cell), self.columns.local[index]);
-                if self.columns.entity[index] & PLACE == 0 {
+                if self.columns.flags[index] & PLACE == 0 {
                     pos
                 } else {
                     offset(pos, unpack(self.columns.velocity[index]))
@@ -195,7 +214,7 @@ impl Zone {
         }
         *known = state;
         if let Seat::Column { cell, index } = seat {
-            self.columns.entity[index] |= CHANGED;
+            self.columns.flags[index] |= CHANGED;
             self.moves.touch(cell);
         }
     }
@@ -212,7 +231,7 @@ impl Zone {
         match self.seat(id) {
             Some(Seat::Column { index, .. }) => {
                 self.columns.velocity[index] = pack(by);
-                self.columns.entity[index] &= !(PLACE | PLACED);
+                self.columns.flags[index] &= !(PLACE | PLACED);
             }
             Some(Seat::Pending(entry)) => self.pending[entry].velocity = pack(by),
             None => {}
@@ -231,12 +250,12 @@ impl Zone {
         match self.seat(id) {
             Some(Seat::Column { cell, index }) => {
                 let from = Pos::from_cell(self.grid.coord(cell), self.columns.local[index]);
-                let entity = &mut self.columns.entity[index];
+                let flags = &mut self.columns.flags[index];
                 if let Some(by) = between(from, to) {
                     self.columns.velocity[index] = pack(by);
-                    *entity |= PLACE;
+                    *flags |= PLACE;
                 } else {
-                    *entity |= JUMP;
+                    *flags |= JUMP;
                     let slot = id.slot();
                     self.slots.place[slot as usize] = PENDING | self.pending.len() as u32;
                     self.pending.push(Pending { pos: to, velocity: 0, slot, from: Some(cell as u32) });
@@ -260,6 +279,7 @@ impl Zone {
         probe.lap(Pass::Regrid);
         self.encode();
         probe.lap(Pass::Encode);
+        self.history.record(self.tick, &self.columns);
         self.hash = self.sum_state();
         probe.lap(Pass::Hash);
     }
@@ -274,7 +294,7 @@ impl Zone {
         let place = self.slots.resolve(id)?;
         Some(if place & PENDING == 0 {
             let cell = place as usize;
-            Seat::Column { cell, index: self.columns.find(cell, id.slot() & SLOT_MASK) }
+            Seat::Column { cell, index: self.columns.find(cell, id) }
         } else {
             Seat::Pending((place & !PENDING) as usize)
         })

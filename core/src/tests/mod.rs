@@ -2,6 +2,8 @@
 
 mod mirror;
 mod model;
+mod pairs;
+mod questions;
 mod random;
 mod sizes;
 mod tables;
@@ -9,7 +11,7 @@ mod tables;
 use std::sync::Arc;
 
 use vyuha_protocol::units::TILE_UNITS;
-use vyuha_protocol::{Displacement, EntityKind, Pos, TileMap};
+use vyuha_protocol::{Displacement, EntityId, EntityKind, Pos, TileMap};
 
 use crate::columns::PLACED;
 use crate::{Spawn, Zone};
@@ -38,7 +40,7 @@ fn check_columns(zone: &Zone) {
     let (columns, slots) = (&zone.columns, &zone.slots);
     assert_eq!(columns.start[0], 0);
     assert_eq!(*columns.start.last().unwrap() as usize, columns.len());
-    assert_eq!([columns.local.len(), columns.velocity.len()], [columns.len(); 2]);
+    assert_eq!([columns.local.len(), columns.velocity.len(), columns.flags.len()], [columns.len(); 3]);
     assert_eq!(columns.len(), zone.len(), "all that live stand somewhere");
     assert_eq!(
         slots.free.len() + zone.len(),
@@ -50,8 +52,11 @@ fn check_columns(zone: &Zone) {
     for cell in 0..zone.grid.count() {
         assert!(columns.start[cell] <= columns.start[cell + 1]);
         for index in columns.run(cell) {
-            let slot = columns.entity[index] & !PLACED;
-            assert!(!std::mem::replace(&mut seen[slot as usize], true), "slot {slot} twice, or a stale flag");
+            let id = EntityId(columns.entity[index]);
+            let slot = id.slot();
+            assert_eq!(columns.flags[index] & !PLACED, 0, "a stale flag of {id}");
+            assert!(!std::mem::replace(&mut seen[slot as usize], true), "slot {slot} twice");
+            assert_eq!(slots.id(slot), id);
             assert_eq!(slots.place[slot as usize] as usize, cell, "slot {slot}");
             let pos = Pos::from_cell(zone.grid.coord(cell), columns.local[index]);
             assert!(zone.map().is_open(pos), "slot {slot} at {pos:?}");

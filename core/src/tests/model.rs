@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use vyuha_protocol::{CellCoord, Displacement, EntityId, EntityKind, Pos, TileMap, motion};
 
 use crate::columns::{Grid, PLACED, between, pack};
-use crate::hash::{hot_term, warm_term};
+use crate::hash::{add, hot_term, joined, warm_term};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entity {
@@ -105,15 +105,14 @@ impl Model {
 
     /// The state hash, summed in the order of ids.
     pub fn hash(&self, grid: Grid) -> u64 {
-        let terms = self.shown.iter().map(|(id, entity)| {
-            let row = id.slot() | if entity.placed { PLACED } else { 0 };
+        let terms = self.shown.iter().flat_map(|(id, entity)| {
             let cell = grid.index(entity.pos.cell()) as u32;
-            hot_term(row, cell, entity.pos.local(), pack(entity.by)).wrapping_add(warm_term(
-                id.0,
-                entity.kind.0,
-                entity.state,
-            ))
+            let flags = if entity.placed { PLACED } else { 0 };
+            [
+                hot_term(id.0, flags, entity.pos.local(), pack(entity.by)),
+                warm_term(id.0, cell, entity.kind.0, entity.state),
+            ]
         });
-        terms.fold(0, u64::wrapping_add)
+        joined(terms.fold((0, 0), add))
     }
 }

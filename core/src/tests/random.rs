@@ -10,7 +10,7 @@ use vyuha_protocol::{CellCoord, Displacement, EntityId, EntityKind, Pos, TileMap
 use super::mirror::Mirror;
 use super::model::Model;
 use super::{check_columns, tile};
-use crate::{Spawn, Subscriber, Zone};
+use crate::{SimdLevel, Spawn, Subscriber, Zone};
 
 #[derive(Debug, Clone)]
 enum Order {
@@ -197,8 +197,8 @@ proptest! {
         let mut mirrors = [metres(0), metres(9), metres(40)].map(Mirror::new);
         for (number, (orders, clients)) in ticks.iter().enumerate() {
             for order in orders {
- pair.give(order);
-}
+                pair.give(order);
+            }
             pair.check_orders();
             pair.check_queries(Pos { x: clients[0].2.0, y: clients[0].2.1 }, metres(number as u32));
             pair.step();
@@ -216,16 +216,17 @@ proptest! {
     }
 
     #[test]
-    fn the_same_orders_give_the_same_bytes_and_hash(map in maze(), ticks in ticks()) {
-        let run = || {
+    fn the_same_orders_give_the_same_bytes_and_hash_at_every_level(map in maze(), ticks in ticks()) {
+        let run = |level: SimdLevel| {
             let mut pair = Pair::new(map.clone());
+            pair.zone.set_simd(level);
             let mut view = crate::View::new(metres(30));
             let mut trace = Vec::new();
             let mut bytes = Vec::new();
             for (orders, clients) in &ticks {
                 for order in orders {
- pair.give(order);
-}
+                    pair.give(order);
+                }
                 pair.step();
                 let to = Subscriber { centre: tile(40, 40, 0, 0), input_ack: 0, bytes_max: clients[0].1 };
                 pair.zone.write_snapshot(&mut view, &to, &mut bytes);
@@ -233,7 +234,10 @@ proptest! {
             }
             (trace, bytes)
         };
-        prop_assert_eq!(run(), run());
+        let scalar = run(SimdLevel::SCALAR);
+        for level in SimdLevel::supported() {
+            prop_assert_eq!(&run(level), &scalar, "{}", level.name());
+        }
     }
 
     #[test]

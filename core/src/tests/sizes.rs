@@ -9,7 +9,7 @@ use vyuha_protocol::{EntityId, Pos, TileMap};
 use super::mirror::Mirror;
 use super::model::Model;
 use super::{by, check_columns, npc};
-use crate::{Subscriber, Zone};
+use crate::{SimdLevel, Subscriber, Zone};
 
 /// A plain linear congruential generator (Knuth, MMIX): tests only need spread.
 struct Random(u64);
@@ -97,4 +97,45 @@ fn a_zone_fills_and_empties() {
     zone.step(&mut ());
     check_columns(&zone);
     assert_eq!((zone.len(), zone.state_hash()), (0, 0));
+}
+
+/// One log of orders, long enough for whole vectors and their remainders, under every level.
+#[test]
+fn one_log_of_orders_gives_one_hash_at_every_level() {
+    let run = |level: SimdLevel| {
+        let mut map = TileMap::open(300, 200);
+        let mut random = Random(7);
+        for _ in 0..2000 {
+            map.set_wall(random.below(300), random.below(200));
+        }
+        let mut zone = Zone::new(Arc::new(map));
+        zone.set_simd(level);
+        assert_eq!(zone.simd(), level);
+        let mut ids = Vec::new();
+        let mut trace = Vec::new();
+        for tick in 0..60 {
+            for _ in 0..200 {
+                let pos = Pos { x: random.below(metres(300)), y: random.below(metres(200)) };
+                let (dx, dy) = (random.below(4095) as i32 - 2047, random.below(4095) as i32 - 2047);
+                if zone.map().is_open(pos) {
+                    ids.push(zone.spawn(npc(pos)));
+                }
+                let id = ids[random.below(ids.len() as u32) as usize];
+                match random.below(20) {
+                    0 => drop(zone.despawn(id)),
+                    1 => zone.set_state(id, tick),
+                    2 if zone.map().is_open(pos) => zone.place(id, pos),
+                    _ => zone.walk(id, by(dx as i16, dy as i16)),
+                }
+            }
+            zone.step(&mut ());
+            trace.push(zone.state_hash());
+        }
+        check_columns(&zone);
+        trace
+    };
+    let scalar = run(SimdLevel::SCALAR);
+    for level in SimdLevel::supported() {
+        assert_eq!(run(level), scalar, "{}", level.name());
+    }
 }

@@ -26,12 +26,13 @@ const ARROWS: &[(&str, May)] = &[
     ("vyuha-gateway", May::Only(&["vyuha-protocol", "vyuha-record", "vyuha-store"])),
     ("vyuha-bots", May::Only(&["vyuha-protocol", "vyuha-net", "vyuha-core", "vyuha-game", "vyuha-record"])),
     ("vyuha", May::Everything),
+    ("sim-bench", May::Everything),
     ("vyuha-tests", May::Everything),
     ("xtask", May::Only(&[])),
 ];
 
 /// Crates that nothing depends on.
-const ROOFS: &[&str] = &["vyuha-tests", "xtask"];
+const ROOFS: &[&str] = &["sim-bench", "vyuha-tests", "xtask"];
 
 /// The tables of a manifest that name dependencies.
 const DEPENDENCY_TABLES: &[&str] = &["dependencies", "dev-dependencies", "build-dependencies"];

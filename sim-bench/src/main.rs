@@ -1,0 +1,180 @@
+//! The program `sim-bench`: measures and prints.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::{Args, Parser, Subcommand};
+use sim_bench::scenario::{Scenario, Shape};
+use sim_bench::{chart, flame, tick};
+use vyuha_core::SimdLevel;
+
+/// The allocator of the server.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Measures the zone's tick on this machine. Use a release build, and a machine that does nothing else.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Cli {
+    /// The vector instructions of the zone's passes: scalar, sse2, avx2, avx512 or neon [default: the widest there are]
+    #[arg(long, global = true, value_name = "LEVEL", env = "VYUHA_SIMD", value_parser = SimdLevel::parse)]
+    simd: Option<SimdLevel>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Runs a scenario's ticks and reports what each pass costs
+    Tick {
+        #[command(flatten)]
+        scenario: ScenarioArgs,
+        /// How many ticks count
+        #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..))]
+        ticks: u32,
+        /// Print the report as one JSON object on the last line of stdout
+        #[arg(long)]
+        json: bool,
+    },
+    /// Draws where the time goes, as an SVG; needs no root
+    Flame {
+        #[command(subcommand)]
+        what: FlameCommand,
+    },
+    /// Measures every size and shape, and draws cost by size as an SVG
+    Chart {
+        /// Where to write the SVG
+        #[arg(long, value_name = "FILE", default_value = "docs/tick-cost.svg")]
+        out: PathBuf,
+        /// The largest size to measure
+        #[arg(long, default_value_t = 1_000_000)]
+        entities_max: u32,
+        /// How many ticks count, a size and shape
+        #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
+        ticks: u32,
+    },
+    /// Runs the same work on other engines' entity stores, interleaved with ours
+    #[cfg(feature = "peers")]
+    Peers {
+        /// How many entities
+        #[arg(long, default_value_t = 100_000)]
+        entities: u32,
+        /// How many others each one has within 30 m on average
+        #[arg(long, default_value_t = 40)]
+        neighbours: u32,
+        /// How many rounds count; in each, everyone makes one tick
+        #[arg(long, default_value_t = 12, value_parser = clap::value_parser!(u32).range(1..))]
+        rounds: u32,
+        /// Decides places and inputs
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// Print the report as one JSON object on the last line of stdout
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum FlameCommand {
+    /// Of a scenario's ticks
+    Tick {
+        #[command(flatten)]
+        scenario: ScenarioArgs,
+        /// For how long ticks are sampled
+        #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..))]
+        seconds: u64,
+        /// Where to write the SVG
+        #[arg(long, value_name = "FILE", default_value = "flame.svg")]
+        out: PathBuf,
+    },
+}
+
+#[derive(Debug, Args)]
+struct ScenarioArgs {
+    /// How many entities
+    #[arg(long, default_value_t = 100_000)]
+    entities: u32,
+    /// How many others each one has within 30 m on average; a crowd has its own density
+    #[arg(long, default_value_t = 40)]
+    neighbours: u32,
+    /// How they are spread
+    #[arg(long, value_enum, default_value = "uniform")]
+    shape: Shape,
+    /// Decides places and inputs
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+}
+
+impl ScenarioArgs {
+    fn with(self, simd: SimdLevel) -> Scenario {
+        let ScenarioArgs { entities, neighbours, shape, seed } = self;
+        Scenario { entities, neighbours, shape, seed, simd }
+    }
+}
+
+fn main() -> anyhow::Result<ExitCode> {
+    if cfg!(debug_assertions) {
+        eprintln!("this is no release build: its times say nothing");
+    }
+    let cli = Cli::parse();
+    let simd = cli.simd.unwrap_or_else(SimdLevel::detect);
+    match cli.command {
+        Command::Tick { scenario, ticks, json } => {
+            let report = tick::measure(&scenario.with(simd), ticks as usize)?;
+            println!("{report}");
+            if json {
+                println!("{}", serde_json::to_string(&report)?);
+            }
+        }
+        Command::Flame { what: FlameCommand::Tick { scenario, seconds, out } } => {
+            write(&out, &flame::tick(&scenario.with(simd), Duration::from_secs(seconds))?)?;
+        }
+        Command::Chart { out, entities_max, ticks } => {
+            write(&out, &measure_chart(entities_max, ticks, simd)?)?;
+        }
+        #[cfg(feature = "peers")]
+        Command::Peers { entities, neighbours, rounds, seed, json } => {
+            let scenario = Scenario { entities, neighbours, shape: Shape::Uniform, seed, simd };
+            let report = sim_bench::peers::measure(&scenario, rounds as usize)?;
+            println!("{report}");
+            if json {
+                println!("{}", serde_json::to_string(&report)?);
+            }
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn write(out: &Path, text: &str) -> anyhow::Result<()> {
+    fs::write(out, text).with_context(|| format!("cannot write {}", out.display()))?;
+    println!("wrote {}", out.display());
+    Ok(())
+}
+
+/// Measures every size up to the largest in every shape.
+fn measure_chart(entities_max: u32, ticks: u32, simd: SimdLevel) -> anyhow::Result<String> {
+    let mut lines = Vec::new();
+    for shape in Shape::ALL {
+        let mut points = Vec::new();
+        for entities in chart::ENTITIES.into_iter().filter(|entities| *entities <= entities_max) {
+            let report =
+                tick::measure(&Scenario { entities, neighbours: 40, shape, seed: 1, simd }, ticks as usize)?;
+            println!("{}, {entities} entities: {:.2} ns an entity", shape.name(), report.ns_per_entity);
+            points.push((entities, report.ns_per_entity));
+        }
+        lines.push((shape, points));
+    }
+    let conditions =
+        format!("median of {ticks} ticks, 5% new inputs a tick, one core, {}, {}", simd.name(), processor());
+    Ok(chart::draw(&lines, &conditions))
+}
+
+/// The processor's name, as Linux tells it.
+fn processor() -> String {
+    let text = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = text.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':'));
+    model.map_or("an unnamed processor".into(), |(_, name)| name.trim().to_owned())
+}

@@ -1,0 +1,132 @@
+//! The program as its users run it: what it prints, writes and refuses.
+
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+fn sim_bench(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_sim-bench")).args(arguments).output().expect("the program starts")
+}
+
+fn succeeds(arguments: &[&str]) -> String {
+    let output = sim_bench(arguments);
+    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).expect("it prints UTF-8")
+}
+
+/// The keys of an object, in the order of the text, and each one's value.
+fn keys(object: &Value) -> Vec<&str> {
+    object.as_object().expect("an object").keys().map(String::as_str).collect()
+}
+
+fn positive(value: &Value) -> f64 {
+    let number = value.as_f64().expect("a number");
+    assert!(number > 0.0);
+    number
+}
+
+#[test]
+fn tick_ends_with_its_json() {
+    let stdout = succeeds(&["tick", "--entities", "2000", "--neighbours", "20", "--ticks", "3", "--json"]);
+    let report: Value = serde_json::from_str(stdout.lines().last().unwrap()).unwrap();
+    let mut expected = ["entities", "simd", "whole_us", "ns_per_entity", "passes", "memory_gb_per_s"];
+    expected.sort_unstable();
+    assert_eq!(keys(&report), expected);
+    assert_eq!(report["entities"], 2000);
+    assert!(["scalar", "sse2", "avx2", "avx512", "neon"].contains(&report["simd"].as_str().unwrap()));
+    let [min, p50, p99] = ["min", "p50", "p99"].map(|key| positive(&report["whole_us"][key]));
+    assert!(min <= p50 && p50 <= p99);
+    assert!((positive(&report["ns_per_entity"]) - p50 / 2.0).abs() < 0.01);
+    let passes = report["passes"].as_array().unwrap();
+    for pass in passes {
+        assert_eq!(keys(pass), ["gb_per_s", "name", "ns_per_entity"]);
+        positive(&pass["ns_per_entity"]);
+        positive(&pass["gb_per_s"]);
+    }
+    let names: Vec<&str> = passes.iter().map(|pass| pass["name"].as_str().unwrap()).collect();
+    assert_eq!(names, sim_bench::tick::pass_names().collect::<Vec<_>>());
+    for level in ["l2", "l3", "dram"] {
+        positive(&report["memory_gb_per_s"][level]);
+    }
+}
+
+#[test]
+fn tick_speaks_in_words() {
+    for shape in ["uniform", "crowd", "clustered"] {
+        let stdout = succeeds(&["tick", "--entities", "500", "--ticks", "1", "--shape", shape]);
+        assert!(stdout.starts_with("500 entities") && stdout.contains("whole tick") && !stdout.contains('{'));
+    }
+}
+
+#[test]
+fn the_vector_instructions_can_be_forced() {
+    let report = |stdout: &str| -> Value { serde_json::from_str(stdout.lines().last().unwrap()).unwrap() };
+    let tick = ["tick", "--entities", "100", "--ticks", "1", "--json"];
+    assert_eq!(report(&succeeds(&[&tick[..], &["--simd", "scalar"]].concat()))["simd"], "scalar");
+    let output =
+        Command::new(env!("CARGO_BIN_EXE_sim-bench")).args(tick).env("VYUHA_SIMD", "scalar").output();
+    let stdout = String::from_utf8(output.expect("the program starts").stdout).unwrap();
+    assert_eq!(report(&stdout)["simd"], "scalar");
+}
+
+#[test]
+fn what_cannot_be_measured_is_refused() {
+    for arguments in [
+        &["tick", "--entities", "0"][..],
+        &["tick", "--entities", "99999999"],
+        &["tick", "--entities", "10000000", "--neighbours", "1"],
+        &["tick", "--neighbours", "0"],
+        &["tick", "--ticks", "0"],
+        &["tick", "--shape", "square"],
+        &["tick", "--simd", "avx3"],
+        &["flame", "tick", "--seconds", "0"],
+        &["flame", "tick", "--entities", "0"],
+        &["soup"],
+        &[],
+    ] {
+        let output = sim_bench(arguments);
+        assert!(!output.status.success() && output.stdout.is_empty(), "{arguments:?}");
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!stderr.is_empty() && !stderr.contains("panicked"), "{arguments:?}: {stderr}");
+    }
+}
+
+#[test]
+fn flame_draws_the_passes() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("flame.svg");
+    succeeds(&["flame", "tick", "--entities", "20000", "--seconds", "1", "--out", out.to_str().unwrap()]);
+    let svg = std::fs::read_to_string(out).unwrap();
+    assert!(svg.starts_with("<svg") && svg.ends_with("</svg>\n"));
+    assert!(svg.contains("vyuha_core"), "the functions have names");
+}
+
+#[test]
+fn chart_draws_every_shape() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("chart.svg");
+    succeeds(&["chart", "--entities-max", "1000", "--ticks", "1", "--out", out.to_str().unwrap()]);
+    let svg = std::fs::read_to_string(out).unwrap();
+    assert!(["uniform", "crowd", "clustered"].iter().all(|shape| svg.contains(shape)));
+    let nowhere = folder.path().join("nowhere/chart.svg");
+    let output =
+        sim_bench(&["chart", "--entities-max", "1000", "--ticks", "1", "--out", nowhere.to_str().unwrap()]);
+    assert!(!output.status.success() && String::from_utf8_lossy(&output.stderr).contains("cannot write"));
+}
+
+#[cfg(feature = "peers")]
+#[test]
+fn peers_end_with_their_json() {
+    let stdout = succeeds(&["peers", "--entities", "1000", "--rounds", "2", "--json"]);
+    let report: Value = serde_json::from_str(stdout.lines().last().unwrap()).unwrap();
+    assert_eq!((keys(&report), &report["entities"]), (vec!["entities", "peers"], &Value::from(1000)));
+    let mut found = Vec::new();
+    for peer in report["peers"].as_array().unwrap() {
+        assert_eq!(keys(peer), ["name", "ratio", "style"]);
+        positive(&peer["ratio"]);
+        found.push((peer["name"].as_str().unwrap(), peer["style"].as_str().unwrap()));
+    }
+    for name in ["bevy_ecs", "hecs", "flecs"] {
+        assert!(found.contains(&(name, "tuned")) && found.contains(&(name, "idiomatic")), "{found:?}");
+    }
+}
