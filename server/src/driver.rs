@@ -138,7 +138,10 @@ impl<T: Transport> Driver<T> {
         }
         self.parts.telemetry.lap(Stage::Receive);
         self.parts.shard.tick(&mut self.parts.telemetry, &mut self.outbox);
-        self.hand_out()?;
+        if let Err(error) = self.hand_out() {
+            self.give_up();
+            return Err(error);
+        }
         self.parts.telemetry.lap(Stage::HandOut);
         let Parts { shard, transport, .. } = &mut self.parts;
         transport.flush(&mut |conn, out| {
@@ -291,6 +294,18 @@ impl<T: Transport> Driver<T> {
         if let Some(code) = code {
             self.say(conn, code);
         }
+    }
+
+    /// Lets everyone go at once: nothing can be made durable any more, so nothing more is acknowledged or saved.
+    fn give_up(&mut self) {
+        for slot in 0..self.sessions.len() {
+            let conn = ConnId(slot as u32);
+            if self.sessions[slot].take().is_some() {
+                self.say(conn, ErrorCode::Unavailable);
+                self.parts.transport.close(conn);
+            }
+        }
+        self.parts.transport.flush(&mut |_, _| {});
     }
 
     /// Tells a client why its connection ends.
