@@ -123,28 +123,7 @@ impl Moment<'_> {
         test: impl Fn(i32, i32) -> (M, bool),
         mut visit: impl FnMut(EntityId, Pos, M),
     ) {
-        self.scan_rows(cell, self.rows(cell), origin, test, |row, measure| {
-            visit(EntityId(self.entity[row]), Pos::from_cell(cell, self.local[row]), measure);
-        });
-    }
-
-    /// The rows of a cell.
-    #[inline(always)]
-    pub(crate) fn rows(&self, cell: CellCoord) -> Range<usize> {
-        let index = self.grid.index(cell);
-        self.start[index] as usize..self.start[index + 1] as usize
-    }
-
-    /// As `scan`, of some of a cell's rows.
-    #[inline(always)]
-    pub(crate) fn scan_rows<M: Copy + Default>(
-        &self,
-        cell: CellCoord,
-        rows: Range<usize>,
-        origin: Pos,
-        test: impl Fn(i32, i32) -> (M, bool),
-        mut visit: impl FnMut(usize, M),
-    ) {
+        let rows = self.rows(cell);
         let corner = Pos::from_cell(cell, 0);
         let x = corner.x.wrapping_sub(origin.x) as i32;
         let y = corner.y.wrapping_sub(origin.y) as i32;
@@ -166,9 +145,16 @@ impl Moment<'_> {
             while bits != 0 {
                 let lane = bits.trailing_zeros() as usize;
                 bits &= bits - 1;
-                visit(at + lane, measures[lane]);
+                visit(EntityId(self.entity[at + lane]), Pos::from_cell(cell, group[lane]), measures[lane]);
             }
         }
+    }
+
+    /// The rows of a cell.
+    #[inline(always)]
+    pub(crate) fn rows(&self, cell: CellCoord) -> Range<usize> {
+        let index = self.grid.index(cell);
+        self.start[index] as usize..self.start[index + 1] as usize
     }
 
     #[inline(always)]
@@ -197,7 +183,7 @@ impl Moment<'_> {
 
 /// A bit for each lane, set where it is 1.
 #[inline(always)]
-fn bits_of_lanes(lanes: &[u8; LANES]) -> u32 {
+pub(crate) fn bits_of_lanes(lanes: &[u8; LANES]) -> u32 {
     const GATHER: u64 = 0x0102_0408_1020_4080;
     let (eights, _) = lanes.as_chunks::<8>();
     let byte = |eight: [u8; 8]| (u64::from_le_bytes(eight).wrapping_mul(GATHER) >> 56) as u32;

@@ -7,9 +7,9 @@
 use vyuha_protocol::units::CELL_UNITS;
 use vyuha_protocol::{CellCoord, EntityId, Pos};
 
-use crate::batch::length_squared;
+use crate::batch::{bits_of_lanes, length_squared};
 use crate::columns::{Grid, SLOT_MASK};
-use crate::history::Moment;
+use crate::history::{LANES, Moment};
 use crate::simd::at_level;
 
 /// Largest radius of [`Pairs::changes`], in units: a cell's side.
@@ -24,14 +24,24 @@ pub struct PairEvent {
     pub enters: bool,
 }
 
-/// Working space of the pass: 16 bytes a slot and 12 an entity.
+/// Working space of the pass: 16 bytes a slot and 8 an entity.
 #[derive(Default)]
 pub struct Pairs {
     /// By slot: who was there in the other moment, and where.
     by_slot: Vec<Option<(EntityId, Pos)>>,
-    /// By row of the one moment: where that entity was in the other.
-    other: Vec<Option<Pos>>,
+    other: Other,
 }
+
+/// By row of the one moment, where that entity was in the other: [`ABSENT`] on both axes if it was not. There
+/// are more rows at the end, so that a whole group of lanes is read wherever a run ends.
+#[derive(Default)]
+struct Other {
+    x: Vec<i32>,
+    y: Vec<i32>,
+}
+
+/// Far from everything, and from its opposite, but not so far that a distance squared would overflow.
+const ABSENT: i32 = 1 << 29;
 
 impl Pairs {
     /// Lists what changed between two moments of one zone for all pairs within a radius in units (inclusive; at
@@ -64,18 +74,23 @@ impl Pairs {
             }
         }
         let rows = one.start.last().map_or(0, |end| *end as usize);
-        self.other.clear();
-        self.other.extend(one.entity[..rows].iter().map(|id| {
-            let there = self.by_slot[(id & SLOT_MASK) as usize];
-            there.filter(|(there, _)| there.0 == *id).map(|(_, pos)| pos)
-        }));
+        let Other { x, y } = &mut self.other;
+        x.clear();
+        y.clear();
+        for id in &one.entity[..rows] {
+            let there = self.by_slot[(id & SLOT_MASK) as usize].filter(|(there, _)| there.0 == *id);
+            x.push(there.map_or(ABSENT, |(_, pos)| pos.x as i32));
+            y.push(there.map_or(ABSENT, |(_, pos)| pos.y as i32));
+        }
+        x.resize(rows + LANES, ABSENT);
+        y.resize(rows + LANES, ABSENT);
     }
 }
 
 at_level! {
     fn only_in_one(
         one: Moment<'_>,
-        other: &[Option<Pos>],
+        other: &Other,
         radius_squared: u64,
         enters: bool,
         out: &mut Vec<PairEvent>,
@@ -85,7 +100,7 @@ at_level! {
 #[inline(always)]
 fn only_in_one_body(
     one: Moment<'_>,
-    other: &[Option<Pos>],
+    other: &Other,
     radius_squared: u64,
     enters: bool,
     out: &mut Vec<PairEvent>,
@@ -94,7 +109,6 @@ fn only_in_one_body(
     for cell in (0..cells.y).flat_map(|y| (0..cells.x).map(move |x| CellCoord { x, y })) {
         let rows = one.rows(cell);
         for row in rows.clone() {
-            let here = Pos::from_cell(cell, one.local[row]);
             // The cell itself behind the row, then those to the east, south-west, south and south-east.
             for (dx, dy) in [(0, 0), (1, 0), (-1, 1), (0, 1), (1, 1)] {
                 let beside = CellCoord { x: cell.x.wrapping_add_signed(dx), y: cell.y + dy };
@@ -102,16 +116,45 @@ fn only_in_one_body(
                     continue;
                 }
                 let partners = if beside == cell { row + 1..rows.end } else { one.rows(beside) };
-                let test = |x, y| ((), length_squared(x, y) <= radius_squared);
-                one.scan_rows(beside, partners, here, test, |partner, ()| {
-                    let in_both = matches!((other[row], other[partner]), (Some(a), Some(b))
-                        if a.distance_squared(b) <= radius_squared);
-                    if !in_both {
+                // How far the other cell's corner is from the row's place.
+                let local = one.local[row];
+                let x = i32::from(dx) * CELL_UNITS as i32 - (local & 0xffff) as i32;
+                let y = i32::from(dy) * CELL_UNITS as i32 - (local >> 16) as i32;
+                // Two that are both absent are not in range of one another.
+                let side = |axis: i32| if axis == ABSENT { -ABSENT } else { axis };
+                let (other_x, other_y) = (side(other.x[row]), side(other.y[row]));
+                for at in partners.clone().step_by(LANES) {
+                    let group = |column| -> &[i32; LANES] { first_lanes(column, at) };
+                    let (then_x, then_y) = (group(&other.x), group(&other.y));
+                    let places: &[u32; LANES] = first_lanes(one.local, at);
+                    let mut changed = [0u8; LANES];
+                    #[allow(
+                        clippy::needless_range_loop,
+                        reason = "so that the compiler sees that all have 16"
+                    )]
+                    for lane in 0..LANES {
+                        let place = places[lane];
+                        let apart = length_squared(x + (place & 0xffff) as i32, y + (place >> 16) as i32);
+                        let other_apart = length_squared(then_x[lane] - other_x, then_y[lane] - other_y);
+                        changed[lane] =
+                            u8::from(apart <= radius_squared) & u8::from(other_apart > radius_squared);
+                    }
+                    let mut bits = bits_of_lanes(&changed);
+                    bits &= u32::MAX >> (32 - (partners.end - at).min(LANES) as u32);
+                    while bits != 0 {
+                        let partner = at + bits.trailing_zeros() as usize;
+                        bits &= bits - 1;
                         let (a, b) = (EntityId(one.entity[row]), EntityId(one.entity[partner]));
                         out.push(PairEvent { pair: [a.min(b), a.max(b)], enters });
                     }
-                });
+                }
             }
         }
     }
+}
+
+/// A group of lanes of a column that goes on behind its last row.
+#[inline(always)]
+fn first_lanes<T>(column: &[T], at: usize) -> &[T; LANES] {
+    column[at..].first_chunk().expect("rows behind the last")
 }

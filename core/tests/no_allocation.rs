@@ -1,10 +1,10 @@
-//! A steady tick allocates nothing: neither the passes nor the snapshots.
+//! A steady tick allocates nothing: neither the passes with their history nor questions nor snapshots.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use vyuha_core::{Spawn, Subscriber, View, Zone};
+use vyuha_core::{Circle, Found, Spawn, Subscriber, View, Zone};
 use vyuha_protocol::units::metres;
 use vyuha_protocol::{Displacement, EntityKind, Pos, TileMap};
 
@@ -41,6 +41,8 @@ static COUNTING: Counting = Counting;
 fn a_steady_tick_allocates_nothing() {
     const PERIOD_TICKS: u32 = 64;
     let mut zone = Zone::new(Arc::new(TileMap::open(320, 320)));
+    zone.keep_history(4);
+    let (mut found, mut nearest) = (Found::default(), Vec::new());
     let spawn = |pos| Spawn { pos, kind: EntityKind::npc(1), state: 0, name: "" };
     let place = |i: u32| Pos { x: metres(20 + i * 7 % 280), y: metres(20 + i * 13 % 280) + i };
     let walkers: Vec<_> = (0..5000).map(|i| zone.spawn(spawn(place(i)))).collect();
@@ -66,6 +68,11 @@ fn a_steady_tick_allocates_nothing() {
         zone.place(brief[0], place(tick % PERIOD_TICKS * 50));
         zone.set_state(walkers[0], (tick % 2) as u16);
         zone.step(&mut ());
+        let circle = Circle { centre: place(7), radius_units: metres(20) };
+        let moment = zone.at(zone.tick()).expect("the last step is kept");
+        moment.all_within(&[circle], &mut found);
+        moment.nearest_within(&[circle], |_, _, _| true, &mut nearest);
+        assert!(nearest[0].is_some());
         let wander = metres(20) * (tick % PERIOD_TICKS) / 10;
         for (number, view) in views.iter_mut().enumerate() {
             let number = number as u32;
