@@ -6,7 +6,7 @@
 # NEW is the working tree's HEAD if it is not given. Both commits must have the package sim-bench. Settings:
 #   ROUNDS=9      how often each of the two is run
 #   CPU=          pins both to this core, with taskset
-#   CARGO_TARGET_DIR=   where to build; by default in a folder that is removed at the end
+#   CARGO_TARGET_DIR=   where to build; by default where it is removed at the end
 set -euo pipefail
 
 usage() {
@@ -72,17 +72,29 @@ done
 
 echo "$(uname -m), $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1), load $(cut -d' ' -f1-3 /proc/loadavg)"
 echo "ns an entity, median of $rounds runs: base $base, new $new"
-sort -k2,2 -k1,1 -k3,3g "$folder/results" | awk '
+awk '
+    # The values of a key are kept in order as they come.
+    function add(key, value,    at) {
+        for (at = ++count[key]; at > 1 && values[key, at - 1] > value; at--) values[key, at] = values[key, at - 1]
+        values[key, at] = value
+    }
     function median(key,    n) {
         n = count[key]
-        return n % 2 ? value[key, (n + 1) / 2] : (value[key, n / 2] + value[key, n / 2 + 1]) / 2
+        return n % 2 ? values[key, (n + 1) / 2] : (values[key, n / 2] + values[key, n / 2 + 1]) / 2
     }
-    { key = $1 " " $2; value[key, ++count[key]] = $3; names[$2] = 1 }
+    !($2 in known) { known[$2] = 1; names[++last] = $2 }
+    { add($1 " " $2, $3 + 0) }
     END {
         printf "%-12s %10s %10s %8s\n", "", "base", "new", "new/base"
-        for (name in names) {
+        for (at = 1; at <= last; at++) {
+            name = names[at]
+            if (!(("base " name) in count) || !(("new " name) in count)) {
+                printf "%-12s only in one of the two\n", name
+                continue
+            }
             base = median("base " name); fresh = median("new " name)
-            if (base > 0 && fresh > 0) printf "%-12s %10.3f %10.3f %8.3f\n", name, base, fresh, fresh / base
-            else printf "%-12s only in one of the two\n", name
+            ratio = "-"
+            if (base > 0) ratio = sprintf("%.3f", fresh / base)
+            printf "%-12s %10.3f %10.3f %8s\n", name, base, fresh, ratio
         }
-    }'
+    }' "$folder/results"

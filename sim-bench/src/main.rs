@@ -1,6 +1,7 @@
 //! The program `sim-bench`: measures and prints.
 
 use std::fs;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -124,9 +125,9 @@ fn main() -> anyhow::Result<ExitCode> {
     match cli.command {
         Command::Tick { scenario, ticks, json } => {
             let report = tick::measure(&scenario.with(simd), ticks as usize)?;
-            println!("{report}");
+            writeln!(io::stdout(), "{report}")?;
             if json {
-                println!("{}", serde_json::to_string(&report)?);
+                writeln!(io::stdout(), "{}", serde_json::to_string(&report)?)?;
             }
         }
         Command::Flame { what: FlameCommand::Tick { scenario, seconds, out } } => {
@@ -139,9 +140,9 @@ fn main() -> anyhow::Result<ExitCode> {
         Command::Peers { entities, neighbours, rounds, seed, json } => {
             let scenario = Scenario { entities, neighbours, shape: Shape::Uniform, seed, simd };
             let report = sim_bench::peers::measure(&scenario, rounds as usize)?;
-            println!("{report}");
+            writeln!(io::stdout(), "{report}")?;
             if json {
-                println!("{}", serde_json::to_string(&report)?);
+                writeln!(io::stdout(), "{}", serde_json::to_string(&report)?)?;
             }
         }
     }
@@ -150,7 +151,7 @@ fn main() -> anyhow::Result<ExitCode> {
 
 fn write(out: &Path, text: &str) -> anyhow::Result<()> {
     fs::write(out, text).with_context(|| format!("cannot write {}", out.display()))?;
-    println!("wrote {}", out.display());
+    writeln!(io::stdout(), "wrote {}", out.display())?;
     Ok(())
 }
 
@@ -162,7 +163,12 @@ fn measure_chart(entities_max: u32, ticks: u32, simd: SimdLevel) -> anyhow::Resu
         for entities in chart::ENTITIES.into_iter().filter(|entities| *entities <= entities_max) {
             let report =
                 tick::measure(&Scenario { entities, neighbours: 40, shape, seed: 1, simd }, ticks as usize)?;
-            println!("{}, {entities} entities: {:.2} ns an entity", shape.name(), report.ns_per_entity);
+            writeln!(
+                io::stdout(),
+                "{}, {entities} entities: {:.2} ns an entity",
+                shape.name(),
+                report.ns_per_entity
+            )?;
             points.push((entities, report.ns_per_entity));
         }
         lines.push((shape, points));

@@ -179,13 +179,14 @@ pub struct World {
 impl World {
     /// Builds the scenario's zone.
     pub fn new(scenario: &Scenario) -> Result<World, ScenarioError> {
-        Ok(World::of(scenario.populate()?, scenario.simd))
+        Ok(World::of(scenario.populate()?, scenario.simd, 0))
     }
 
-    /// Builds a zone of a population.
-    pub fn of(population: Population, simd: SimdLevel) -> World {
+    /// Builds a zone of a population that keeps so many ticks of history.
+    pub fn of(population: Population, simd: SimdLevel, history_ticks: usize) -> World {
         let mut zone = Zone::new(population.map.clone());
         zone.set_simd(simd);
+        zone.keep_history(history_ticks);
         let spawn = |(&pos, &by): (&Pos, &Displacement)| {
             let id = zone.spawn(Spawn { pos, kind: EntityKind::npc(1), state: 0, name: "" });
             zone.walk(id, by);

@@ -1,36 +1,32 @@
-//! Ours: the zone's own passes, and the exact interest that its queries give.
+//! Ours: the zone's own passes, and its exact interest between pairs.
 
 use std::time::{Duration, Instant};
 
-use vyuha_core::{Pass, SimdLevel, Zone};
+use vyuha_core::{PairEvent, Pairs, Pass, SimdLevel, Zone};
 use vyuha_protocol::{Displacement, EntityId};
 
-use super::grid::compare_lists;
 use super::{Engine, Event, NEIGHBOUR_UNITS, Style, by_number};
 use crate::scenario::{Population, World};
 use crate::tick::Laps;
 
 /// What the numbers compare.
-pub const INTEREST: &str = "exact enter and leave by radius. Ours: the passes integrate and regrid, then Zone::within for \
-    each entity and sorted lists (the zone has no pass of exact interest; it tells clients by cell)";
+pub const INTEREST: &str = "exact enter and leave by radius. Ours: the passes integrate, regrid and hash (into which the \
+    copy of the history falls), then Pairs::changes between the last two ticks, told to both of a pair";
 
 pub struct Ours {
     zone: Zone,
     ids: Vec<EntityId>,
-    seen: Vec<Vec<EntityId>>,
-    near: Vec<EntityId>,
+    pairs: Pairs,
+    changes: Vec<PairEvent>,
     events: Vec<Event<EntityId>>,
     by_cell: Duration,
 }
 
 impl Ours {
     pub fn new(population: &Population, simd: SimdLevel) -> Ours {
-        let World { zone, ids, .. } = World::of(population.clone(), simd);
-        let seen = vec![Vec::new(); ids.len()];
-        let mut ours =
-            Ours { zone, ids, seen, near: Vec::new(), events: Vec::new(), by_cell: Duration::ZERO };
-        ours.interest();
-        ours
+        let World { zone, ids, .. } = World::of(population.clone(), simd, 2);
+        let (changes, events) = (Vec::new(), Vec::new());
+        Ours { zone, ids, pairs: Pairs::default(), changes, events, by_cell: Duration::ZERO }
     }
 
     /// What the last tick took with clients told by cell: the passes integrate, regrid and encode.
@@ -39,17 +35,13 @@ impl Ours {
     }
 
     fn interest(&mut self) {
-        let Ours { zone, seen, near, events, .. } = self;
+        let Ours { zone, pairs, changes, events, .. } = self;
+        let moment = |tick| zone.at(tick).expect("two ticks of history are kept");
+        pairs.changes(moment(zone.tick() - 1), moment(zone.tick()), NEIGHBOUR_UNITS, changes);
         events.clear();
-        // In cell order, so that what is read for one is still in the cache for the next.
-        for (me, pos, _, _) in zone.entities() {
-            near.clear();
-            zone.within(pos, NEIGHBOUR_UNITS, |other, _| near.push(other));
-            near.retain(|other| *other != me);
-            near.sort_unstable();
-            let seen = &mut seen[me.slot() as usize];
-            compare_lists(me, seen, near, events);
-            std::mem::swap(seen, near);
+        for &PairEvent { pair: [a, b], enters } in &*changes {
+            events.push(Event { observer: a, other: b, entered: enters });
+            events.push(Event { observer: b, other: a, entered: enters });
         }
     }
 }
@@ -60,7 +52,7 @@ impl Engine for Ours {
     }
 
     fn style(&self) -> Style {
-        Style::Tuned
+        Style::Stateless
     }
 
     fn order(&mut self, inputs: &[(u32, Displacement)]) {
@@ -72,11 +64,11 @@ impl Engine for Ours {
     fn tick(&mut self) -> Duration {
         let mut laps = Laps::start();
         self.zone.step(&mut laps);
-        let passes = laps.time(Pass::Integrate) + laps.time(Pass::Regrid);
-        self.by_cell = passes + laps.time(Pass::Encode);
+        let moved = laps.time(Pass::Integrate) + laps.time(Pass::Regrid);
+        self.by_cell = moved + laps.time(Pass::Encode);
         let begin = Instant::now();
         self.interest();
-        passes + begin.elapsed()
+        moved + laps.time(Pass::Hash) + begin.elapsed()
     }
 
     fn events(&self) -> Vec<Event<u32>> {
