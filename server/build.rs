@@ -20,7 +20,7 @@ fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     let root = Path::new("..");
     let commit = if root.join(".git").exists() { commit(root) } else { None };
-    println!("cargo::rustc-env=VYUHA_COMMIT={}", commit.as_deref().unwrap_or("unknown"));
+    println!("cargo::rustc-env=BUILD_COMMIT={}", commit.as_deref().unwrap_or("unknown"));
 }
 
 /// The commit's first 12 digits, with "-dirty" where a tracked file differs from it.

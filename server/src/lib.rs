@@ -17,7 +17,7 @@ mod signals;
 pub mod telemetry;
 
 /// Version and commit of this build: `0.1.0 (a1b2c3d4e5f6)`.
-pub const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("VYUHA_COMMIT"), ")");
+pub const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("BUILD_COMMIT"), ")");
 
 /// The commit of this build.
-pub const COMMIT: &str = env!("VYUHA_COMMIT");
+pub const COMMIT: &str = env!("BUILD_COMMIT");

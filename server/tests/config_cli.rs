@@ -77,3 +77,13 @@ fn a_wrong_flag_is_refused_with_a_suggestion() {
     assert_eq!(code, Some(2));
     assert!(stderr.contains("--net-idle-timeout"), "{stderr}");
 }
+
+#[test]
+fn what_cargo_run_puts_into_the_environment_is_no_fault() {
+    // `cargo run` and `cargo test` hand on what the build script set for the compiler.
+    let folder = tempfile::tempdir().expect("there is room for a folder");
+    let mut check = Command::new(env!("CARGO_BIN_EXE_vyuha"));
+    check.args(["config", "check"]).current_dir(&folder);
+    let Output { status, stderr, .. } = check.output().expect("the program starts");
+    assert!(status.success(), "{}", String::from_utf8_lossy(&stderr));
+}
