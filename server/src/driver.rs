@@ -153,7 +153,7 @@ impl<T: Transport> Driver<T> {
         let busy = !self.held.is_empty()
             || !self.backlog.is_empty()
             || !self.parts.requests.is_empty()
-            || self.sessions.iter().any(Option::is_some);
+            || sessions > 0;
         if !draining || busy {
             self.idle_ticks = 0;
         } else {

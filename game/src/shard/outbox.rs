@@ -18,8 +18,6 @@ pub struct Outbox {
     pub bytes: Vec<u8>,
     /// What must be journalled, in order: transactions as [`vyuha_record::transactions`] reads them.
     pub transactions: Vec<u8>,
-    /// How many transactions these are.
-    pub transaction_count: u32,
     /// The sessions that ended.
     pub left: Vec<Left>,
     /// What was counted.
@@ -88,7 +86,6 @@ impl Outbox {
         self.messages.clear();
         self.bytes.clear();
         self.transactions.clear();
-        self.transaction_count = 0;
         self.left.clear();
         self.counts = Counts::default();
     }
@@ -141,10 +138,8 @@ impl Outbox {
 
     /// Writes a transaction; one to which nothing was put leaves nothing behind.
     pub(super) fn transact(&mut self, write: impl FnOnce(&mut Transaction<'_>)) {
-        let start = self.transactions.len();
         let mut transaction = Transaction::begin(&mut self.transactions);
         write(&mut transaction);
         transaction.commit();
-        self.transaction_count += u32::from(self.transactions.len() > start);
     }
 }

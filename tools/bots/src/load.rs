@@ -203,6 +203,8 @@ impl<'a> Load<'a> {
         self.frame.connected = self.shared.census.playing;
         self.shared.measures.window = Window::default();
         self.told = (0, 0);
+        // Whoever measures beside the bots begins with them, not up to a second later.
+        self.progress_ns = now_ns;
         let relog_ns = now_ns + self.shared.options.relog_interval.as_nanos() as u64;
         self.phase = Phase::Measuring { since_ns: now_ns, cpu_since_ns: thread_cpu_ns(), relog_ns };
     }
