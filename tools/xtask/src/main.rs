@@ -1,6 +1,7 @@
 //! The workspace's own chores. `cargo xtask test` is everything that must hold before a commit, and all that
 //! `.ci/run` runs; `cargo xtask tidy` is the part of it that reads the source.
 
+mod fuzz;
 mod licences;
 mod machine;
 mod test;
@@ -18,6 +19,8 @@ Usage: cargo xtask <COMMAND>
 Commands:
   test          Format, clippy, tidy, every test of the workspace, dependencies and their licences
   test --quick  The same without the whole-node tests and the dependencies
+  fuzz TARGET [SECONDS]  Lets libFuzzer search one decoder (a minute, unless told otherwise); needs nightly and
+                         cargo-fuzz; without TARGET it lists them
   tidy          Rules of the house that no compiler checks, each fault with its line
 ";
 
@@ -26,6 +29,9 @@ fn main() -> ExitCode {
     let outcome = match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["test"] => root().and_then(|root| test::run(&root, test::Extent::Whole)),
         ["test", "--quick"] => root().and_then(|root| test::run(&root, test::Extent::Quick)),
+        ["fuzz"] => root().and_then(|root| fuzz::list(&root)),
+        ["fuzz", target] => root().and_then(|root| fuzz::run(&root, target, fuzz::SECONDS_DEFAULT)),
+        ["fuzz", target, seconds] => root().and_then(|root| fuzz::run(&root, target, seconds)),
         ["tidy"] => root().and_then(|root| tidy::run(&root)).map(|summary| println!("{summary}")),
         ["--help" | "-h"] => {
             print!("{USAGE}");

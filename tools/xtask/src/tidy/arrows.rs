@@ -28,11 +28,12 @@ const ARROWS: &[(&str, May)] = &[
     ("vyuha", May::Everything),
     ("sim-bench", May::Everything),
     ("vyuha-tests", May::Everything),
+    ("vyuha-fuzz", May::Everything),
     ("xtask", May::Only(&[])),
 ];
 
 /// Crates that nothing depends on.
-const ROOFS: &[&str] = &["sim-bench", "vyuha-tests", "xtask"];
+const ROOFS: &[&str] = &["sim-bench", "vyuha-tests", "vyuha-fuzz", "xtask"];
 
 /// The tables of a manifest that name dependencies.
 const DEPENDENCY_TABLES: &[&str] = &["dependencies", "dev-dependencies", "build-dependencies"];
