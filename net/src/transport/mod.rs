@@ -25,6 +25,7 @@ mod tests;
 
 use std::os::fd::OwnedFd;
 
+use socket2::{Domain, SockRef, Type};
 use thiserror::Error;
 use vyuha_protocol::frame::FrameError;
 
@@ -137,9 +138,23 @@ pub enum AdmitError {
         /// How many.
         bytes: usize,
     },
-    /// The socket cannot be set up: it is no TCP socket, or is gone already.
+    /// The socket cannot be set up: it is neither a TCP nor a Unix stream, or is gone already.
     #[error("the socket cannot be set up: {0}")]
     Socket(#[from] std::io::Error),
+}
+
+/// Sets a socket up: it sends at once, and the kernel takes no more of it than it can put on the wire soon.
+fn set_up(socket: &OwnedFd) -> Result<(), std::io::Error> {
+    let socket = SockRef::from(socket);
+    if socket.r#type()? != Type::STREAM {
+        return Err(std::io::Error::new(std::io::ErrorKind::InvalidInput, "it is no stream"));
+    }
+    if socket.domain()? == Domain::UNIX {
+        // What is sent lies in the sender's account until the other end reads it.
+        return socket.set_send_buffer_size(KERNEL_UNSENT_BYTES_MAX as usize);
+    }
+    socket.set_tcp_nodelay(true)?;
+    socket.set_tcp_notsent_lowat(KERNEL_UNSENT_BYTES_MAX)
 }
 
 /// Figures since the start.
@@ -175,8 +190,9 @@ impl Stats {
 
 /// A driver of sockets. [`SyscallTransport`] is one.
 pub trait Transport {
-    /// Takes over a connected TCP socket and `received`, what was read of it already (at most
-    /// [`READ_AHEAD_BYTES_MAX`]): the next reap sees that first. Sets `TCP_NODELAY` and bounds what the kernel queues.
+    /// Takes over a connected stream socket, TCP or Unix, and `received`, what was read of it already (at most
+    /// [`READ_AHEAD_BYTES_MAX`]): the next reap sees that first. Bounds what the kernel queues; sets `TCP_NODELAY` where
+    /// it is TCP.
     fn admit(&mut self, socket: OwnedFd, received: &[u8]) -> Result<ConnId, AdmitError>;
 
     /// Begins a tick: reads what is there, within [`Limits`], and hands out each connection's whole frames in order,

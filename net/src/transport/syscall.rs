@@ -6,12 +6,11 @@ use std::os::fd::OwnedFd;
 
 use rustix::io::{Errno, retry_on_intr};
 use rustix::net::{RecvFlags, SendFlags, Shutdown, recv, send, shutdown};
-use socket2::SockRef;
 use vyuha_protocol::frame::{CLIENT_PAYLOAD_BYTES_MAX, FRAME_HEAD_BYTES, first_frame};
 
 use super::{
-    AdmitError, CloseCause, ConnId, FAREWELL_BYTES_MAX, KERNEL_UNSENT_BYTES_MAX, LINGER_S, Limits,
-    READ_AHEAD_BYTES_MAX, Received, Stats, Transport,
+    AdmitError, CloseCause, ConnId, FAREWELL_BYTES_MAX, LINGER_S, Limits, READ_AHEAD_BYTES_MAX, Received,
+    Stats, Transport, set_up,
 };
 
 // What is left of a frame after a reap fits where read-ahead bytes do.
@@ -115,9 +114,7 @@ impl Transport for SyscallTransport {
         if self.free.is_empty() && self.slots.len() == connections_max as usize {
             return Err(AdmitError::Full { socket, connections_max });
         }
-        let options = SockRef::from(&socket);
-        options.set_tcp_nodelay(true)?;
-        options.set_tcp_notsent_lowat(KERNEL_UNSENT_BYTES_MAX)?;
+        set_up(&socket)?;
         let connection = Connection {
             socket,
             phase: Phase::Open,

@@ -1,6 +1,7 @@
 //! What goes through: framing whatever the cuts, order, and random traffic against a model.
 
 use std::io::{ErrorKind, Write};
+use std::os::unix::net::UnixStream;
 
 use proptest::prelude::*;
 
@@ -92,6 +93,33 @@ fn reliable_frames_go_ahead_of_the_snapshot_in_one_send() {
     // Nothing to say costs no send.
     server.tick();
     assert_eq!(server.transport.stats().sends, 1);
+}
+
+#[test]
+fn a_unix_stream_is_served_as_tcp_is() {
+    let mut server = Server::new(Limits { stalled_ticks: 50, ..WIDE });
+    let (mut client, socket) = UnixStream::pair().unwrap();
+    let conn = server.transport.admit(socket.into(), &frame(1, b"ahead")).unwrap();
+    client.write_all(&frame(2, b"there")).unwrap();
+    server.until("two frames", |s| s.events.len() == 2);
+    server.transport.queue(conn, &frame(3, b"and back"));
+    server.tick();
+    let mut back = vec![0; frame(3, b"and back").len()];
+    client.read_exact(&mut back).unwrap();
+    assert_eq!(back, frame(3, b"and back"));
+
+    // Its other end stops reading.
+    let snapshot = frame(9, &[1; 16_000]);
+    server.events.clear();
+    while server.events.is_empty() {
+        server.reap();
+        server.transport.flush(&mut |_, out| out.extend_from_slice(&snapshot));
+    }
+    assert_eq!(server.events, [Event::Closed(conn, CloseCause::Slow)]);
+    let sent = server.transport.stats().bytes_out;
+    assert!(sent < 64 << 10, "the kernel took {sent} bytes that can no longer be skipped");
+    drop(client);
+    server.until("the slot", |s| s.slots_in_use() == 0);
 }
 
 #[test]
