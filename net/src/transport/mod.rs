@@ -19,9 +19,11 @@
 //! close its side, because a socket closed over unread input would take the last frame with it. After that the slot is
 //! free and its number may be given to another connection.
 
+mod connection;
 mod syscall;
 #[cfg(test)]
 mod tests;
+mod uring;
 
 use std::os::fd::OwnedFd;
 
@@ -30,6 +32,7 @@ use thiserror::Error;
 use vyuha_protocol::frame::FrameError;
 
 pub use syscall::SyscallTransport;
+pub use uring::UringTransport;
 
 /// Longest that a closed connection waits for its peer to take the last bytes and close its side, in seconds.
 pub const LINGER_S: u32 = 2;
@@ -40,6 +43,10 @@ pub const FAREWELL_BYTES_MAX: usize = 1 << 10;
 /// Bytes that the kernel takes of a connection ahead of what it can put on the wire. What it took cannot be skipped
 /// any more: with its default, some MiB, a slow client would be shown the past.
 pub const KERNEL_UNSENT_BYTES_MAX: u32 = 16 << 10;
+
+/// Bytes that the kernel keeps of a connection until they are read, as `SO_RCVBUF` counts them. What a flood brings
+/// waits there, and then in the flooder's own machine.
+pub const KERNEL_UNREAD_BYTES_MAX: usize = 32 << 10;
 
 /// A connection's slot: dense, from 0, below [`Limits::connections_max`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -68,7 +75,7 @@ pub enum CloseCause {
     Reset,
     /// The bytes are no frames; where the next one begins is not known.
     Malformed(FrameError),
-    /// More frames than [`Limits::frames_per_second_max`].
+    /// More frames than [`Limits::frames_per_second_max`], or more bytes at once than anybody means well by.
     Flood,
     /// No whole frame for [`Limits::idle_ticks`].
     Idle,
@@ -149,6 +156,7 @@ fn set_up(socket: &OwnedFd) -> Result<(), std::io::Error> {
     if socket.r#type()? != Type::STREAM {
         return Err(std::io::Error::new(std::io::ErrorKind::InvalidInput, "it is no stream"));
     }
+    socket.set_recv_buffer_size(KERNEL_UNREAD_BYTES_MAX)?;
     if socket.domain()? == Domain::UNIX {
         // What is sent lies in the sender's account until the other end reads it.
         return socket.set_send_buffer_size(KERNEL_UNSENT_BYTES_MAX as usize);
@@ -188,7 +196,7 @@ impl Stats {
     }
 }
 
-/// A driver of sockets. [`SyscallTransport`] is one.
+/// A driver of sockets: [`UringTransport`], or [`SyscallTransport`] where io_uring is not to be had. Both do the same.
 pub trait Transport {
     /// Takes over a connected stream socket, TCP or Unix, and `received`, what was read of it already (at most
     /// [`READ_AHEAD_BYTES_MAX`]): the next reap sees that first. Bounds what the kernel queues; sets `TCP_NODELAY` where
