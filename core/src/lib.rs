@@ -42,6 +42,7 @@ mod zone;
 mod tests;
 
 pub use batch::{COSINE_FULL, Circle, Cone, Found, Ray};
+pub use hash::COLUMNS;
 pub use history::Moment;
 pub use interest::{HYSTERESIS_UNITS, Subscriber, VIEW_RADIUS_UNITS_MAX, View};
 pub use pairs::{PAIR_RADIUS_UNITS_MAX, PairEvent, Pairs};
