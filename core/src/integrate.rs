@@ -6,7 +6,8 @@ use vyuha_protocol::units::{CELL_TILES, TILE_UNITS};
 use vyuha_protocol::{CellCoord, Displacement, EntityId, Pos, TileMap, motion};
 
 use crate::columns::{
-    CHANGED, GONE, Grid, JUMP, PENDING, PLACE, PLACED, add_halves, between, offset, pack, unpack,
+    CHANGED, GONE, Grid, HIDDEN, JUMP, KEPT, PENDING, PLACE, PLACED, TURN, add_halves, between, offset, pack,
+    turned, unpack,
 };
 use crate::query::cells_between;
 use crate::regrid::Arrival;
@@ -18,6 +19,9 @@ const CHUNK: usize = 256;
 /// The bits of a place within its cell that number its tile, on both axes. Displacements are below half a
 /// cell, so these bits differ whenever a border of tile or cell was crossed.
 const TILE_BITS: u32 = (CELL_TILES - 1) * TILE_UNITS * 0x1_0001;
+
+/// Flags that need a closer look.
+const MARKED: u8 = GONE | JUMP | TURN;
 
 /// A bit for each of a chunk that needs a closer look.
 type Crossed = [u64; CHUNK / 64];
@@ -60,21 +64,23 @@ impl Zone {
         let left = left(to, from, by.dx) || left(to >> 16, from >> 16, by.dy);
         // As `motion::step` looks: first along x in the row that it comes from, then along y.
         let walled = self.walled[cell] >> block(to, from) | self.walled[cell] >> block(to, to);
-        let marked = self.columns.flags[index] & (GONE | JUMP) != 0;
+        let marked = self.columns.flags[index] & MARKED != 0;
         !left && walled & 1 == 0 && !marked
     }
 
-    /// Decides what becomes of an entity that crossed a border or was marked to leave.
+    /// Decides what becomes of an entity that crossed a border or was marked.
     fn settle(&mut self, index: usize, cell: usize) {
-        let flags = self.columns.flags[index];
         let id = EntityId(self.columns.entity[index]);
-        if flags & GONE != 0 {
+        let before = self.columns.flags[index];
+        if before & GONE != 0 {
             self.slots.free(id.slot());
-            self.moves.depart(cell, index, id, CellKey::NOWHERE);
+            self.depart(index, cell, before, CellKey::NOWHERE);
             return;
         }
+        let flags = turned(before);
+        self.columns.flags[index] = flags;
         if flags & JUMP != 0 {
-            self.settle_jump(index, cell, id);
+            self.settle_jump(index, cell, before);
             return;
         }
         let coord = self.grid.coord(cell);
@@ -87,28 +93,61 @@ impl Zone {
         if to_cell == coord {
             self.columns.local[index] = to.local();
             self.columns.velocity[index] = made;
+            self.tell_turn(index, cell, before);
         } else {
             let to_index = self.grid.index(to_cell);
-            self.moves.depart(cell, index, id, to_cell.into());
-            let (flags, into) = (flags & PLACED, to_index as u32);
-            self.moves.arrive(Arrival { local: to.local(), velocity: made, entity: id, flags, cell: into });
+            self.depart(index, cell, before, to_cell.into());
+            let (flags, warm, into) = (flags & KEPT, self.columns.warm[index], to_index as u32);
+            self.moves.arrive(Arrival {
+                local: to.local(),
+                velocity: made,
+                entity: id,
+                flags,
+                warm,
+                cell: into,
+            });
             self.slots.place[id.slot() as usize] = into;
         }
     }
 
-    fn settle_jump(&mut self, index: usize, cell: usize, id: EntityId) {
-        let entry = self.slots.place[id.slot() as usize] & !PENDING;
-        let target = &self.pending[entry as usize];
+    fn settle_jump(&mut self, index: usize, cell: usize, before: u8) {
+        let slot = EntityId(self.columns.entity[index]).slot();
+        let entry = self.slots.place[slot as usize] & !PENDING;
+        let target = &mut self.pending[entry as usize];
         let to_cell = target.pos.cell();
         if to_cell == self.grid.coord(cell) {
             self.columns.local[index] = target.pos.local();
             self.columns.velocity[index] = target.velocity;
-            self.columns.flags[index] = CHANGED;
-            self.slots.place[id.slot() as usize] = cell as u32;
+            self.columns.flags[index] = turned(before) & HIDDEN | CHANGED;
+            self.slots.place[slot as usize] = cell as u32;
             self.moves.touch(cell);
+            self.tell_turn(index, cell, before);
         } else {
             // Its arrival is made with those of the spawns.
-            self.moves.depart(cell, index, id, to_cell.into());
+            (target.flags, target.warm) = (before, self.columns.warm[index]);
+            self.depart(index, cell, before, to_cell.into());
+        }
+    }
+
+    /// The entity at an index leaves its cell: whoever has it is told where to, unless it is hidden from now on.
+    fn depart(&mut self, index: usize, cell: usize, before: u8, to: CellKey) {
+        self.moves.depart(cell, index);
+        if before & HIDDEN == 0 {
+            let to = if turned(before) & HIDDEN == 0 { to } else { CellKey::NOWHERE };
+            self.moves.tell(cell, EntityId(self.columns.entity[index]), to);
+        }
+    }
+
+    /// Observers of the cell in which an entity stays are told if it is hidden or shown from now on.
+    fn tell_turn(&mut self, index: usize, cell: usize, before: u8) {
+        if before & TURN == 0 {
+            return;
+        }
+        if before & HIDDEN == 0 {
+            self.moves.tell(cell, EntityId(self.columns.entity[index]), CellKey::NOWHERE);
+        } else {
+            self.columns.flags[index] |= CHANGED;
+            self.moves.touch(cell);
         }
     }
 }
@@ -174,7 +213,7 @@ fn advance_body(local: &mut [u32], velocity: &mut [u32], flags: &mut [u8]) -> Cr
     let mut crossed = [0; CHUNK];
     for (((local, velocity), flags), crossed) in local.iter_mut().zip(velocity).zip(flags).zip(&mut crossed) {
         let to = add_halves(*local, *velocity);
-        *crossed = u8::from((to ^ *local) & TILE_BITS | u32::from(*flags & (GONE | JUMP)) != 0);
+        *crossed = u8::from((to ^ *local) & TILE_BITS | u32::from(*flags & MARKED) != 0);
         *local = to;
     }
     let (words, _) = crossed.as_chunks::<64>();
