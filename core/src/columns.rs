@@ -237,10 +237,10 @@ pub(crate) fn unpack(velocity: u32) -> Displacement {
     Displacement { dx: velocity as i16, dy: (velocity >> 16) as i16 }
 }
 
-/// Adds both halves, each modulo 2^16.
+/// Subtracts both halves, each modulo 2^16.
 #[inline]
-pub(crate) fn add_halves(a: u32, b: u32) -> u32 {
-    (a.wrapping_add(b) & 0xffff) | (a & 0xffff_0000).wrapping_add(b & 0xffff_0000)
+pub(crate) fn subtract_halves(a: u32, b: u32) -> u32 {
+    (a.wrapping_sub(b) & 0xffff) | (a & 0xffff_0000).wrapping_sub(b & 0xffff_0000)
 }
 
 /// A place moved by a displacement.
@@ -308,11 +308,11 @@ mod tests {
 
     proptest! {
         #[test]
-        fn halves_are_added_apart(x: u16, y: u16, dx: i16, dy: i16) {
+        fn halves_are_subtracted_apart(x: u16, y: u16, dx: i16, dy: i16) {
             let local = u32::from(x) | u32::from(y) << 16;
-            let sum = add_halves(local, pack(Displacement { dx, dy }));
-            prop_assert_eq!(sum as u16, x.wrapping_add_signed(dx));
-            prop_assert_eq!((sum >> 16) as u16, y.wrapping_add_signed(dy));
+            let rest = subtract_halves(local, pack(Displacement { dx, dy }));
+            prop_assert_eq!(rest as u16, x.wrapping_sub_signed(dx));
+            prop_assert_eq!((rest >> 16) as u16, y.wrapping_sub_signed(dy));
             prop_assert_eq!(unpack(pack(Displacement { dx, dy })), Displacement { dx, dy });
         }
     }

@@ -25,6 +25,8 @@ pub struct Zone {
     pub(crate) grid: Grid,
     /// By cell: where the map has walls, roughly; see [`walled_blocks`].
     pub(crate) walled: Vec<u64>,
+    /// Where that is not 0.
+    pub(crate) walled_cells: Vec<u32>,
     pub(crate) tick: u32,
     pub(crate) columns: Columns,
     pub(crate) slots: Slots,
@@ -110,8 +112,10 @@ impl Zone {
     pub fn new(map: Arc<TileMap>) -> Zone {
         let grid = Grid::new(&map);
         let cells = grid.count();
+        let walled = walled_blocks(&map, grid);
         Zone {
-            walled: walled_blocks(&map, grid),
+            walled_cells: (0..cells as u32).filter(|cell| walled[*cell as usize] != 0).collect(),
+            walled,
             map,
             grid,
             tick: 0,
