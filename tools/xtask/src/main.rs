@@ -1,7 +1,9 @@
 //! The workspace's own chores. `cargo xtask test` is everything that must hold before a commit, and all that
-//! `.ci/run` runs; `cargo xtask tidy` is the part of it that reads the source.
+//! `.ci/run` runs; `cargo xtask tidy` is the part of it that reads the source, `cargo xtask loom` that which models
+//! threads.
 
 mod licences;
+mod loom;
 mod machine;
 mod test;
 mod tidy;
@@ -16,9 +18,10 @@ const USAGE: &str = "\
 Usage: cargo xtask <COMMAND>
 
 Commands:
-  test          Format, clippy, tidy, every test of the workspace, dependencies and their licences
-  test --quick  The same without the whole-node tests and the dependencies
+  test          Format, clippy, tidy, every test of the workspace, loom, dependencies and their licences
+  test --quick  The same without the whole-node tests, loom and the dependencies
   tidy          Rules of the house that no compiler checks, each fault with its line
+  loom          Protocols between threads, in every order in which they can run
 ";
 
 fn main() -> ExitCode {
@@ -27,6 +30,7 @@ fn main() -> ExitCode {
         ["test"] => root().and_then(|root| test::run(&root, test::Extent::Whole)),
         ["test", "--quick"] => root().and_then(|root| test::run(&root, test::Extent::Quick)),
         ["tidy"] => root().and_then(|root| tidy::run(&root)).map(|summary| println!("{summary}")),
+        ["loom"] => root().and_then(|root| loom::run(&root)).map(drop),
         ["--help" | "-h"] => {
             print!("{USAGE}");
             Ok(())
