@@ -14,7 +14,7 @@ pub(crate) const SLOT_MASK: u32 = (1 << ENTITY_SLOT_BITS) - 1;
 pub(crate) const PLACED: u8 = 1;
 /// The displacement was given by `place` for the coming step.
 pub(crate) const PLACE: u8 = 1 << 1;
-/// To be told to observers whole: its state changed or it jumped within its cell.
+/// To be told to observers whole: it came to its cell, its state changed or it jumped within its cell.
 pub(crate) const CHANGED: u8 = 1 << 2;
 /// Despawned: leaves with the coming step.
 pub(crate) const GONE: u8 = 1 << 3;
@@ -69,14 +69,18 @@ pub(crate) struct Columns {
     pub entity: Vec<u32>,
     /// [`PLACED`] and its like; all but that one are cleared by the step.
     pub flags: Vec<u8>,
+    /// Of each of the last four ticks a bit: in the low half whether it moved, in the high half whether observers
+    /// were told it whole. The lowest bits are the last tick's. It follows from the rest and is no state.
+    pub recent: Vec<u8>,
     /// Where each cell's entities begin; one more entry than there are cells.
     pub start: Vec<u32>,
 }
 
 impl Columns {
     pub fn new(cells: usize) -> Columns {
-        let (local, velocity, entity, flags) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        Columns { local, velocity, entity, flags, start: vec![0; cells + 1] }
+        let (local, velocity, entity) = (Vec::new(), Vec::new(), Vec::new());
+        let (flags, recent) = (Vec::new(), Vec::new());
+        Columns { local, velocity, entity, flags, recent, start: vec![0; cells + 1] }
     }
 
     pub fn len(&self) -> usize {
@@ -88,6 +92,7 @@ impl Columns {
         self.velocity.resize(length, 0);
         self.entity.resize(length, 0);
         self.flags.resize(length, 0);
+        self.recent.resize(length, 0);
     }
 
     /// Where a cell's entities lie.

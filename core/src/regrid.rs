@@ -7,7 +7,7 @@
 use vyuha_protocol::snapshot::{CellKey, Leave};
 use vyuha_protocol::{EntityId, Pos};
 
-use crate::columns::{Columns, DEAD, PENDING};
+use crate::columns::{CHANGED, Columns, DEAD, PENDING};
 use crate::zone::Zone;
 
 /// An entity that appears with the coming step.
@@ -162,7 +162,8 @@ impl Moves {
             columns.local[index] = arrival.local;
             columns.velocity[index] = arrival.velocity;
             columns.entity[index] = arrival.entity.0;
-            columns.flags[index] = arrival.flags;
+            columns.flags[index] = arrival.flags | CHANGED;
+            columns.recent[index] = 0;
         }
         columns.resize(after);
     }
@@ -214,6 +215,7 @@ impl Segment {
         columns.local.copy_within(from.clone(), to);
         columns.velocity.copy_within(from.clone(), to);
         columns.entity.copy_within(from.clone(), to);
-        columns.flags.copy_within(from, to);
+        columns.flags.copy_within(from.clone(), to);
+        columns.recent.copy_within(from, to);
     }
 }
