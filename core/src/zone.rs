@@ -10,7 +10,7 @@ use crate::columns::{
     CHANGED, Columns, GONE, Grid, HIDDEN, JUMP, PENDING, PLACE, PLACED, Slots, TURN, Warm, between, offset,
     pack, turned, unpack,
 };
-use crate::encode::{Deltas, Fulls};
+use crate::encode::Blocks;
 use crate::history::History;
 use crate::integrate::walled_blocks;
 use crate::regrid::{Moves, Pending};
@@ -33,8 +33,7 @@ pub struct Zone {
     /// What appears with the coming step: spawns, and jumps too far for a displacement.
     pub(crate) pending: Vec<Pending>,
     pub(crate) moves: Moves,
-    pub(crate) deltas: Deltas,
-    pub(crate) fulls: Fulls,
+    pub(crate) blocks: Blocks,
     pub(crate) hash: u64,
     pub(crate) simd: SimdLevel,
     pub(crate) history: History,
@@ -123,8 +122,7 @@ impl Zone {
             slots: Slots::default(),
             pending: Vec::new(),
             moves: Moves::new(cells),
-            deltas: Deltas::new(cells),
-            fulls: Fulls::new(cells),
+            blocks: Blocks::new(cells),
             hash: 0,
             simd: SimdLevel::detect(),
             history: History::default(),

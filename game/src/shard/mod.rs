@@ -209,7 +209,7 @@ impl Shard {
             steering: Steering::default(),
             allowance: Allowance::default(),
             request,
-            view: View::new(content.kind.view_radius),
+            view: View::of(content.kind.view),
         };
         self.sessions.insert(session, joined);
         Ok(())
