@@ -20,6 +20,9 @@ pub(crate) const CHANGED: u8 = 1 << 2;
 pub(crate) const GONE: u8 = 1 << 3;
 /// Goes with the coming step to where its entry in the pending list says.
 pub(crate) const JUMP: u8 = 1 << 4;
+/// It is where it is by other means than a step: its displacement does not tell where it was. Set only within a
+/// step, and only for the pass over pairs.
+pub(crate) const LEAPT: u8 = 1 << 5;
 
 /// How cells are numbered: row by row, with a ring of empty cells around the map, so that a cell's eight
 /// neighbours always exist and a stencil needs no test for the edge.
@@ -41,6 +44,12 @@ impl Grid {
     #[inline]
     pub fn index(self, cell: CellCoord) -> usize {
         ((u32::from(cell.y) + 1) * self.stride + u32::from(cell.x) + 1) as usize
+    }
+
+    /// The number of the cell so many cells beside one of the map's own, at most one along each axis.
+    #[inline]
+    pub fn beside(self, cell: CellCoord, (dx, dy): (i32, i32)) -> usize {
+        self.index(cell).wrapping_add_signed(dy as isize * self.stride as isize + dx as isize)
     }
 
     /// The inverse of [`Grid::index`] for the map's own cells; those of the ring have no coordinates.

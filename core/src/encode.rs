@@ -1,4 +1,4 @@
-//! Third pass: what changed is encoded once a cell, however many observe it. Whole cells are encoded when the
+//! Fourth pass: what changed is encoded once a cell, however many observe it. Whole cells are encoded when the
 //! first client asks for them.
 //!
 //! Blocks are built from 32-bit words: every record of [`vyuha_protocol::snapshot`] is a whole number of them.

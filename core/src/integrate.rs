@@ -8,6 +8,7 @@ use vyuha_protocol::{CellCoord, Displacement, EntityId, Pos, TileMap, motion};
 use crate::columns::{
     CHANGED, GONE, Grid, JUMP, PENDING, PLACE, PLACED, add_halves, between, offset, pack, unpack,
 };
+use crate::pairs::{Leap, is_leap};
 use crate::query::cells_between;
 use crate::regrid::Arrival;
 use crate::simd::{at_level, bits_of};
@@ -61,49 +62,57 @@ impl Zone {
         // As `motion::step` looks: first along x in the row that it comes from, then along y.
         let walled = self.walled[cell] >> block(to, from) | self.walled[cell] >> block(to, to);
         let marked = self.columns.flags[index] & (GONE | JUMP) != 0;
-        !left && walled & 1 == 0 && !marked
+        !left && walled & 1 == 0 && !marked && !is_leap(by)
     }
 
     /// Decides what becomes of an entity that crossed a border or was marked to leave.
     fn settle(&mut self, index: usize, cell: usize) {
         let flags = self.columns.flags[index];
         let id = EntityId(self.columns.entity[index]);
+        let coord = self.grid.coord(cell);
+        let by = unpack(self.columns.velocity[index]);
+        let back = pack(Displacement { dx: by.dx.wrapping_neg(), dy: by.dy.wrapping_neg() });
+        let from = Pos::from_cell(coord, add_halves(self.columns.local[index], back));
         if flags & GONE != 0 {
+            self.pairs.leap(Leap { entity: id, from: Some(from), to: None });
             self.slots.free(id.slot());
             self.moves.depart(cell, index, id, CellKey::NOWHERE);
             return;
         }
         if flags & JUMP != 0 {
-            self.settle_jump(index, cell, id);
+            self.settle_jump(index, cell, id, from);
             return;
         }
-        let coord = self.grid.coord(cell);
-        let by = unpack(self.columns.velocity[index]);
-        let back = pack(Displacement { dx: by.dx.wrapping_neg(), dy: by.dy.wrapping_neg() });
-        let from = Pos::from_cell(coord, add_halves(self.columns.local[index], back));
         let to = if flags & PLACED == 0 { motion::step(&self.map, from, by) } else { offset(from, by) };
         let made = pack(between(from, to).expect("a step is never longer than its displacement"));
+        let mut mark = 0;
+        if is_leap(unpack(made)) {
+            self.pairs.leap(Leap { entity: id, from: Some(from), to: Some(to) });
+            mark = self.pairs.mark();
+        }
         let to_cell = to.cell();
         if to_cell == coord {
             self.columns.local[index] = to.local();
             self.columns.velocity[index] = made;
+            self.columns.flags[index] |= mark;
         } else {
             let to_index = self.grid.index(to_cell);
             self.moves.depart(cell, index, id, to_cell.into());
-            let (flags, into) = (flags & PLACED, to_index as u32);
+            let (flags, into) = (flags & PLACED | mark, to_index as u32);
             self.moves.arrive(Arrival { local: to.local(), velocity: made, entity: id, flags, cell: into });
             self.slots.place[id.slot() as usize] = into;
         }
     }
 
-    fn settle_jump(&mut self, index: usize, cell: usize, id: EntityId) {
+    fn settle_jump(&mut self, index: usize, cell: usize, id: EntityId, from: Pos) {
         let entry = self.slots.place[id.slot() as usize] & !PENDING;
         let target = &self.pending[entry as usize];
         let to_cell = target.pos.cell();
+        self.pairs.leap(Leap { entity: id, from: Some(from), to: Some(target.pos) });
         if to_cell == self.grid.coord(cell) {
             self.columns.local[index] = target.pos.local();
             self.columns.velocity[index] = target.velocity;
-            self.columns.flags[index] = CHANGED;
+            self.columns.flags[index] = CHANGED | self.pairs.mark();
             self.slots.place[id.slot() as usize] = cell as u32;
             self.moves.touch(cell);
         } else {

@@ -8,6 +8,7 @@ use vyuha_protocol::snapshot::{CellKey, Leave};
 use vyuha_protocol::{EntityId, Pos};
 
 use crate::columns::{Columns, DEAD, PENDING};
+use crate::pairs::Leap;
 use crate::zone::Zone;
 
 /// An entity that appears with the coming step.
@@ -127,7 +128,11 @@ impl Zone {
                 *place = cell;
                 let (local, velocity) = (pending.pos.local(), pending.velocity);
                 let entity = self.slots.id(pending.slot);
-                self.moves.arrive(Arrival { local, velocity, entity, flags: 0, cell });
+                if pending.from.is_none() {
+                    self.pairs.leap(Leap { entity, from: None, to: Some(pending.pos) });
+                }
+                let flags = self.pairs.mark();
+                self.moves.arrive(Arrival { local, velocity, entity, flags, cell });
             } else if *place == DEAD && pending.from.is_none() {
                 self.slots.free(pending.slot);
             }

@@ -12,6 +12,7 @@ use crate::columns::{
 use crate::encode::{Deltas, Fulls};
 use crate::history::History;
 use crate::integrate::walled_blocks;
+use crate::pairs::Pairs;
 use crate::regrid::{Moves, Pending};
 use crate::simd::SimdLevel;
 
@@ -30,6 +31,7 @@ pub struct Zone {
     /// What appears with the coming step: spawns, and jumps too far for a displacement.
     pub(crate) pending: Vec<Pending>,
     pub(crate) moves: Moves,
+    pub(crate) pairs: Pairs,
     pub(crate) deltas: Deltas,
     pub(crate) fulls: Fulls,
     pub(crate) hash: u64,
@@ -59,6 +61,8 @@ pub enum Pass {
     Integrate,
     /// Those that came to another cell are moved in the columns; spawns and despawns take effect.
     Regrid,
+    /// Who came into whose range and who left it, if the zone watches pairs.
+    Interest,
     /// What changed is encoded, once a cell.
     Encode,
     /// The history, if one is kept, is extended, and everything that is state is hashed.
@@ -67,13 +71,14 @@ pub enum Pass {
 
 impl Pass {
     /// Every pass, in the order in which they run.
-    pub const ALL: [Pass; 4] = [Pass::Integrate, Pass::Regrid, Pass::Encode, Pass::Hash];
+    pub const ALL: [Pass; 5] = [Pass::Integrate, Pass::Regrid, Pass::Interest, Pass::Encode, Pass::Hash];
 
     /// The pass's stable name, as metrics show it.
     pub fn name(self) -> &'static str {
         match self {
             Pass::Integrate => "integrate",
             Pass::Regrid => "regrid",
+            Pass::Interest => "interest",
             Pass::Encode => "encode",
             Pass::Hash => "hash",
         }
@@ -110,6 +115,7 @@ impl Zone {
             slots: Slots::default(),
             pending: Vec::new(),
             moves: Moves::new(cells),
+            pairs: Pairs::default(),
             deltas: Deltas::new(cells),
             fulls: Fulls::new(cells),
             hash: 0,
@@ -277,6 +283,8 @@ impl Zone {
         probe.lap(Pass::Integrate);
         self.regrid();
         probe.lap(Pass::Regrid);
+        self.watch();
+        probe.lap(Pass::Interest);
         self.encode();
         probe.lap(Pass::Encode);
         self.history.record(self.tick, &self.columns);
