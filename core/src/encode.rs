@@ -1,4 +1,4 @@
-//! Third pass: what changed is encoded once a cell, however many observe it. What only some ask for (whole cells,
+//! Fourth pass: what changed is encoded once a cell, however many observe it. What only some ask for (whole cells,
 //! and what changed in the last few ticks) is encoded when the first client asks.
 //!
 //! Blocks are built from 32-bit words: every record of [`vyuha_protocol::snapshot`] is a whole number of them.

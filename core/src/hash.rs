@@ -1,4 +1,4 @@
-//! Fourth pass: the state hash, by which two runs are compared tick by tick.
+//! Fifth pass: the state hash, by which two runs are compared tick by tick.
 //!
 //! It is two sums over entities, each modulo 2^32, so the order of the columns does not matter. Each term is a
 //! keyed Feistel network over two words, a bijection of them whatever the key: a change of one entity's place or

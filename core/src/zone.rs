@@ -7,12 +7,13 @@ use vyuha_protocol::units::STEP_UNITS_MAX;
 use vyuha_protocol::{Displacement, EntityId, EntityKind, Pos, TileMap};
 
 use crate::columns::{
-    CHANGED, Columns, GONE, Grid, HIDDEN, JUMP, PENDING, PLACE, PLACED, Slots, TURN, Warm, between, offset,
-    pack, turned, unpack,
+    CHANGED, Columns, GONE, Grid, HIDDEN, JUMP, LEAPT, PENDING, PLACE, PLACED, Slots, TURN, Warm, between,
+    offset, pack, turned, unpack,
 };
 use crate::encode::Blocks;
 use crate::history::History;
 use crate::integrate::walled_blocks;
+use crate::pairs::{Pairs, is_leap};
 use crate::regrid::{Moves, Pending};
 use crate::simd::SimdLevel;
 
@@ -34,6 +35,7 @@ pub struct Zone {
     pub(crate) pending: Vec<Pending>,
     pub(crate) moves: Moves,
     pub(crate) blocks: Blocks,
+    pub(crate) pairs: Pairs,
     pub(crate) hash: u64,
     pub(crate) simd: SimdLevel,
     pub(crate) history: History,
@@ -63,6 +65,8 @@ pub enum Pass {
     Integrate,
     /// Those that came to another cell are moved in the columns; spawns and despawns take effect.
     Regrid,
+    /// Who came into whose range and who left it, if the zone watches pairs.
+    Interest,
     /// What changed is encoded, once a cell.
     Encode,
     /// The history, if one is kept, is extended, and everything that is state is hashed.
@@ -71,13 +75,14 @@ pub enum Pass {
 
 impl Pass {
     /// Every pass, in the order in which they run.
-    pub const ALL: [Pass; 4] = [Pass::Integrate, Pass::Regrid, Pass::Encode, Pass::Hash];
+    pub const ALL: [Pass; 5] = [Pass::Integrate, Pass::Regrid, Pass::Interest, Pass::Encode, Pass::Hash];
 
     /// The pass's stable name, as metrics show it.
     pub fn name(self) -> &'static str {
         match self {
             Pass::Integrate => "integrate",
             Pass::Regrid => "regrid",
+            Pass::Interest => "interest",
             Pass::Encode => "encode",
             Pass::Hash => "hash",
         }
@@ -123,6 +128,7 @@ impl Zone {
             pending: Vec::new(),
             moves: Moves::new(cells),
             blocks: Blocks::new(cells),
+            pairs: Pairs::default(),
             hash: 0,
             simd: SimdLevel::detect(),
             history: History::default(),
@@ -261,7 +267,7 @@ impl Zone {
         match self.seat(id) {
             Some(Seat::Column { index, .. }) => {
                 self.columns.velocity[index] = pack(by);
-                self.columns.flags[index] &= !(PLACE | PLACED);
+                self.columns.flags[index] &= !(PLACE | PLACED | LEAPT);
             }
             Some(Seat::Pending(entry)) => self.pending[entry].velocity = pack(by),
             None => {}
@@ -283,7 +289,7 @@ impl Zone {
                 let flags = &mut self.columns.flags[index];
                 if let Some(by) = between(from, to) {
                     self.columns.velocity[index] = pack(by);
-                    *flags |= PLACE;
+                    *flags = *flags & !LEAPT | PLACE | if is_leap(by) { LEAPT } else { 0 };
                 } else {
                     *flags |= JUMP;
                     let slot = id.slot();
@@ -308,6 +314,8 @@ impl Zone {
         probe.lap(Pass::Integrate);
         self.regrid();
         probe.lap(Pass::Regrid);
+        self.watch();
+        probe.lap(Pass::Interest);
         self.encode();
         probe.lap(Pass::Encode);
         self.history.record(self.tick, &self.columns);

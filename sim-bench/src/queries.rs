@@ -72,18 +72,30 @@ pub const QUERIES: [Query; 7] = [
     ("nearest_hostile", |b| b.seekers[1].len(), |b, zone| b.seek(1, past(zone))),
     ("nearest_hostile_10m", |b| b.seekers[0].len(), |b, zone| b.seek(0, past(zone))),
     ("nearest_hostile_past", |b| b.seekers[1].len(), |b, zone| b.seek(1, past(zone))),
-    ("within_past", |b| b.circles.len(), |b, zone| {
-        past(zone).all_within(&b.circles, &mut b.found);
-        (0..b.circles.len()).map(|at| b.found.of(at).len()).sum()
-    }),
-    ("cone_past", |b| b.cones.len(), |b, zone| {
-        past(zone).all_in_cones(&b.cones, &mut b.found);
-        (0..b.cones.len()).map(|at| b.found.of(at).len()).sum()
-    }),
-    ("line_of_sight", |b| b.sight.len(), |b, zone| {
-        lines_of_sight(zone.map(), &b.sight, &mut b.sees);
-        b.sees.iter().filter(|sees| **sees).count()
-    }),
+    (
+        "within_past",
+        |b| b.circles.len(),
+        |b, zone| {
+            past(zone).all_within(&b.circles, &mut b.found);
+            (0..b.circles.len()).map(|at| b.found.of(at).len()).sum()
+        },
+    ),
+    (
+        "cone_past",
+        |b| b.cones.len(),
+        |b, zone| {
+            past(zone).all_in_cones(&b.cones, &mut b.found);
+            (0..b.cones.len()).map(|at| b.found.of(at).len()).sum()
+        },
+    ),
+    (
+        "line_of_sight",
+        |b| b.sight.len(),
+        |b, zone| {
+            lines_of_sight(zone.map(), &b.sight, &mut b.sees);
+            b.sees.iter().filter(|sees| **sees).count()
+        },
+    ),
 ];
 
 fn past(zone: &Zone) -> Moment<'_> {
@@ -141,7 +153,8 @@ impl Batches {
 
 /// Builds a scenario's world and lets it run until it has a past.
 pub fn world(scenario: &Scenario) -> Result<World, ScenarioError> {
-    let mut world = World::of(scenario.populate()?, scenario.simd, WARM_TICKS as usize);
+    let mut world = World::of(scenario.populate()?, scenario.simd);
+    world.zone.keep_history(WARM_TICKS as usize);
     for _ in 0..WARM_TICKS {
         world.decide();
         world.order();
