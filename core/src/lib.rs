@@ -45,6 +45,7 @@ mod hash;
 mod history;
 mod integrate;
 mod interest;
+mod orders;
 mod pairs;
 mod query;
 mod regrid;

@@ -2,6 +2,7 @@
 
 mod mirror;
 mod model;
+mod orders;
 mod pairs;
 mod questions;
 mod random;
