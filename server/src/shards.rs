@@ -178,10 +178,11 @@ pub fn join_hosts(hosts: Vec<Host>) -> anyhow::Result<()> {
         host.handle.stop();
     }
     for host in hosts {
-        host.handle.join()?;
+        let ended = host.handle.join();
         if let Some(recorder) = host.recorder {
             recorder.join().map_err(|_| anyhow::anyhow!("a recording's thread panicked: see the log"))?;
         }
+        ended?;
     }
     Ok(())
 }
