@@ -13,7 +13,8 @@ use vyuha_game::ground::ZoneRow;
 use vyuha_game::inventory::PLACE_GROUND;
 use vyuha_game::{Content, ItemRow};
 use vyuha_gateway::{Gateway, Metrics, NodeInfo, ZoneInfo};
-use vyuha_net::probe::{self, Finding, Needs, Severity};
+use vyuha_net::probe::{self, Finding, Needs, Severity, Verdict};
+use vyuha_net::runtime::Driver;
 use vyuha_protocol::ZoneId;
 use vyuha_record::{Record, Table};
 use vyuha_store::{
@@ -42,6 +43,8 @@ pub struct Node {
     pub listen: SocketAddr,
     /// Where the console page is.
     pub admin: SocketAddr,
+    /// What drives shards and sockets.
+    pub driver: Driver,
     /// What each shard measured.
     pub totals: Vec<SharedTotals>,
     stop: watch::Sender<bool>,
@@ -51,7 +54,7 @@ pub struct Node {
 impl Node {
     /// Starts a node: checks the machine, opens the data, lets the shards run and opens the doors.
     pub fn start(config: &Config) -> anyhow::Result<Node> {
-        check_machine(config)?;
+        let driver = check_machine(config)?;
         let content = Arc::new(load_content(config)?);
         let shards = config.shards() as u16;
         let simd = config.shard.simd.level();
@@ -91,6 +94,7 @@ impl Node {
         let hosts = shards::start(
             config,
             Shards {
+                driver,
                 content: &content,
                 zones,
                 world,
@@ -124,7 +128,7 @@ impl Node {
                 LocalSet::new().block_on(&runtime, control.run(listener, admin, gateway, stopping))
             })
             .context("the control plane's thread cannot be started")?;
-        Ok(Node { listen: listen_address, admin: admin_address, totals, stop, control })
+        Ok(Node { listen: listen_address, admin: admin_address, driver, totals, stop, control })
     }
 
     /// Asks the node to end in good order; [`Node::join`] waits for it.
@@ -156,6 +160,7 @@ pub fn serve(config: &Config) -> anyhow::Result<()> {
         "ready": true,
         "listen": node.listen.to_string(),
         "admin": node.admin.to_string(),
+        "driver": node.driver.name(),
         "pid": std::process::id(),
     });
     println!("{ready}");
@@ -168,16 +173,19 @@ pub fn serve(config: &Config) -> anyhow::Result<()> {
 }
 
 /// Refuses to start where the machine is short of something, and says exactly what to change.
-fn check_machine(config: &Config) -> anyhow::Result<()> {
+/// What is to drive the shards comes back.
+fn check_machine(config: &Config) -> anyhow::Result<Driver> {
     let needs = Needs {
+        driver: config.net.driver.wanted(),
         shards: config.shards(),
         pin: config.shard.pin,
         io_memory_bytes: config.shard.memory.bytes() as u64,
         connections_max: u64::from(config.net.connections_max),
     };
     let facts = probe::gather(&needs).context("what this machine allows cannot be found out")?;
+    let Verdict { driver, findings } = probe::judge(&needs, &facts);
     let (fatal, others): (Vec<Finding>, Vec<Finding>) =
-        probe::judge(&needs, &facts).into_iter().partition(|finding| finding.severity == Severity::Fatal);
+        findings.into_iter().partition(|finding| finding.severity == Severity::Fatal);
     for finding in others {
         match finding.severity {
             Severity::Note => tracing::info!("{finding}"),
@@ -185,7 +193,8 @@ fn check_machine(config: &Config) -> anyhow::Result<()> {
         }
     }
     if fatal.is_empty() {
-        return Ok(());
+        tracing::info!("shards and sockets are driven by {}", driver.name());
+        return Ok(driver);
     }
     let list: Vec<String> = fatal.iter().map(Finding::to_string).collect();
     bail!("this machine is short of what the node needs:\n{}", list.join("\n"))

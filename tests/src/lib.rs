@@ -8,6 +8,7 @@
 //! A test that fails shows the node's log. No node outlives its test: it is killed when it is dropped.
 
 mod admin;
+mod confinement;
 mod database;
 mod node;
 mod player;
@@ -20,8 +21,9 @@ mod world;
 use std::time::Duration;
 
 pub use admin::{Metrics, http_get};
+pub use confinement::Confinement;
 pub use database::{Database, Item};
-pub use node::{Exit, Node, Options, SharedNode, run_program};
+pub use node::{Exit, Node, Options, SharedNode, run_node, run_program};
 pub use player::{Identity, Player, Walk};
 pub use program::program;
 pub use stopped::StoppedThread;

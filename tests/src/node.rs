@@ -14,6 +14,7 @@ use tempfile::TempDir;
 use vyuha_game::content::Content;
 use vyuha_net::client::{BlockingClient, ClientContent};
 
+use crate::confinement::Confinement;
 use crate::{Metrics, PATIENCE, client_content, http_get, program, test_world, test_world_folder};
 
 /// How much of the end of a log a failed test shows.
@@ -24,6 +25,7 @@ const LOG_SHOWN_BYTES: usize = 16 << 10;
 pub struct Options {
     flags: Vec<(String, String)>,
     content: Arc<ClientContent>,
+    confinement: Confinement,
 }
 
 impl Options {
@@ -60,7 +62,16 @@ impl Options {
             ("accounts-hash-iterations", "1"),
         ];
         let flags = flags.map(|(flag, value)| (flag.to_owned(), value.to_owned()));
-        Options { flags: flags.into(), content: client_content(content) }
+        let confinement = Confinement::default();
+        let options = Options { flags: flags.into(), content: client_content(content), confinement };
+        if on_syscalls() { options.with("net-driver", "syscalls") } else { options }
+    }
+
+    /// The same, confined as a container might be.
+    #[must_use]
+    pub fn confined(mut self, confinement: Confinement) -> Options {
+        self.confinement = confinement;
+        self
     }
 
     fn arguments(&self, data: &Path) -> Vec<String> {
@@ -80,6 +91,8 @@ pub struct Node {
     pub listen: SocketAddr,
     /// Where the admin port is.
     pub admin: SocketAddr,
+    /// What drives its sockets, as it says.
+    pub driver: String,
     /// From the start of the process to its ready line.
     pub ready_after: Duration,
 }
@@ -101,16 +114,17 @@ impl Node {
     pub fn start(options: &Options) -> Node {
         let folder = tempfile::tempdir().expect("there is room for a folder");
         fs::create_dir(folder.path().join("data")).expect("there is room for a folder");
-        let Launched { child, listen, admin, ready_after } = launch(options, folder.path());
-        Node { options: options.clone(), folder, child, listen, admin, ready_after }
+        let Launched { child, listen, admin, driver, ready_after } = launch(options, folder.path());
+        Node { options: options.clone(), folder, child, listen, admin, driver, ready_after }
     }
 
     /// Starts the node again on the same data, once it has ended.
     pub fn start_again(&mut self) {
         assert!(self.child.try_wait().expect("the child can be asked").is_some(), "the node still runs");
-        let Launched { child, listen, admin, ready_after } = launch(&self.options, self.folder.path());
+        let Launched { child, listen, admin, driver, ready_after } =
+            launch(&self.options, self.folder.path());
         self.child = child;
-        (self.listen, self.admin, self.ready_after) = (listen, admin, ready_after);
+        (self.listen, self.admin, self.driver, self.ready_after) = (listen, admin, driver, ready_after);
     }
 
     /// The same with one flag set otherwise from now on.
@@ -253,8 +267,21 @@ impl SharedNode {
 /// # Panics
 /// If it does not end.
 pub fn run_program(arguments: &[&str]) -> (Option<i32>, String, String) {
+    let arguments: Vec<String> = arguments.iter().map(|&argument| argument.to_owned()).collect();
+    run_confined(&arguments, &Confinement::default())
+}
+
+/// Starts a node that is to end by itself, and waits for that: exit status, stdout and stderr.
+///
+/// # Panics
+/// If it does not end.
+pub fn run_node(options: &Options) -> (Option<i32>, String, String) {
+    run_confined(&options.arguments(Path::new("data")), &options.confinement)
+}
+
+fn run_confined(arguments: &[String], confinement: &Confinement) -> (Option<i32>, String, String) {
     let folder = tempfile::tempdir().expect("there is room for a folder");
-    let mut child = command(folder.path())
+    let mut child = command(folder.path(), confinement)
         .args(arguments)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -292,15 +319,22 @@ struct Launched {
     child: Child,
     listen: SocketAddr,
     admin: SocketAddr,
+    driver: String,
     ready_after: Duration,
+}
+
+/// Whether this is a test of nodes that plain system calls drive: those have it in their names.
+fn on_syscalls() -> bool {
+    std::env::args_os().next().is_some_and(|test| test.to_string_lossy().contains("_on_syscalls"))
 }
 
 /// The program in a folder, without what the tests' own environment would tell it. Begun by a shell that leaves it a write
 /// past [`Node::limit_files`] as an error and not as a signal.
-fn command(folder: &Path) -> Command {
+fn command(folder: &Path, confinement: &Confinement) -> Command {
     let mut command = Command::new("sh");
     command.args(["-c", r#"trap "" XFSZ; exec "$0" "$@""#]).arg(program());
     command.current_dir(folder).stdin(Stdio::null());
+    confinement.apply(&mut command);
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("VYUHA_")) {
         command.env_remove(name);
     }
@@ -312,7 +346,7 @@ fn launch(options: &Options, folder: &Path) -> Launched {
     let log =
         File::options().create(true).append(true).open(folder.join("log")).expect("there is room for a log");
     let begun = Instant::now();
-    let mut child = command(folder)
+    let mut child = command(folder, &options.confinement)
         .args(options.arguments(&folder.join("data")))
         .stdout(Stdio::piped())
         .stderr(log)
@@ -329,7 +363,9 @@ fn launch(options: &Options, folder: &Path) -> Launched {
     });
     match lines.recv_timeout(PATIENCE) {
         Ok(line) => match read_ready(&line) {
-            Some((listen, admin)) => Launched { child, listen, admin, ready_after: begun.elapsed() },
+            Some((listen, admin, driver)) => {
+                Launched { child, listen, admin, driver, ready_after: begun.elapsed() }
+            }
             None => fail(child, folder, &format!("the first line on stdout is no ready line: {line:?}")),
         },
         Err(RecvTimeoutError::Timeout) => fail(child, folder, "the node does not get ready"),
@@ -344,12 +380,12 @@ fn fail(mut child: Child, folder: &Path, what: &str) -> ! {
     panic!("{what} ({status}); its log:\n{}", log_end(folder));
 }
 
-/// The ports of a ready line.
-fn read_ready(line: &str) -> Option<(SocketAddr, SocketAddr)> {
+/// The ports of a ready line, and what drives the sockets.
+fn read_ready(line: &str) -> Option<(SocketAddr, SocketAddr, String)> {
     let ready: serde_json::Value = serde_json::from_str(line).ok()?;
     let address = |name: &str| ready[name].as_str()?.parse().ok();
     (ready["ready"] == true).then_some(())?;
-    Some((address("listen")?, address("admin")?))
+    Some((address("listen")?, address("admin")?, ready["driver"].as_str()?.to_owned()))
 }
 
 fn log_end(folder: &Path) -> String {
@@ -363,9 +399,10 @@ mod tests {
 
     #[test]
     fn a_ready_line_names_both_ports() {
-        let line = r#"{"ready":true,"listen":"127.0.0.1:43211","admin":"127.0.0.1:43212","pid":7}"#;
-        let ports = (([127, 0, 0, 1], 43211).into(), ([127, 0, 0, 1], 43212).into());
-        assert_eq!(read_ready(line), Some(ports));
+        let line =
+            r#"{"ready":true,"listen":"127.0.0.1:43211","admin":"127.0.0.1:43212","driver":"x","pid":7}"#;
+        let read = (([127, 0, 0, 1], 43211).into(), ([127, 0, 0, 1], 43212).into(), "x".to_owned());
+        assert_eq!(read_ready(line), Some(read));
         for line in ["", "ready", "{}", r#"{"ready":false,"listen":"127.0.0.1:1","admin":"127.0.0.1:2"}"#] {
             assert_eq!(read_ready(line), None, "{line:?}");
         }

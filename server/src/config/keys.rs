@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::value::{Count, LogFormat, LogLevel, Setting, Simd, Size};
+use super::value::{Count, LogFormat, LogLevel, NetDriver, Setting, Simd, Size};
 
 /// One key of the configuration, as the table declares it.
 #[derive(Debug)]
@@ -180,6 +180,8 @@ keys! {
     }
     /// What a connection may take.
     net: Net {
+        /// What drives shards and sockets: io_uring, plain system calls, or auto, which is the better one that this machine allows.
+        driver: NetDriver = "auto";
         /// Connections at once; the next one is refused.
         connections_max: u32 = "10000" in "1"..="1000000";
         /// Time from connection to signed in; after it the connection is closed.

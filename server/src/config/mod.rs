@@ -20,4 +20,4 @@ pub use keys::{
     Accounts, Admin, Character, Config, Content, Data, Journal, KEYS, Key, Listen, Log, Net, Record, Shard,
 };
 pub use load::{CONFIG_VARIABLE, Effective, FlagValue, Layers, load};
-pub use value::{Count, LogFormat, LogLevel, Simd, Size};
+pub use value::{Count, LogFormat, LogLevel, NetDriver, Simd, Size};
