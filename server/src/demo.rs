@@ -54,6 +54,7 @@ pub fn run(mut config: Config, options: &DemoOptions) -> anyhow::Result<()> {
     let content = load_content(&config)?;
     let node = Node::start(&config)?;
     eprintln!("{} bots play at {}; look on at http://{}/", options.clients, node.listen, node.admin);
+    eprintln!("play among them at http://{}/", node.web);
     let load = LoadOptions {
         duration: options.seconds.map(Duration::from_secs),
         ..LoadOptions::new(node.listen, options.clients, Arc::new(vyuha_bots::client_content(&content)))

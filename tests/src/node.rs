@@ -14,7 +14,7 @@ use tempfile::TempDir;
 use vyuha_game::content::Content;
 use vyuha_net::client::{BlockingClient, ClientContent};
 
-use crate::{Metrics, PATIENCE, client_content, http_get, program, test_world, test_world_folder};
+use crate::{Metrics, PATIENCE, WebProxy, client_content, http_get, program, test_world, test_world_folder};
 
 /// How much of the end of a log a failed test shows.
 const LOG_SHOWN_BYTES: usize = 16 << 10;
@@ -23,6 +23,7 @@ const LOG_SHOWN_BYTES: usize = 16 << 10;
 #[derive(Debug, Clone)]
 pub struct Options {
     flags: Vec<(String, String)>,
+    by_web: bool,
     content: Arc<ClientContent>,
 }
 
@@ -48,10 +49,18 @@ impl Options {
         self
     }
 
+    /// Lets players come as browsers do, over WebSocket: [`Node::listen`] is a port that goes on to the web port.
+    #[must_use]
+    pub fn by_web(mut self) -> Options {
+        self.by_web = true;
+        self
+    }
+
     fn bare(content: &Content) -> Options {
         let flags = [
             ("listen-address", "127.0.0.1:0"),
             ("admin-address", "127.0.0.1:0"),
+            ("web-address", "127.0.0.1:0"),
             ("shard-count", "2"),
             ("shard-pin", "false"),
             ("net-handshake-timeout", "5m"),
@@ -60,7 +69,7 @@ impl Options {
             ("accounts-hash-iterations", "1"),
         ];
         let flags = flags.map(|(flag, value)| (flag.to_owned(), value.to_owned()));
-        Options { flags: flags.into(), content: client_content(content) }
+        Options { flags: flags.into(), by_web: false, content: client_content(content) }
     }
 
     fn arguments(&self, data: &Path) -> Vec<String> {
@@ -80,6 +89,9 @@ pub struct Node {
     pub listen: SocketAddr,
     /// Where the admin port is.
     pub admin: SocketAddr,
+    /// Where browsers play.
+    pub web: SocketAddr,
+    proxy: Option<WebProxy>,
     /// From the start of the process to its ready line.
     pub ready_after: Duration,
 }
@@ -101,16 +113,18 @@ impl Node {
     pub fn start(options: &Options) -> Node {
         let folder = tempfile::tempdir().expect("there is room for a folder");
         fs::create_dir(folder.path().join("data")).expect("there is room for a folder");
-        let Launched { child, listen, admin, ready_after } = launch(options, folder.path());
-        Node { options: options.clone(), folder, child, listen, admin, ready_after }
+        let Launched { child, listen, admin, web, proxy, ready_after } = launch(options, folder.path());
+        Node { options: options.clone(), folder, child, listen, admin, web, proxy, ready_after }
     }
 
     /// Starts the node again on the same data, once it has ended.
     pub fn start_again(&mut self) {
         assert!(self.child.try_wait().expect("the child can be asked").is_some(), "the node still runs");
-        let Launched { child, listen, admin, ready_after } = launch(&self.options, self.folder.path());
+        let Launched { child, listen, admin, web, proxy, ready_after } =
+            launch(&self.options, self.folder.path());
         self.child = child;
-        (self.listen, self.admin, self.ready_after) = (listen, admin, ready_after);
+        (self.listen, self.admin, self.web) = (listen, admin, web);
+        (self.proxy, self.ready_after) = (proxy, ready_after);
     }
 
     /// The same with one flag set otherwise from now on.
@@ -292,6 +306,8 @@ struct Launched {
     child: Child,
     listen: SocketAddr,
     admin: SocketAddr,
+    web: SocketAddr,
+    proxy: Option<WebProxy>,
     ready_after: Duration,
 }
 
@@ -329,7 +345,12 @@ fn launch(options: &Options, folder: &Path) -> Launched {
     });
     match lines.recv_timeout(PATIENCE) {
         Ok(line) => match read_ready(&line) {
-            Some((listen, admin)) => Launched { child, listen, admin, ready_after: begun.elapsed() },
+            Some([listen, admin, web]) => {
+                let ready_after = begun.elapsed();
+                let proxy = options.by_web.then(|| WebProxy::start(web));
+                let listen = proxy.as_ref().map_or(listen, |proxy| proxy.address);
+                Launched { child, listen, admin, web, proxy, ready_after }
+            }
             None => fail(child, folder, &format!("the first line on stdout is no ready line: {line:?}")),
         },
         Err(RecvTimeoutError::Timeout) => fail(child, folder, "the node does not get ready"),
@@ -345,11 +366,11 @@ fn fail(mut child: Child, folder: &Path, what: &str) -> ! {
 }
 
 /// The ports of a ready line.
-fn read_ready(line: &str) -> Option<(SocketAddr, SocketAddr)> {
+fn read_ready(line: &str) -> Option<[SocketAddr; 3]> {
     let ready: serde_json::Value = serde_json::from_str(line).ok()?;
     let address = |name: &str| ready[name].as_str()?.parse().ok();
     (ready["ready"] == true).then_some(())?;
-    Some((address("listen")?, address("admin")?))
+    Some([address("listen")?, address("admin")?, address("web")?])
 }
 
 fn log_end(folder: &Path) -> String {
@@ -362,9 +383,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_ready_line_names_both_ports() {
-        let line = r#"{"ready":true,"listen":"127.0.0.1:43211","admin":"127.0.0.1:43212","pid":7}"#;
-        let ports = (([127, 0, 0, 1], 43211).into(), ([127, 0, 0, 1], 43212).into());
+    fn a_ready_line_names_every_port() {
+        let line = r#"{"ready":true,"listen":"127.0.0.1:43211","admin":"127.0.0.1:43212","web":"127.0.0.1:3","pid":7}"#;
+        let ports = [43211, 43212, 3].map(|port| ([127, 0, 0, 1], port).into());
         assert_eq!(read_ready(line), Some(ports));
         for line in ["", "ready", "{}", r#"{"ready":false,"listen":"127.0.0.1:1","admin":"127.0.0.1:2"}"#] {
             assert_eq!(read_ready(line), None, "{line:?}");

@@ -121,6 +121,7 @@ pub struct Metrics {
     pub store_rows: Counter,
     /// Attempts to write to the store that failed.
     pub store_errors: Counter,
+    pub(crate) web_connections: Level,
     pub(crate) telemetry_dropped: Counter,
     pub(crate) watchers: Level,
 }
@@ -165,6 +166,7 @@ impl Metrics {
             ),
             store_rows: counter(vyuha, "store_rows", "Rows written to the store"),
             store_errors: counter(vyuha, "store_errors", "Writes to the store that failed"),
+            web_connections: level(vyuha, "web_connections", "WebSockets of players that are open"),
             telemetry_dropped: counter(
                 vyuha,
                 "telemetry_dropped",

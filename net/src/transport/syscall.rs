@@ -2,11 +2,12 @@
 //!
 //! Whether a socket is in blocking mode does not matter: every call says that it must not wait.
 
+use std::io::{Error, ErrorKind};
 use std::os::fd::OwnedFd;
 
 use rustix::io::{Errno, retry_on_intr};
 use rustix::net::{RecvFlags, SendFlags, Shutdown, recv, send, shutdown};
-use socket2::SockRef;
+use socket2::{Domain, SockRef, Type};
 use vyuha_protocol::frame::{CLIENT_PAYLOAD_BYTES_MAX, FRAME_HEAD_BYTES, first_frame};
 
 use super::{
@@ -116,8 +117,14 @@ impl Transport for SyscallTransport {
             return Err(AdmitError::Full { socket, connections_max });
         }
         let options = SockRef::from(&socket);
-        options.set_tcp_nodelay(true)?;
-        options.set_tcp_notsent_lowat(KERNEL_UNSENT_BYTES_MAX)?;
+        if options.r#type()? != Type::STREAM {
+            return Err(Error::new(ErrorKind::InvalidInput, "it is no stream").into());
+        }
+        // A browser comes over a Unix socket, whose other end is the gateway.
+        if options.domain()? != Domain::UNIX {
+            options.set_tcp_nodelay(true)?;
+            options.set_tcp_notsent_lowat(KERNEL_UNSENT_BYTES_MAX)?;
+        }
         let connection = Connection {
             socket,
             phase: Phase::Open,

@@ -254,8 +254,8 @@ fn what_cannot_be_admitted_is_refused() {
         server.transport.admit(socket, &long),
         Err(AdmitError::ReadAhead { bytes }) if bytes == long.len()
     ));
-    let (not_tcp, _other) = std::os::unix::net::UnixStream::pair().unwrap();
-    assert!(matches!(server.transport.admit(not_tcp.into(), &[]), Err(AdmitError::Socket(_))));
+    let (datagrams, _other) = std::os::unix::net::UnixDatagram::pair().unwrap();
+    assert!(matches!(server.transport.admit(datagrams.into(), &[]), Err(AdmitError::Socket(_))));
     assert_eq!(server.slots_in_use(), 0);
     let (_client, conn) = server.connect();
     assert_eq!(conn, ConnId(0));
