@@ -27,6 +27,7 @@ use crate::doors::ShardDoors;
 use crate::record::Recordings;
 use crate::shards::{self, Shards, World, zones_of_shards};
 use crate::telemetry::{SharedTotals, Telemetry};
+use crate::web::WebPort;
 
 /// The name under which a node of one keeps its position in the database.
 const NODE_NAME: &str = "local";
@@ -45,6 +46,8 @@ pub struct Node {
     pub admin: SocketAddr,
     /// What drives shards and sockets.
     pub driver: Driver,
+    /// Where browsers play.
+    pub web: SocketAddr,
     /// What each shard measured.
     pub totals: Vec<SharedTotals>,
     stop: watch::Sender<bool>,
@@ -74,7 +77,10 @@ impl Node {
         let admin = TcpListener::bind(config.admin.address)
             .with_context(|| format!("admin.address = {} cannot be used", config.admin.address))?;
         admin.set_nonblocking(true).context("admin.address")?;
-        let (listen_address, admin_address) = (listener.local_addr()?, admin.local_addr()?);
+        let web = vyuha_net::listen::listen(config.web.address, LISTEN_BACKLOG)
+            .with_context(|| format!("web.address = {} cannot be used", config.web.address))?;
+        let (listen_address, admin_address, web_address) =
+            (listener.local_addr()?, admin.local_addr()?, web.local_addr()?);
 
         let zones = zones_of_shards(&content, shards);
         let (mut gateway, feed) = Gateway::new(
@@ -110,6 +116,7 @@ impl Node {
             },
             &failed,
         )?;
+        let (web, web_players) = WebPort::start(config, &content, metrics.clone(), web)?;
         let control = Control {
             config: config.clone(),
             content,
@@ -120,6 +127,8 @@ impl Node {
             draining,
             hosts,
             failure,
+            web,
+            web_players,
         };
         let (stop, stopping) = watch::channel(false);
         let control = std::thread::Builder::new()
@@ -128,7 +137,8 @@ impl Node {
                 LocalSet::new().block_on(&runtime, control.run(listener, admin, gateway, stopping))
             })
             .context("the control plane's thread cannot be started")?;
-        Ok(Node { listen: listen_address, admin: admin_address, driver, totals, stop, control })
+        let (listen, admin, web) = (listen_address, admin_address, web_address);
+        Ok(Node { listen, admin, web, driver, totals, stop, control })
     }
 
     /// Asks the node to end in good order; [`Node::join`] waits for it.
@@ -161,10 +171,16 @@ pub fn serve(config: &Config) -> anyhow::Result<()> {
         "listen": node.listen.to_string(),
         "admin": node.admin.to_string(),
         "driver": node.driver.name(),
+        "web": node.web.to_string(),
         "pid": std::process::id(),
     });
     println!("{ready}");
-    tracing::info!(listen = %node.listen, console = %format_args!("http://{}/", node.admin), "ready");
+    tracing::info!(
+        listen = %node.listen,
+        console = %format_args!("http://{}/", node.admin),
+        play = %format_args!("http://{}/", node.web),
+        "ready"
+    );
     while !stop.load(Ordering::Relaxed) && !node.has_ended() {
         std::thread::sleep(Duration::from_millis(20));
     }
@@ -180,7 +196,8 @@ fn check_machine(config: &Config) -> anyhow::Result<Driver> {
         shards: config.shards(),
         pin: config.shard.pin,
         io_memory_bytes: config.shard.memory.bytes() as u64,
-        connections_max: u64::from(config.net.connections_max),
+        // A browser takes two files beside the one that it has like everybody.
+        connections_max: u64::from(config.net.connections_max) + 2 * u64::from(config.web.connections_max),
     };
     let facts = probe::gather(&needs).context("what this machine allows cannot be found out")?;
     let Verdict { driver, findings } = probe::judge(&needs, &facts);

@@ -148,6 +148,13 @@ keys! {
         /// Address and port of the console page, health and metrics; whoever reaches it sees everything.
         address: SocketAddr = "127.0.0.1:7780";
     }
+    /// The port that browsers play at.
+    web: Web {
+        /// Address and port of the playable page and of players over WebSocket; port 0 takes any free port.
+        address: SocketAddr = "127.0.0.1:7778";
+        /// Connections of browsers at once, for pages and for play; the next one waits.
+        connections_max: u32 = "1024" in "1"..="65536";
+    }
     /// What the node keeps on disk.
     data: Data {
         /// Folder of the journal and the database; it is made if it is missing.
