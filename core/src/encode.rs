@@ -8,7 +8,7 @@ use std::ops::Range;
 use vyuha_protocol::EntityKind;
 use vyuha_protocol::snapshot::{BLOCK_DELTA, BLOCK_FULL, BlockHead, CellKey, Enter, Leave, Name, Update};
 
-use crate::columns::{CHANGED, Columns, Grid, SLOT_MASK, Slots};
+use crate::columns::{CHANGED, Columns, Grid, HIDDEN, SLOT_MASK, Slots};
 use crate::zone::Zone;
 
 const HEAD_WORDS: usize = size_of::<BlockHead>() / 4;
@@ -60,9 +60,9 @@ impl Fulls {
         if self.place[cell] == (0, 0) {
             let begin = self.words.len();
             self.words.resize(begin + HEAD_WORDS, 0);
-            let run = columns.run(cell);
-            let enters = run.len() as u32;
-            let names = push_enters(&mut self.words, columns, slots, run);
+            let shown = columns.run(cell).filter(|&index| columns.flags[index] & HIDDEN == 0);
+            let enters = shown.clone().count() as u32;
+            let names = push_enters(&mut self.words, columns, slots, shown);
             let key = CellKey::from(grid.coord(cell));
             put_head(&mut self.words[begin..], key, BLOCK_FULL, [0, enters, names, 0]);
             self.place[cell] = (begin as u32, self.words.len() as u32);
@@ -100,14 +100,17 @@ impl Zone {
                 for index in stayed.clone() {
                     if columns.flags[index] & CHANGED != 0 {
                         columns.flags[index] &= !CHANGED;
-                        entering.push(index as u32);
+                        if columns.flags[index] & HIDDEN == 0 {
+                            entering.push(index as u32);
+                        }
                     }
                 }
-                entering.extend(stayed.end as u32..run.end as u32);
+                let arrived = stayed.end as u32..run.end as u32;
+                entering.extend(arrived.filter(|&index| columns.flags[index as usize] & HIDDEN == 0));
                 tail.clear();
                 let names = push_enters(tail, columns, slots, entering.iter().map(|&index| index as usize));
                 let left: &[Leave];
-                (left, leaves) = leaves.split_at(moves.departures[cell] as usize);
+                (left, leaves) = leaves.split_at(moves.told[cell] as usize);
                 tail.extend_from_slice(bytemuck::cast_slice(left));
                 grown(words, end, tail.len()).copy_from_slice(tail);
                 end += tail.len();
@@ -144,7 +147,7 @@ fn put_updates(words: &mut [u32], columns: &Columns, run: Range<usize>) -> usize
     for (((entity, local), velocity), flags) in rows {
         // Written whether it moved or not: the next one overwrites it if not, and no branch is mispredicted.
         records[updates] = [*entity, *local];
-        updates += usize::from(*velocity != 0 && flags & CHANGED == 0);
+        updates += usize::from(*velocity != 0 && flags & (CHANGED | HIDDEN) == 0);
     }
     updates
 }

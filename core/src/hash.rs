@@ -5,7 +5,7 @@
 //! displacement, or of its cell, kind and state, always changes the hash. Multiplications are of 32 bits, which
 //! every vector unit has.
 
-use crate::columns::{DEAD, PLACED};
+use crate::columns::{DEAD, KEPT, Warm};
 use crate::simd::at_level;
 use crate::zone::Zone;
 
@@ -32,10 +32,13 @@ fn term(key: u32, left: u32, right: u32) -> (u32, u32) {
     (left, right)
 }
 
-/// The term of a row of the hot columns. `PLACED` is the flag on which the next step depends.
+/// The term of a row of the columns in cell order.
 #[inline(always)]
-pub(crate) fn hot_term(entity: u32, flags: u8, local: u32, velocity: u32) -> (u32, u32) {
-    term(entity ^ u32::from(flags & PLACED).wrapping_mul(KEY[1]), local, velocity)
+pub(crate) fn hot_term(entity: u32, flags: u8, local: u32, velocity: u32, warm: Warm) -> (u32, u32) {
+    let warm = bytemuck::cast::<Warm, u32>(warm).wrapping_mul(ROUND[0]);
+    // What the halves of the multiplied word are added to, each round spreads over all bits.
+    let key = entity ^ u32::from(flags & KEPT).wrapping_mul(KEY[1]);
+    term(key, local ^ warm, velocity ^ warm.rotate_left(16))
 }
 
 /// The term of a slot.
@@ -58,23 +61,30 @@ pub(crate) fn joined(sum: (u32, u32)) -> u64 {
 impl Zone {
     pub(crate) fn sum_state(&self) -> u64 {
         let (columns, slots) = (&self.columns, &self.slots);
-        let hot = sum_hot(self.simd, &columns.entity, &columns.flags, &columns.local, &columns.velocity);
+        let hot = sum_hot(
+            self.simd,
+            &columns.entity,
+            &columns.flags,
+            &columns.local,
+            &columns.velocity,
+            &columns.warm,
+        );
         let warm = sum_warm(self.simd, &slots.place, &slots.generation, &slots.kind, &slots.state);
         joined(add(hot, warm))
     }
 }
 
 at_level! {
-    fn sum_hot(entity: &[u32], flags: &[u8], local: &[u32], velocity: &[u32]) -> (u32, u32) = sum_hot_body
+    fn sum_hot(entity: &[u32], flags: &[u8], local: &[u32], velocity: &[u32], warm: &[Warm]) -> (u32, u32)
+        = sum_hot_body
 }
 
 #[inline(always)]
-fn sum_hot_body(entity: &[u32], flags: &[u8], local: &[u32], velocity: &[u32]) -> (u32, u32) {
-    let rows = entity.iter().zip(flags).zip(local).zip(velocity);
-    let term = |(((entity, flags), local), velocity): (((&u32, &u8), &u32), &u32)| {
-        hot_term(*entity, *flags, *local, *velocity)
-    };
-    rows.fold((0, 0), |sum, row| add(sum, term(row)))
+fn sum_hot_body(entity: &[u32], flags: &[u8], local: &[u32], velocity: &[u32], warm: &[Warm]) -> (u32, u32) {
+    let rows = entity.iter().zip(flags).zip(local).zip(velocity).zip(warm);
+    rows.fold((0, 0), |sum, ((((entity, flags), local), velocity), warm)| {
+        add(sum, hot_term(*entity, *flags, *local, *velocity, *warm))
+    })
 }
 
 at_level! {
@@ -96,19 +106,25 @@ fn sum_warm_body(place: &[u32], generation: &[u8], kind: &[u16], state: &[u16]) 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::columns::{HIDDEN, PLACED};
     use proptest::prelude::*;
 
     proptest! {
         #[test]
-        fn every_single_change_changes_the_terms(hot: (u32, u8, u32, u32), warm: (u32, u32, u16, u16), flip in 0u32..32) {
-            let (entity, flags, local, velocity) = hot;
+        fn every_single_change_changes_the_terms(hot: (u32, u8, u32, u32, u32), warm: (u32, u32, u16, u16), flip in 0u32..32) {
+            let (entity, flags, local, velocity, combat) = hot;
+            let hot_term = |entity, flags, local, velocity, combat: u32| {
+                hot_term(entity, flags, local, velocity, bytemuck::cast(combat))
+            };
             let others = [
-                hot_term(entity ^ 1 << flip, flags, local, velocity),
-                hot_term(entity, flags ^ PLACED, local, velocity),
-                hot_term(entity, flags, local ^ 1 << flip, velocity),
-                hot_term(entity, flags, local, velocity ^ 1 << flip),
+                hot_term(entity ^ 1 << flip, flags, local, velocity, combat),
+                hot_term(entity, flags ^ PLACED, local, velocity, combat),
+                hot_term(entity, flags ^ HIDDEN, local, velocity, combat),
+                hot_term(entity, flags, local ^ 1 << flip, velocity, combat),
+                hot_term(entity, flags, local, velocity ^ 1 << flip, combat),
+                hot_term(entity, flags, local, velocity, combat ^ 1 << flip),
             ];
-            prop_assert!(!others.contains(&hot_term(entity, flags, local, velocity)));
+            prop_assert!(!others.contains(&hot_term(entity, flags, local, velocity, combat)));
             let (id, cell, kind, state) = warm;
             let others = [
                 warm_term(id ^ 1 << flip, cell, kind, state),
@@ -120,17 +136,21 @@ mod tests {
         }
 
         #[test]
-        fn each_bit_changes_about_half_of_the_term(entity: u32, local: u32, velocity: u32) {
-            let base = joined(hot_term(entity, 0, local, velocity));
-            let mut changed = [0; 3];
+        fn each_bit_changes_about_half_of_the_term(entity: u32, local: u32, velocity: u32, combat: u32) {
+            let term = |entity, local, velocity, combat: u32| {
+                joined(hot_term(entity, 0, local, velocity, bytemuck::cast(combat)))
+            };
+            let base = term(entity, local, velocity, combat);
+            let mut changed = [0; 4];
             for flip in 0..32 {
                 let others = [
-                    hot_term(entity ^ 1 << flip, 0, local, velocity),
-                    hot_term(entity, 0, local ^ 1 << flip, velocity),
-                    hot_term(entity, 0, local, velocity ^ 1 << flip),
+                    term(entity ^ 1 << flip, local, velocity, combat),
+                    term(entity, local ^ 1 << flip, velocity, combat),
+                    term(entity, local, velocity ^ 1 << flip, combat),
+                    term(entity, local, velocity, combat ^ 1 << flip),
                 ];
                 for (changed, other) in changed.iter_mut().zip(others) {
-                    *changed += (joined(other) ^ base).count_ones();
+                    *changed += (other ^ base).count_ones();
                 }
             }
             // 32 flips of 64 bits each, half of them expected: 1,024, and far from it if a word mixed badly.
@@ -147,7 +167,8 @@ mod tests {
         for a in 0..24u32 {
             for b in 0..24u32 {
                 for (x, y) in [(0, 1), (1, 0), (5, 5), (1 << 16, 0), (0, 1 << 16)] {
-                    let sum = add(hot_term(2 * a, 0, x, y), hot_term(2 * b + 1, 0, y, x));
+                    let warm = Warm { health: 100, ..Warm::default() };
+                    let sum = add(hot_term(2 * a, 0, x, y, warm), hot_term(2 * b + 1, 0, y, x, warm));
                     assert!(seen.insert(joined(sum)), "{a} {b} {x} {y}");
                     count += 1;
                 }

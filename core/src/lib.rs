@@ -7,7 +7,19 @@
 //! The hot columns take 13 bytes an entity (place within its cell, displacement, id, flags) and are kept in cell
 //! order for good: a cell's entities lie next to each other, and the cell is implied by where they lie. So the
 //! passes stream through memory, and whatever concerns a neighbourhood reads a few contiguous runs. Finding one
-//! entity costs a scan of its cell's run. What is seldom read (kind, state, name: 25 bytes) is kept by slot.
+//! entity costs a scan of its cell's run. The [`Warm`] columns lie beside them in the same order. What is seldom
+//! read (kind, state, name: 25 bytes) is kept by slot.
+//!
+//! | columns | bytes an entity | order | streamed by | read in runs by |
+//! |---|---|---|---|---|
+//! | place | 4 | cell | integrate, regrid, encode, history, hash | queries, interest |
+//! | displacement | 4 | cell | integrate, regrid, encode, hash | |
+//! | id | 4 | cell | regrid, encode, history, hash | queries, interest |
+//! | flags | 1 | cell | integrate, regrid, encode, hash | |
+//! | warm: health, team, action | 4 | cell | regrid, hash | rules of combat |
+//! | place of the slot, generation, kind, state | 9 | slot | hash | whatever is asked by id |
+//! | name | 16 | slot | | full blocks and those that enter |
+//!
 //! Beside that a zone needs 36 bytes a cell, and buffers for one tick's moves and blocks.
 //!
 //! # A tick
@@ -42,6 +54,7 @@ mod zone;
 mod tests;
 
 pub use batch::{COSINE_FULL, Circle, Cone, Found, Ray};
+pub use columns::Warm;
 pub use history::Moment;
 pub use interest::{HYSTERESIS_UNITS, Subscriber, VIEW_RADIUS_UNITS_MAX, View};
 pub use pairs::{PAIR_RADIUS_UNITS_MAX, PairEvent, Pairs};

@@ -7,7 +7,8 @@ use vyuha_protocol::units::STEP_UNITS_MAX;
 use vyuha_protocol::{Displacement, EntityId, EntityKind, Pos, TileMap};
 
 use crate::columns::{
-    CHANGED, Columns, GONE, Grid, JUMP, PENDING, PLACE, PLACED, Slots, between, offset, pack, unpack,
+    CHANGED, Columns, GONE, Grid, HIDDEN, JUMP, PENDING, PLACE, PLACED, Slots, TURN, Warm, between, offset,
+    pack, turned, unpack,
 };
 use crate::encode::{Deltas, Fulls};
 use crate::history::History;
@@ -24,6 +25,8 @@ pub struct Zone {
     pub(crate) grid: Grid,
     /// By cell: where the map has walls, roughly; see [`walled_blocks`].
     pub(crate) walled: Vec<u64>,
+    /// Where that is not 0.
+    pub(crate) walled_cells: Vec<u32>,
     pub(crate) tick: u32,
     pub(crate) columns: Columns,
     pub(crate) slots: Slots,
@@ -50,6 +53,8 @@ pub struct Spawn<'a> {
     pub state: u16,
     /// A player's name, at most 16 bytes (a longer one is cut); it is told for players only.
     pub name: &'a str,
+    /// What rules of combat ask of it.
+    pub warm: Warm,
 }
 
 /// A pass of [`Zone::step`].
@@ -96,13 +101,21 @@ enum Seat {
     Pending(usize),
 }
 
+/// Where an entity's flags and warm columns are: those of one that jumps stay in the columns until the step.
+enum Home {
+    Column(usize),
+    Pending(usize),
+}
+
 impl Zone {
     /// An empty zone, at tick 0, that uses the widest vector instructions there are.
     pub fn new(map: Arc<TileMap>) -> Zone {
         let grid = Grid::new(&map);
         let cells = grid.count();
+        let walled = walled_blocks(&map, grid);
         Zone {
-            walled: walled_blocks(&map, grid),
+            walled_cells: (0..cells as u32).filter(|cell| walled[*cell as usize] != 0).collect(),
+            walled,
             map,
             grid,
             tick: 0,
@@ -158,23 +171,16 @@ impl Zone {
         let place = PENDING | self.pending.len() as u32;
         let name = Name::new(0, spawn.name).name;
         let slot = self.slots.take(place, spawn.kind, spawn.state, name);
-        self.pending.push(Pending { pos: spawn.pos, velocity: 0, slot, from: None });
+        let (pos, warm) = (spawn.pos, spawn.warm);
+        self.pending.push(Pending { pos, velocity: 0, slot, from: None, flags: 0, warm });
         self.slots.id(slot)
     }
 
     /// Removes an entity, and says whether there was one. Its id is invalid at once, and queries pass it over;
     /// clients are told with the next step.
     pub fn despawn(&mut self, id: EntityId) -> bool {
-        let Some(seat) = self.seat(id) else { return false };
-        match seat {
-            Seat::Column { index, .. } => self.columns.flags[index] |= GONE,
-            Seat::Pending(entry) => {
-                if let Some(cell) = self.pending[entry].from {
-                    let index = self.columns.find(cell as usize, id);
-                    self.columns.flags[index] |= GONE;
-                }
-            }
-        }
+        let Some((flags, _)) = self.row_mut(id) else { return false };
+        *flags |= GONE;
         self.slots.kill(id.slot());
         true
     }
@@ -219,6 +225,32 @@ impl Zone {
         }
     }
 
+    /// What rules of combat ask of an entity.
+    pub fn warm(&self, id: EntityId) -> Option<Warm> {
+        self.row(id).map(|(_, warm)| *warm)
+    }
+
+    /// The same, to be changed. It takes effect at once; no client is told.
+    pub fn warm_mut(&mut self, id: EntityId) -> Option<&mut Warm> {
+        self.row_mut(id).map(|(_, warm)| warm)
+    }
+
+    /// Hides an entity from all clients, or shows it again, with the next step: they are told that it leaves to
+    /// nowhere, then nothing of it, then that it enters. Queries find it all the same. Nothing happens if that is
+    /// how it is already or the id is invalid.
+    pub fn set_hidden(&mut self, id: EntityId, hidden: bool) {
+        let Some((flags, _)) = self.row_mut(id) else { return };
+        *flags &= !TURN;
+        if (*flags & HIDDEN != 0) != hidden {
+            *flags |= TURN;
+        }
+    }
+
+    /// Whether an entity is hidden, or will be with the next step.
+    pub fn is_hidden(&self, id: EntityId) -> Option<bool> {
+        self.row(id).map(|(flags, _)| turned(*flags) & HIDDEN != 0)
+    }
+
     /// Lets an entity walk with a displacement a tick, each axis confined to ±[`STEP_UNITS_MAX`], until told
     /// otherwise. Each step obeys [`vyuha_protocol::motion::step`]; what a wall leaves of an axis is what the
     /// entity goes on with, so that it soon stands still on that axis.
@@ -258,7 +290,8 @@ impl Zone {
                     *flags |= JUMP;
                     let slot = id.slot();
                     self.slots.place[slot as usize] = PENDING | self.pending.len() as u32;
-                    self.pending.push(Pending { pos: to, velocity: 0, slot, from: Some(cell as u32) });
+                    let (from, warm) = (Some(cell as u32), Warm::default());
+                    self.pending.push(Pending { pos: to, velocity: 0, slot, from, flags: 0, warm });
                 }
             }
             Some(Seat::Pending(entry)) => {
@@ -285,9 +318,37 @@ impl Zone {
     }
 
     /// A hash over everything that was state after the last step: each entity's id, cell, place, displacement,
-    /// kind and state, whatever their order in memory. It is a pass of the step; reading it costs nothing.
+    /// kind, state, warm columns and whether it is hidden, whatever their order in memory. It is a pass of the step; reading it costs nothing.
     pub fn state_hash(&self) -> u64 {
         self.hash
+    }
+
+    /// An entity's flags and warm columns.
+    fn row(&self, id: EntityId) -> Option<(&u8, &Warm)> {
+        Some(match self.home(id)? {
+            Home::Column(index) => (&self.columns.flags[index], &self.columns.warm[index]),
+            Home::Pending(entry) => (&self.pending[entry].flags, &self.pending[entry].warm),
+        })
+    }
+
+    fn row_mut(&mut self, id: EntityId) -> Option<(&mut u8, &mut Warm)> {
+        Some(match self.home(id)? {
+            Home::Column(index) => (&mut self.columns.flags[index], &mut self.columns.warm[index]),
+            Home::Pending(entry) => {
+                let Pending { flags, warm, .. } = &mut self.pending[entry];
+                (flags, warm)
+            }
+        })
+    }
+
+    fn home(&self, id: EntityId) -> Option<Home> {
+        Some(match self.seat(id)? {
+            Seat::Column { index, .. } => Home::Column(index),
+            Seat::Pending(entry) => match self.pending[entry].from {
+                Some(cell) => Home::Column(self.columns.find(cell as usize, id)),
+                None => Home::Pending(entry),
+            },
+        })
     }
 
     fn seat(&self, id: EntityId) -> Option<Seat> {

@@ -7,7 +7,7 @@ use std::f64::consts::PI;
 use rand::{RngExt as _, SeedableRng as _};
 use rand_pcg::Pcg64Mcg;
 use thiserror::Error;
-use vyuha_core::{SimdLevel, Spawn, ZONE_ENTITIES_MAX, Zone};
+use vyuha_core::{SimdLevel, Spawn, Warm, ZONE_ENTITIES_MAX, Zone};
 use vyuha_protocol::map::MAP_TILES_MAX;
 use vyuha_protocol::motion::{Heading, displacement};
 use vyuha_protocol::units::{CELL_UNITS, UNITS_PER_METRE, metres};
@@ -188,7 +188,13 @@ impl World {
         zone.set_simd(simd);
         zone.keep_history(history_ticks);
         let spawn = |(&pos, &by): (&Pos, &Displacement)| {
-            let id = zone.spawn(Spawn { pos, kind: EntityKind::npc(1), state: 0, name: "" });
+            let id = zone.spawn(Spawn {
+                pos,
+                kind: EntityKind::npc(1),
+                state: 0,
+                name: "",
+                warm: Warm::default(),
+            });
             zone.walk(id, by);
             id
         };

@@ -48,6 +48,7 @@ impl Mirror {
         assert_eq!((snapshot.head.tick, snapshot.head.input_ack), (zone.tick(), to.input_ack));
         assert_eq!(snapshot.pos(), to.centre);
         self.check_cells(zone, &snapshot, to);
+        check_hidden(&snapshot, model);
         self.apply(&snapshot, &in_sync_before, retold);
         self.compare(zone, model);
         payload.len()
@@ -159,6 +160,18 @@ impl Mirror {
         for held in self.held.values() {
             assert!(self.subscribed.contains(&held.cell), "something is held of a cell that was dropped");
         }
+    }
+}
+
+/// Nothing is told of who is hidden but that it left, and not where to.
+fn check_hidden(snapshot: &Snapshot, model: &Model) {
+    let is_hidden = |id: u32| model.shown.get(&EntityId(id)).is_some_and(|entity| entity.hidden);
+    for block in snapshot.blocks() {
+        assert!(!block.updates.iter().any(|update| is_hidden(update.entity)));
+        assert!(!block.enters.iter().any(|enter| is_hidden(enter.entity)));
+        assert!(!block.names.iter().any(|name| is_hidden(name.entity)));
+        let mut leaves = block.leaves.iter();
+        assert!(leaves.all(|leave| !is_hidden(leave.entity) || leave.to == CellKey::NOWHERE));
     }
 }
 

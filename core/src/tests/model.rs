@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use vyuha_protocol::{CellCoord, Displacement, EntityId, EntityKind, Pos, TileMap, motion};
 
-use crate::columns::{Grid, PLACED, between, pack};
+use crate::Warm;
+use crate::columns::{Grid, HIDDEN, PLACED, between, pack};
 use crate::hash::{add, hot_term, joined, warm_term};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,6 +16,8 @@ pub struct Entity {
     pub kind: EntityKind,
     pub state: u16,
     pub name: String,
+    pub warm: Warm,
+    pub hidden: bool,
     order: Order,
 }
 
@@ -41,8 +44,17 @@ impl Model {
 
     pub fn spawn(&mut self, id: EntityId, spawn: crate::Spawn<'_>) {
         let (pos, kind, state, name) = (spawn.pos, spawn.kind, spawn.state, spawn.name.to_owned());
-        let by = Displacement::default();
-        let entity = Entity { pos, by, placed: false, kind, state, name, order: Order::Appear };
+        let entity = Entity {
+            pos,
+            by: Displacement::default(),
+            placed: false,
+            kind,
+            state,
+            name,
+            warm: spawn.warm,
+            hidden: false,
+            order: Order::Appear,
+        };
         assert!(self.living.insert(id, entity).is_none(), "{id} was given twice");
     }
 
@@ -98,18 +110,19 @@ impl Model {
         self.shown.clone_from(&self.living);
     }
 
-    /// Those that were in a cell after the last step.
+    /// Those that were in a cell after the last step and not hidden.
     pub fn in_cell(&self, cell: CellCoord) -> impl Iterator<Item = (&EntityId, &Entity)> {
-        self.shown.iter().filter(move |(_, entity)| entity.pos.cell() == cell)
+        self.shown.iter().filter(move |(_, entity)| entity.pos.cell() == cell && !entity.hidden)
     }
 
     /// The state hash, summed in the order of ids.
     pub fn hash(&self, grid: Grid) -> u64 {
         let terms = self.shown.iter().flat_map(|(id, entity)| {
             let cell = grid.index(entity.pos.cell()) as u32;
-            let flags = if entity.placed { PLACED } else { 0 };
+            let placed = if entity.placed { PLACED } else { 0 };
+            let flags = placed | if entity.hidden { HIDDEN } else { 0 };
             [
-                hot_term(id.0, flags, entity.pos.local(), pack(entity.by)),
+                hot_term(id.0, flags, entity.pos.local(), pack(entity.by), entity.warm),
                 warm_term(id.0, cell, entity.kind.0, entity.state),
             ]
         });

@@ -20,7 +20,7 @@ mod zone;
 
 use std::sync::Arc;
 
-use vyuha_core::{Spawn, Subscriber, View, Zone};
+use vyuha_core::{Spawn, Subscriber, View, Warm, Zone};
 use vyuha_protocol::frame::append_frame;
 use vyuha_protocol::message::EnteredZone;
 use vyuha_protocol::snapshot::SNAPSHOT_KIND;
@@ -177,8 +177,13 @@ impl Shard {
         let state = &mut self.zones[zone];
         let content = &self.content.zones[state.content];
         let pos = arrival(&content.map, character.place(), content.spawn);
-        let entity =
-            state.zone.spawn(Spawn { pos, kind: EntityKind::PLAYER, state: 0, name: &character.name });
+        let entity = state.zone.spawn(Spawn {
+            pos,
+            kind: EntityKind::PLAYER,
+            state: 0,
+            name: &character.name,
+            warm: Warm::default(),
+        });
         state.players.insert(entity, session);
         let carried = inventory.slots().iter().enumerate().filter(|(_, stack)| stack.is_some());
         out.send(
