@@ -41,6 +41,7 @@ mod columns;
 mod encode;
 mod hash;
 mod history;
+mod hostile;
 mod integrate;
 mod interest;
 mod pairs;
@@ -55,7 +56,8 @@ mod tests;
 
 pub use batch::{COSINE_FULL, Circle, Cone, Found, Ray};
 pub use columns::Warm;
-pub use history::Moment;
+pub use history::{Moment, MomentError};
+pub use hostile::Seeker;
 pub use interest::{HYSTERESIS_UNITS, Subscriber, VIEW_RADIUS_UNITS_MAX, View};
 pub use pairs::{PAIR_RADIUS_UNITS_MAX, PairEvent, Pairs};
 pub use sight::lines_of_sight;
