@@ -46,6 +46,7 @@ mod integrate;
 mod interest;
 mod pairs;
 mod query;
+mod ray;
 mod regrid;
 mod sight;
 mod simd;
@@ -54,12 +55,13 @@ mod zone;
 #[cfg(test)]
 mod tests;
 
-pub use batch::{COSINE_FULL, Circle, Cone, Found, Ray};
+pub use batch::{COSINE_FULL, Circle, Cone, Found};
 pub use columns::Warm;
 pub use history::{Moment, MomentError};
 pub use hostile::Seeker;
 pub use interest::{HYSTERESIS_UNITS, Subscriber, VIEW_RADIUS_UNITS_MAX, View};
 pub use pairs::{PAIR_RADIUS_UNITS_MAX, PairEvent, Pairs};
+pub use ray::{Ray, Shot};
 pub use sight::lines_of_sight;
 pub use simd::{SimdError, SimdLevel};
 pub use zone::{Pass, Probe, Spawn, ZONE_ENTITIES_MAX, Zone};

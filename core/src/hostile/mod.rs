@@ -13,7 +13,7 @@ use vyuha_protocol::{CellCoord, EntityId, Pos};
 use crate::batch::Circle;
 use crate::history::Moment;
 use crate::query::{cells_between, distance_squared_to_cell};
-use crate::simd::{Level, SimdLevel};
+use crate::simd::at_level;
 
 use block::{BLOCK, Block, Rounding};
 use scan::{Plain, Scan};
@@ -52,28 +52,9 @@ impl Moment<'_> {
     }
 }
 
-fn seek(simd: SimdLevel, moment: Moment<'_>, seekers: &[Seeker], out: &mut [Found]) {
-    #[cfg(target_arch = "x86_64")]
-    {
-        #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
-        fn avx2(moment: Moment<'_>, seekers: &[Seeker], out: &mut [Found]) {
-            seek_with::<scan::Avx2>(moment, seekers, out);
-        }
-        #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,bmi1,bmi2,lzcnt,popcnt")]
-        fn avx512(moment: Moment<'_>, seekers: &[Seeker], out: &mut [Found]) {
-            seek_with::<scan::Avx512>(moment, seekers, out);
-        }
-        match simd.0 {
-            // SAFETY: a `SimdLevel` is only made once the processor was found to support it.
-            Level::Avx2 => return unsafe { avx2(moment, seekers, out) },
-            // SAFETY: as above.
-            Level::Avx512 => return unsafe { avx512(moment, seekers, out) },
-            _ => {}
-        }
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = simd;
-    seek_with::<Plain>(moment, seekers, out);
+at_level! {
+    fn seek(moment: Moment<'_>, seekers: &[Seeker], out: &mut [Found])
+        = (seek_with::<Plain>, seek_with::<scan::Avx2>, seek_with::<scan::Avx512>)
 }
 
 #[inline(always)]
