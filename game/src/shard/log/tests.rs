@@ -298,13 +298,14 @@ fn a_changed_hash_is_found_at_its_tick_zone_and_column() {
         "displacement",
         "kind",
         "state",
+        "warm",
         "random",
         "npcs",
         "ground",
         "players",
         "sessions",
     ];
-    assert_eq!((&names[1..12], &names[12..]), (&of_zone[..], &of_zone[..]));
+    assert_eq!((&names[1..13], &names[13..]), (&of_zone[..], &of_zone[..]));
     for (index, part) in parts.iter().enumerate() {
         let mut records = records.clone();
         records[7] = with_hash_changed(&records[7], parts.len() - index);
