@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{Semaphore, watch};
 use vyuha_game::Content;
 use vyuha_gateway::accounts::{Accounts, AccountsConfig, HashCost};
 use vyuha_gateway::{Gateway, Metrics};
@@ -15,7 +15,7 @@ use vyuha_protocol::ErrorCode;
 use vyuha_store::{Durability, Handle, JournalStats, PersistenceStats};
 
 use crate::config::Config;
-use crate::doors::{Left, ShardDoors};
+use crate::doors::{Departures, Left, ShardDoors};
 use crate::seats::Seats;
 use crate::shards::{Host, dead_shard, join_hosts};
 use crate::sign_in::{FAREWELL_TIMEOUT, SignIn};
@@ -38,7 +38,7 @@ pub struct Control {
     /// The way to the shards.
     pub doors: ShardDoors,
     /// Where it hears of those who left.
-    pub departures: mpsc::UnboundedReceiver<Left>,
+    pub departures: Departures,
     /// Tells the shards that the node is to end.
     pub draining: Arc<AtomicBool>,
     /// The shards' threads.
@@ -188,12 +188,16 @@ async fn accept(
 
 /// Frees the seats of those who left, once all they did is in the database.
 async fn free_seats(
-    mut departures: mpsc::UnboundedReceiver<Left>,
+    mut departures: Departures,
     seats: Rc<Seats>,
     store: Handle,
     durability: Weak<Durability>,
 ) {
-    while let Some(Left { account }) = departures.recv().await {
+    loop {
+        let left = departures.next().await;
+        if left.is_empty() {
+            return;
+        }
         let Some(durable_seq) = durability.upgrade().map(|durability| durability.durable_seq()) else {
             return;
         };
@@ -201,7 +205,9 @@ async fn free_seats(
         tokio::task::spawn_local(async move {
             // A store that has stopped ends the node: nobody signs in any more.
             if store.wait_applied(durable_seq).await.is_ok() {
-                seats.free(account);
+                for Left { account } in left {
+                    seats.free(account);
+                }
             }
         });
     }

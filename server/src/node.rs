@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, bail};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio::task::LocalSet;
 use vyuha_game::ground::ZoneRow;
 use vyuha_game::inventory::PLACE_GROUND;
@@ -22,7 +22,7 @@ use vyuha_store::{
 
 use crate::config::Config;
 use crate::control::Control;
-use crate::doors::ShardDoors;
+use crate::doors::{Departures, ShardDoors};
 use crate::shards::{self, Shards, World, zones_of_shards};
 use crate::telemetry::{SharedTotals, Telemetry};
 
@@ -81,12 +81,12 @@ impl Node {
             .zip(0..)
             .flat_map(|(zones, shard)| zones.iter().map(move |id| (i64::from(id.0), shard)));
         let (doors, requests) = ShardDoors::new(shards, owners);
-        let (left, departures) = mpsc::unbounded_channel();
+        let (departures, leaving) = Departures::new(shards);
         let draining = Arc::new(AtomicBool::new(false));
         let totals: Vec<SharedTotals> = (0..shards).map(|_| SharedTotals::default()).collect();
         let hosts = shards::start(
             config,
-            Shards { content: &content, zones, world, producers, requests, left, draining: &draining },
+            Shards { content: &content, zones, world, producers, requests, leaving, draining: &draining },
             |shard| {
                 let totals = totals[shard as usize].clone();
                 Telemetry::new(shard, config.shard.tick_hz, metrics.clone(), feed.clone(), totals)

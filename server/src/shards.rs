@@ -5,8 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use crossbeam::channel::Receiver;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use vyuha_game::ground::ZoneRow;
 use vyuha_game::{Content, ItemRow, Shard, ShardConfig};
 use vyuha_net::runtime::{LoopStats, ShardHandle, ShardHost, Tick, TickStart, spawn_shard};
@@ -15,7 +14,7 @@ use vyuha_protocol::ZoneId;
 use vyuha_store::Producer;
 
 use crate::config::Config;
-use crate::doors::{Left, Request};
+use crate::doors::{Leaving, Requests};
 use crate::driver::{Driver, Parts};
 use crate::telemetry::Telemetry;
 
@@ -30,9 +29,9 @@ pub struct Shards<'a> {
     /// Each shard's way into the journal.
     pub producers: Vec<Producer>,
     /// Each shard's side of its door.
-    pub requests: Vec<Receiver<Request>>,
-    /// Where the control plane hears of those who left.
-    pub left: mpsc::UnboundedSender<Left>,
+    pub requests: Vec<Requests>,
+    /// Where each shard tells of those who left.
+    pub leaving: Vec<Leaving>,
     /// Set when the node is to end.
     pub draining: &'a Arc<AtomicBool>,
 }
@@ -86,12 +85,13 @@ pub fn start(
     telemetry: impl Fn(u16) -> Telemetry,
     failed: &watch::Sender<Option<String>>,
 ) -> anyhow::Result<Vec<Host>> {
-    let Shards { content, zones, world, producers, requests, left, draining } = parts;
+    let Shards { content, zones, world, producers, requests, leaving, draining } = parts;
     let cpus = vyuha_net::cpu::usable().context("the processors that may be used cannot be listed")?;
     let limits = limits(config);
     let shards = zones.len() as i64;
     let mut hosts = Vec::new();
-    for (((index, zones), producer), requests) in (0_u16..).zip(zones).zip(producers).zip(requests) {
+    let doors = requests.into_iter().zip(leaving);
+    for (((index, zones), producer), (requests, left)) in (0_u16..).zip(zones).zip(producers).zip(doors) {
         let here = |row: &&ItemRow| zones.iter().any(|id| i64::from(id.0) == row.owner);
         let ground: Vec<ItemRow> = world.ground.iter().filter(here).cloned().collect();
         let shard = Shard::new(
@@ -114,7 +114,7 @@ pub fn start(
             shard,
             transport: SyscallTransport::new(limits),
             requests,
-            left: left.clone(),
+            left,
             producer,
             draining: draining.clone(),
             telemetry: telemetry(index),
