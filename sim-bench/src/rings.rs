@@ -7,7 +7,7 @@
 
 use std::fmt;
 use std::hint::spin_loop;
-use std::sync::Barrier;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -19,7 +19,8 @@ use crate::statistics::{Spread, spread, thousandths};
 
 /// Slots of every queue.
 const CAPACITY: usize = 1024;
-/// Items that one thread hands to the other in a round. A multiple of every batch.
+/// Items that one thread hands to the other in a round. A multiple of every batch, and few enough that most rounds are
+/// over before others on the machine interrupt them.
 const ITEMS: u64 = 1 << 15;
 /// Items in a batch.
 const BATCHES: [usize; 3] = [1, 16, 256];
@@ -114,15 +115,23 @@ fn queues<const WORDS: usize>() -> [Queue; 5] {
     ]
 }
 
-/// Runs `send` on a thread of its own and `receive` here, from one moment on. `receive` gives the sum of all it read.
+/// Runs `send` on a thread of its own and `receive` here, from one moment on: both are awake, for waking one takes longer
+/// than all the items of a fast queue. `receive` gives the sum of all it read.
 fn race<const WORDS: usize>(send: impl FnOnce() + Send, receive: impl FnOnce() -> u64) -> Duration {
-    let line = Barrier::new(2);
+    let (here, there) = (AtomicBool::new(false), AtomicBool::new(false));
+    let meet = |own: &AtomicBool, other: &AtomicBool| {
+        own.store(true, Ordering::Release);
+        let mut patience = Patience::default();
+        while !other.load(Ordering::Acquire) {
+            patience.wait();
+        }
+    };
     let (time, sum) = thread::scope(|scope| {
         scope.spawn(|| {
-            line.wait();
+            meet(&there, &here);
             send();
         });
-        line.wait();
+        meet(&here, &there);
         let begin = Instant::now();
         let sum = receive();
         (begin.elapsed(), sum)
