@@ -138,15 +138,6 @@ impl Browser {
             self.call("Input.dispatchMouseEvent", &params);
         }
     }
-
-    /// A picture of the page as it is: PNG, in base64.
-    pub fn screenshot(&mut self) -> String {
-        let mut picture = self.call("Page.captureScreenshot", &json!({ "format": "png" }));
-        match picture["data"].take() {
-            Value::String(data) => data,
-            other => panic!("the browser takes no picture: {other}"),
-        }
-    }
 }
 
 /// A browser as a child process; it and all it started are killed on drop.
