@@ -15,7 +15,7 @@ pub(crate) const SLOT_MASK: u32 = (1 << ENTITY_SLOT_BITS) - 1;
 pub(crate) const PLACED: u8 = 1;
 /// The displacement was given by `place` for the coming step.
 pub(crate) const PLACE: u8 = 1 << 1;
-/// To be told to observers whole: its state changed or it jumped within its cell.
+/// To be told to observers whole: it came to its cell, its state changed or it jumped within its cell.
 pub(crate) const CHANGED: u8 = 1 << 2;
 /// Despawned: leaves with the coming step.
 pub(crate) const GONE: u8 = 1 << 3;
@@ -98,6 +98,9 @@ pub(crate) struct Columns {
     /// [`PLACED`] and its like; all but [`KEPT`] are cleared by the step.
     pub flags: Vec<u8>,
     pub warm: Vec<Warm>,
+    /// Of each of the last four ticks a bit: in the low half whether it moved, in the high half whether observers
+    /// were told it whole. The lowest bits are the last tick's. It follows from the rest and is no state.
+    pub recent: Vec<u8>,
     /// Where each cell's entities begin; one more entry than there are cells.
     pub start: Vec<u32>,
 }
@@ -110,6 +113,7 @@ impl Columns {
             entity: Vec::new(),
             flags: Vec::new(),
             warm: Vec::new(),
+            recent: Vec::new(),
             start: vec![0; cells + 1],
         }
     }
@@ -124,6 +128,7 @@ impl Columns {
         self.entity.resize(length, 0);
         self.flags.resize(length, 0);
         self.warm.resize(length, Warm::default());
+        self.recent.resize(length, 0);
     }
 
     /// Where a cell's entities lie.

@@ -8,7 +8,7 @@ use vyuha_protocol::{EntityId, EntityKind, Pos, TileMap};
 use crate::columns::{
     CHANGED, Columns, GONE, Grid, HIDDEN, PENDING, PLACE, Slots, TURN, Warm, offset, turned, unpack,
 };
-use crate::encode::{Deltas, Fulls};
+use crate::encode::Blocks;
 use crate::history::History;
 use crate::integrate::walled_blocks;
 use crate::orders::Seat;
@@ -32,8 +32,7 @@ pub struct Zone {
     /// What appears with the coming step: spawns, and jumps too far for a displacement.
     pub(crate) pending: Vec<Pending>,
     pub(crate) moves: Moves,
-    pub(crate) deltas: Deltas,
-    pub(crate) fulls: Fulls,
+    pub(crate) blocks: Blocks,
     pub(crate) hash: u64,
     pub(crate) simd: SimdLevel,
     pub(crate) history: History,
@@ -116,8 +115,7 @@ impl Zone {
             slots: Slots::default(),
             pending: Vec::new(),
             moves: Moves::new(cells),
-            deltas: Deltas::new(cells),
-            fulls: Fulls::new(cells),
+            blocks: Blocks::new(cells),
             hash: 0,
             simd: SimdLevel::detect(),
             history: History::default(),
