@@ -145,7 +145,7 @@ impl Zone {
                 warm,
                 cell: into,
             });
-            self.slots.place[id.slot() as usize] = into;
+            self.slots.relocate(id, cell as u32, into);
         }
     }
 
@@ -161,15 +161,15 @@ impl Zone {
     }
 
     fn settle_jump(&mut self, index: usize, cell: usize, before: u8) {
-        let slot = EntityId(self.columns.entity[index]).slot();
-        let entry = self.slots.place[slot as usize] & !PENDING;
-        let target = &mut self.pending[entry as usize];
+        let id = EntityId(self.columns.entity[index]);
+        let place = self.slots.place[id.slot() as usize];
+        let target = &mut self.pending[(place & !PENDING) as usize];
         let to_cell = target.pos.cell();
         if to_cell == self.grid.coord(cell) {
             self.columns.local[index] = target.pos.local();
             self.columns.velocity[index] = target.velocity;
             self.columns.flags[index] = turned(before) & HIDDEN | CHANGED;
-            self.slots.place[slot as usize] = cell as u32;
+            self.slots.relocate(id, place, cell as u32);
             self.moves.touch(cell);
             self.tell_turn(index, cell, before);
         } else {

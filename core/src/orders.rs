@@ -102,7 +102,7 @@ impl Zone {
                 } else {
                     *flags |= JUMP;
                     let slot = id.slot();
-                    self.slots.place[slot as usize] = PENDING | self.pending.len() as u32;
+                    self.slots.relocate(id, cell as u32, PENDING | self.pending.len() as u32);
                     let (from, warm) = (Some(cell as u32), Warm::default());
                     self.pending.push(Pending { pos: to, velocity: 0, slot, from, flags: 0, warm });
                 }

@@ -134,15 +134,15 @@ impl Zone {
 
     fn admit_pending(&mut self) {
         for (entry, pending) in self.pending.drain(..).enumerate() {
-            let place = &mut self.slots.place[pending.slot as usize];
-            if *place == PENDING | entry as u32 {
+            let place = self.slots.place[pending.slot as usize];
+            if place == PENDING | entry as u32 {
                 let cell = self.grid.index(pending.pos.cell()) as u32;
-                *place = cell;
                 let (local, velocity) = (pending.pos.local(), pending.velocity);
                 let (flags, warm) = (turned(pending.flags) & HIDDEN, pending.warm);
                 let entity = self.slots.id(pending.slot);
+                self.slots.relocate(entity, place, cell);
                 self.moves.arrive(Arrival { local, velocity, entity, flags, warm, cell });
-            } else if *place == DEAD && pending.from.is_none() {
+            } else if place == DEAD && pending.from.is_none() {
                 self.slots.free(pending.slot);
             }
         }

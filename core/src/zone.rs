@@ -205,11 +205,9 @@ impl Zone {
     /// happens if that is its state already or the id is invalid.
     pub fn set_state(&mut self, id: EntityId, state: u16) {
         let Some(seat) = self.seat(id) else { return };
-        let known = &mut self.slots.state[id.slot() as usize];
-        if *known == state {
+        if !self.slots.set_state(id.slot(), state) {
             return;
         }
-        *known = state;
         if let Seat::Column { cell, index } = seat {
             self.columns.flags[index] |= CHANGED;
             self.moves.touch(cell);
