@@ -117,8 +117,8 @@ impl Moves {
     }
 }
 
-/// The cells whose bits are set in a word.
-fn ones(word: usize, mut bits: u64) -> impl Iterator<Item = usize> {
+/// The numbers of the bits that are set in a word of many.
+pub(crate) fn ones(word: usize, mut bits: u64) -> impl Iterator<Item = usize> {
     std::iter::from_fn(move || {
         let bit = bits.trailing_zeros() as usize;
         bits &= bits.checked_sub(1)?;

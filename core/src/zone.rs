@@ -29,6 +29,8 @@ pub struct Zone {
     pub(crate) tick: u32,
     pub(crate) columns: Columns,
     pub(crate) slots: Slots,
+    /// Working space of `integrate`: who needs a closer look.
+    pub(crate) closer: Vec<u32>,
     /// What appears with the coming step: spawns, and jumps too far for a displacement.
     pub(crate) pending: Vec<Pending>,
     pub(crate) moves: Moves,
@@ -113,6 +115,7 @@ impl Zone {
             tick: 0,
             columns: Columns::new(cells),
             slots: Slots::default(),
+            closer: Vec::new(),
             pending: Vec::new(),
             moves: Moves::new(cells),
             blocks: Blocks::new(cells),
