@@ -27,6 +27,9 @@ pub(crate) const JUMP: u8 = 1 << 4;
 pub(crate) const TURN: u8 = 1 << 5;
 /// Observers do not have it.
 pub(crate) const HIDDEN: u8 = 1 << 6;
+/// Its displacement does not tell where it was for others: it was placed farther away than a step, jumped, was spawned,
+/// hidden or shown. The pass over pairs, if it runs, takes it off again.
+pub(crate) const LEAPT: u8 = 1 << 7;
 /// The flags that are state: the others are cleared by the step.
 pub(crate) const KEPT: u8 = PLACED | HIDDEN;
 const _: () = assert!(TURN << 1 == HIDDEN);
@@ -71,6 +74,12 @@ impl Grid {
     #[inline]
     pub fn index(self, cell: CellCoord) -> usize {
         ((u32::from(cell.y) + 1) * self.stride + u32::from(cell.x) + 1) as usize
+    }
+
+    /// The number of the cell so many cells beside one of the map's own, at most one along each axis.
+    #[inline]
+    pub fn beside(self, cell: CellCoord, (dx, dy): (i32, i32)) -> usize {
+        self.index(cell).wrapping_add_signed(dy as isize * self.stride as isize + dx as isize)
     }
 
     /// The inverse of [`Grid::index`] for the map's own cells; those of the ring have no coordinates.

@@ -1,4 +1,4 @@
-//! Third pass: what changed is encoded once a cell, however many observe it. What only some ask for (whole cells,
+//! Fourth pass: what changed is encoded once a cell, however many observe it. What only some ask for (whole cells,
 //! and what changed in the last few ticks) is encoded when the first client asks.
 //!
 //! Blocks are built from 32-bit words: every record of [`vyuha_protocol::snapshot`] is a whole number of them.
@@ -333,8 +333,9 @@ fn push_window(
     for &entity in &*gone {
         let now = slots.resolve(EntityId(entity)).filter(|place| place & PENDING == 0);
         // Where somebody hidden went is nobody's business.
-        let is_shown_in = |place: &usize| columns.find(*place, EntityId(entity)).is_some_and(is_shown);
-        let now = now.map(|place| place as usize).filter(is_shown_in);
+        let now = now
+            .map(|place| place as usize)
+            .filter(|&place| columns.find(place, EntityId(entity)).is_some_and(is_shown));
         let now = now.map(|place| CellKey::from(grid.coord(place)));
         let to = now.filter(|to| is_beside(key, *to)).unwrap_or(CellKey::NOWHERE);
         words.put(bytemuck::cast::<Leave, [u32; LEAVE_WORDS]>(Leave { entity, to }));

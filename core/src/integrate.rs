@@ -8,9 +8,10 @@ use vyuha_protocol::units::{CELL_TILES, TILE_UNITS};
 use vyuha_protocol::{CellCoord, EntityId, Pos, TileMap, motion};
 
 use crate::columns::{
-    CHANGED, Columns, GONE, Grid, HIDDEN, JUMP, KEPT, PENDING, PLACE, PLACED, TURN, between, offset, pack,
-    subtract_halves, turned, unpack,
+    CHANGED, Columns, GONE, Grid, HIDDEN, JUMP, KEPT, LEAPT, PENDING, PLACE, PLACED, TURN, between, offset,
+    pack, subtract_halves, turned, unpack,
 };
+use crate::pairs::Leap;
 use crate::query::cells_between;
 use crate::regrid::{Arrival, ones};
 use crate::simd::{at_level, bits_of, prefetch};
@@ -23,7 +24,7 @@ const CHUNK: usize = 256;
 const TILE_BITS: u32 = (CELL_TILES - 1) * TILE_UNITS * 0x1_0001;
 
 /// Flags that need a closer look.
-const MARKED: u8 = GONE | JUMP | TURN;
+const MARKED: u8 = GONE | JUMP | TURN | LEAPT;
 
 /// How many are looked at while the next one's rows are fetched.
 const AHEAD: usize = 16;
@@ -127,35 +128,37 @@ impl Zone {
     fn settle(&mut self, index: usize, cell: usize) {
         let id = EntityId(self.columns.entity[index]);
         let before = self.columns.flags[index];
-        if before & GONE != 0 {
-            self.slots.free(id.slot());
-            self.depart(index, cell, before, CellKey::NOWHERE);
-            return;
-        }
-        let flags = turned(before);
-        self.columns.flags[index] = flags;
-        if flags & JUMP != 0 {
-            self.settle_jump(index, cell, before);
-            return;
-        }
         let coord = self.grid.coord(cell);
         let (local, velocity) = (self.columns.local[index], self.columns.velocity[index]);
         let by = unpack(velocity);
         let from = Pos::from_cell(coord, subtract_halves(local, velocity));
+        if before & GONE != 0 {
+            self.leap(id, before, from, None);
+            self.slots.free(id.slot());
+            self.depart(index, cell, before, CellKey::NOWHERE);
+            return;
+        }
+        if before & JUMP != 0 {
+            self.settle_jump(index, cell, before, from);
+            return;
+        }
         let (mut to, mut made) = (offset(from, by), velocity);
-        if flags & PLACED == 0 && !self.is_open_step(from, to) {
+        if before & PLACED == 0 && !self.is_open_step(from, to) {
             to = motion::step(&self.map, from, by);
             made = pack(between(from, to).expect("a step is never longer than its displacement"));
         }
+        let mark = if before & (LEAPT | TURN) == 0 { 0 } else { self.leap(id, before, from, Some(to)) };
+        let flags = turned(before) & !LEAPT | mark;
         let to_cell = to.cell();
         if to_cell == coord {
             self.columns.local[index] = to.local();
             self.columns.velocity[index] = made;
+            self.columns.flags[index] = flags;
             self.tell_turn(index, cell, before);
         } else {
             let to_index = self.grid.index(to_cell);
             self.depart(index, cell, before, to_cell.into());
-            let (flags, warm, into) = (flags & KEPT, self.columns.warm[index], to_index as u32);
+            let (flags, warm, into) = (flags & KEPT | mark, self.columns.warm[index], to_index as u32);
             self.moves.arrive(Arrival {
                 local: to.local(),
                 velocity: made,
@@ -179,23 +182,37 @@ impl Zone {
         is_open(Pos { x: to.x, y: from.y }) && is_open(to)
     }
 
-    fn settle_jump(&mut self, index: usize, cell: usize, before: u8) {
+    fn settle_jump(&mut self, index: usize, cell: usize, before: u8, from: Pos) {
         let id = EntityId(self.columns.entity[index]);
         let place = self.slots.place[id.slot() as usize];
-        let target = &mut self.pending[(place & !PENDING) as usize];
-        let to_cell = target.pos.cell();
-        if to_cell == self.grid.coord(cell) {
-            self.columns.local[index] = target.pos.local();
-            self.columns.velocity[index] = target.velocity;
-            self.columns.flags[index] = turned(before) & HIDDEN | CHANGED;
+        let entry = (place & !PENDING) as usize;
+        let to = self.pending[entry].pos;
+        let mark = self.leap(id, before, from, Some(to));
+        if to.cell() == self.grid.coord(cell) {
+            self.columns.local[index] = to.local();
+            self.columns.velocity[index] = self.pending[entry].velocity;
+            self.columns.flags[index] = turned(before) & HIDDEN | CHANGED | mark;
             self.slots.relocate(id, place, cell as u32);
             self.moves.touch(cell);
             self.tell_turn(index, cell, before);
         } else {
             // Its arrival is made with those of the spawns.
-            (target.flags, target.warm) = (before, self.columns.warm[index]);
-            self.depart(index, cell, before, to_cell.into());
+            let target = &mut self.pending[entry];
+            (target.flags, target.warm) = (turned(before) & HIDDEN | mark, self.columns.warm[index]);
+            self.depart(index, cell, before, to.cell().into());
         }
+    }
+
+    /// An entity is where it is by other means than a step, or others see it no more or again: whatever pairs it
+    /// makes and breaks by that is found apart from those of walkers. Returns the mark of its row.
+    fn leap(&mut self, entity: EntityId, before: u8, from: Pos, to: Option<Pos>) -> u8 {
+        let from = (before & HIDDEN == 0).then_some(from);
+        let to = to.filter(|_| turned(before) & HIDDEN == 0);
+        if from.is_none() && to.is_none() {
+            return 0;
+        }
+        self.pairs.leap(Leap { entity, from, to });
+        self.pairs.mark()
     }
 
     /// The entity at an index leaves its cell: whoever has it is told where to, unless it is hidden from now on.

@@ -29,8 +29,9 @@
 //!
 //! 1. **integrate** adds each displacement to its place and settles those that came to another tile;
 //! 2. **regrid** moves those that came to another cell, in place, and lets arrivals in and departures out;
-//! 3. **encode** writes, once a cell, the bytes that tell observers what changed in it;
-//! 4. **hash** sums everything that is state.
+//! 3. **interest** finds, if the zone watches pairs, who came into whose range and who left it;
+//! 4. **encode** writes, once a cell, the bytes that tell observers what changed in it;
+//! 5. **hash** sums everything that is state.
 //!
 //! Then it is copied into the history, if one is kept. After it [`Zone::at`] answers questions in batches, of
 //! this tick or of a past one ([`Moment`]), and [`Zone::write_snapshot`] hands each client the blocks of the cells near it.
@@ -42,11 +43,13 @@ mod columns;
 mod encode;
 mod hash;
 mod history;
+mod hostile;
 mod integrate;
 mod interest;
 mod orders;
 mod pairs;
 mod query;
+mod ray;
 mod regrid;
 mod sight;
 mod simd;
@@ -56,12 +59,14 @@ mod zone;
 #[cfg(test)]
 mod tests;
 
-pub use batch::{COSINE_FULL, Circle, Cone, Found, Ray};
+pub use batch::{COSINE_FULL, Circle, Cone, Found};
 pub use columns::Warm;
 pub use hash::COLUMNS;
-pub use history::Moment;
+pub use history::{Moment, MomentError};
+pub use hostile::Seeker;
 pub use interest::{HYSTERESIS_UNITS, Scope, Subscriber, VIEW_RADIUS_UNITS_MAX, View};
-pub use pairs::{PAIR_RADIUS_UNITS_MAX, PairEvent, Pairs};
+pub use pairs::{PAIR_RADIUS_UNITS_MAX, PairEvent};
+pub use ray::{Ray, Shot};
 pub use sight::lines_of_sight;
 pub use simd::{SimdError, SimdLevel};
 pub use zone::{Pass, Probe, Spawn, ZONE_ENTITIES_MAX, Zone};

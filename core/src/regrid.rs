@@ -8,6 +8,7 @@ use vyuha_protocol::snapshot::{CellKey, Leave};
 use vyuha_protocol::{EntityId, Pos};
 
 use crate::columns::{CHANGED, Columns, DEAD, HIDDEN, PENDING, Warm, turned};
+use crate::pairs::Leap;
 use crate::zone::Zone;
 
 /// An entity that appears with the coming step.
@@ -17,7 +18,7 @@ pub(crate) struct Pending {
     pub slot: u32,
     /// The cell that it jumps from; none for a spawn.
     pub from: Option<u32>,
-    /// Of a jump: not before the step, until which the columns have them.
+    /// Of a jump: not before the step, until which the columns have them; then those of its row after it.
     pub flags: u8,
     pub warm: Warm,
 }
@@ -138,9 +139,17 @@ impl Zone {
             if place == PENDING | entry as u32 {
                 let cell = self.grid.index(pending.pos.cell()) as u32;
                 let (local, velocity) = (pending.pos.local(), pending.velocity);
-                let (flags, warm) = (turned(pending.flags) & HIDDEN, pending.warm);
                 let entity = self.slots.id(pending.slot);
                 self.slots.relocate(entity, place, cell);
+                let mut flags = pending.flags;
+                if pending.from.is_none() {
+                    flags = turned(flags) & HIDDEN;
+                    if flags == 0 {
+                        self.pairs.leap(Leap { entity, from: None, to: Some(pending.pos) });
+                        flags = self.pairs.mark();
+                    }
+                }
+                let warm = pending.warm;
                 self.moves.arrive(Arrival { local, velocity, entity, flags, warm, cell });
             } else if place == DEAD && pending.from.is_none() {
                 self.slots.free(pending.slot);

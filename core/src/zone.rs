@@ -5,13 +5,12 @@ use std::sync::Arc;
 use vyuha_protocol::snapshot::Name;
 use vyuha_protocol::{EntityId, EntityKind, Pos, TileMap};
 
-use crate::columns::{
-    CHANGED, Columns, GONE, Grid, HIDDEN, PENDING, PLACE, Slots, TURN, Warm, offset, turned, unpack,
-};
+use crate::columns::{CHANGED, Columns, GONE, Grid, HIDDEN, PENDING, Slots, TURN, Warm, turned};
 use crate::encode::Blocks;
 use crate::history::History;
 use crate::integrate::walled_blocks;
 use crate::orders::Seat;
+use crate::pairs::Pairs;
 use crate::regrid::{Moves, Pending};
 use crate::simd::SimdLevel;
 
@@ -35,6 +34,7 @@ pub struct Zone {
     pub(crate) pending: Vec<Pending>,
     pub(crate) moves: Moves,
     pub(crate) blocks: Blocks,
+    pub(crate) pairs: Pairs,
     pub(crate) hash: u64,
     pub(crate) simd: SimdLevel,
     pub(crate) history: History,
@@ -64,6 +64,8 @@ pub enum Pass {
     Integrate,
     /// Those that came to another cell are moved in the columns; spawns and despawns take effect.
     Regrid,
+    /// Who came into whose range and who left it, if the zone watches pairs.
+    Interest,
     /// What changed is encoded, once a cell.
     Encode,
     /// The history, if one is kept, is extended, and everything that is state is hashed.
@@ -72,13 +74,14 @@ pub enum Pass {
 
 impl Pass {
     /// Every pass, in the order in which they run.
-    pub const ALL: [Pass; 4] = [Pass::Integrate, Pass::Regrid, Pass::Encode, Pass::Hash];
+    pub const ALL: [Pass; 5] = [Pass::Integrate, Pass::Regrid, Pass::Interest, Pass::Encode, Pass::Hash];
 
     /// The pass's stable name, as metrics show it.
     pub fn name(self) -> &'static str {
         match self {
             Pass::Integrate => "integrate",
             Pass::Regrid => "regrid",
+            Pass::Interest => "interest",
             Pass::Encode => "encode",
             Pass::Hash => "hash",
         }
@@ -119,6 +122,7 @@ impl Zone {
             pending: Vec::new(),
             moves: Moves::new(cells),
             blocks: Blocks::new(cells),
+            pairs: Pairs::default(),
             hash: 0,
             simd: SimdLevel::detect(),
             history: History::default(),
@@ -179,21 +183,6 @@ impl Zone {
         true
     }
 
-    /// Where an entity is; if it was spawned or placed since the last step, where it will be after the next.
-    pub fn position(&self, id: EntityId) -> Option<Pos> {
-        Some(match self.seat(id)? {
-            Seat::Column { cell, index } => {
-                let pos = Pos::from_cell(self.grid.coord(cell), self.columns.local[index]);
-                if self.columns.flags[index] & PLACE == 0 {
-                    pos
-                } else {
-                    offset(pos, unpack(self.columns.velocity[index]))
-                }
-            }
-            Seat::Pending(entry) => self.pending[entry].pos,
-        })
-    }
-
     /// What an entity is.
     pub fn kind(&self, id: EntityId) -> Option<EntityKind> {
         self.slots.resolve(id).map(|_| EntityKind(self.slots.kind[id.slot() as usize]))
@@ -250,6 +239,8 @@ impl Zone {
         probe.lap(Pass::Integrate);
         self.regrid();
         probe.lap(Pass::Regrid);
+        self.watch();
+        probe.lap(Pass::Interest);
         self.encode();
         probe.lap(Pass::Encode);
         self.history.record(self.tick, &self.columns);

@@ -11,6 +11,7 @@ use crossbeam::channel::Receiver;
 use tokio::sync::mpsc::UnboundedSender;
 use vyuha_game::shard::log::Recorded;
 use vyuha_game::shard::{LeaveCause, Outbox, SessionId};
+use vyuha_net::runtime::TickStart;
 use vyuha_net::transport::{AdmitError, CloseCause, ConnId, Received, Transport};
 use vyuha_protocol::message::{self, DecodeError};
 use vyuha_protocol::{ErrorCode, frame::FrameError};
@@ -121,8 +122,8 @@ impl<T: Transport> Driver<T> {
     }
 
     /// One tick. `Ok(false)` once the node is ending and everything here is done.
-    pub fn tick(&mut self, late: bool, shed_ticks: u64) -> Result<bool, DriverError> {
-        self.parts.telemetry.begin(late, shed_ticks);
+    pub fn tick(&mut self, start: &TickStart) -> Result<bool, DriverError> {
+        self.parts.telemetry.begin(start);
         self.answer_doors();
         self.release_durable();
         self.receive();

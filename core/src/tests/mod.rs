@@ -1,5 +1,6 @@
 //! The whole zone against a model that keeps every entity in a map and looks at all of them each time.
 
+mod hostile;
 mod mirror;
 mod model;
 mod orders;
