@@ -19,7 +19,7 @@ use vyuha_protocol::ErrorCode;
 use vyuha_store::{Durability, Handle, JournalStats, PersistenceStats};
 
 use crate::config::Config;
-use crate::doors::{Left, ShardDoors};
+use crate::doors::{Departures, Left, ShardDoors};
 use crate::seats::Seats;
 use crate::shards::{Host, dead_shard, join_hosts};
 use crate::sign_in::{FAREWELL_TIMEOUT, SignIn};
@@ -43,7 +43,7 @@ pub struct Control {
     /// The way to the shards.
     pub doors: ShardDoors,
     /// Where it hears of those who left.
-    pub departures: mpsc::UnboundedReceiver<Left>,
+    pub departures: Departures,
     /// Tells the shards that the node is to end.
     pub draining: Arc<AtomicBool>,
     /// The shards' threads.
@@ -223,12 +223,16 @@ fn as_tcp_stream(socket: UnixStream) -> std::io::Result<TcpStream> {
 
 /// Frees the seats of those who left, once all they did is in the database.
 async fn free_seats(
-    mut departures: mpsc::UnboundedReceiver<Left>,
+    mut departures: Departures,
     seats: Rc<Seats>,
     store: Handle,
     durability: Weak<Durability>,
 ) {
-    while let Some(Left { account }) = departures.recv().await {
+    loop {
+        let left = departures.next().await;
+        if left.is_empty() {
+            return;
+        }
         let Some(durable_seq) = durability.upgrade().map(|durability| durability.durable_seq()) else {
             return;
         };
@@ -236,7 +240,9 @@ async fn free_seats(
         tokio::task::spawn_local(async move {
             // A store that has stopped ends the node: nobody signs in any more.
             if store.wait_applied(durable_seq).await.is_ok() {
-                seats.free(account);
+                for Left { account } in left {
+                    seats.free(account);
+                }
             }
         });
     }

@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, bail};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio::task::LocalSet;
 use vyuha_game::ground::ZoneRow;
 use vyuha_game::inventory::PLACE_GROUND;
@@ -23,7 +23,7 @@ use vyuha_store::{
 
 use crate::config::Config;
 use crate::control::Control;
-use crate::doors::ShardDoors;
+use crate::doors::{Departures, ShardDoors};
 use crate::record::Recordings;
 use crate::shards::{self, Shards, World, zones_of_shards};
 use crate::telemetry::{SharedTotals, Telemetry};
@@ -94,7 +94,7 @@ impl Node {
             .zip(0..)
             .flat_map(|(zones, shard)| zones.iter().map(move |id| (i64::from(id.0), shard)));
         let (doors, requests) = ShardDoors::new(shards, owners);
-        let (left, departures) = mpsc::unbounded_channel();
+        let (departures, leaving) = Departures::new(shards);
         let draining = Arc::new(AtomicBool::new(false));
         let totals: Vec<SharedTotals> = (0..shards).map(|_| SharedTotals::default()).collect();
         let hosts = shards::start(
@@ -106,7 +106,7 @@ impl Node {
                 world,
                 producers,
                 requests,
-                left,
+                leaving,
                 draining: &draining,
                 recordings,
             },

@@ -8,6 +8,7 @@
 //! A test that fails shows the node's log. No node outlives its test: it is killed when it is dropped.
 
 mod admin;
+mod browser;
 mod confinement;
 mod database;
 mod node;
@@ -22,6 +23,7 @@ mod world;
 use std::time::Duration;
 
 pub use admin::{Metrics, http_get};
+pub use browser::Browser;
 pub use confinement::Confinement;
 pub use database::{Database, Item};
 pub use node::{Exit, Node, Options, SharedNode, run_node, run_program};

@@ -226,7 +226,7 @@ keys! {
     journal: Journal {
         /// Size of one segment file.
         segment: Size = "64MiB" in "1MiB"..="1GiB";
-        /// Batches that wait for the journal; when it is full, durable commands are refused until there is room.
+        /// Batches of one shard that wait for the journal; when it is full, durable commands are refused until there is room.
         queue_batches: u32 = "1024" in "16"..="1048576";
     }
     /// What the node says of itself.
