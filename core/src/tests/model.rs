@@ -160,7 +160,8 @@ impl Model {
             let flags = placed | if entity.hidden { HIDDEN } else { 0 };
             [
                 hot_term(id.0, flags, entity.pos.local(), pack(entity.by), entity.warm),
-                warm_term(id.0, cell, entity.kind.0, entity.state),
+                warm_term(id.0, cell, 0, 0),
+                warm_term(id.0, 0, entity.kind.0, entity.state),
             ]
         });
         joined(terms.fold((0, 0), add))
