@@ -15,7 +15,7 @@ pub(crate) const SLOT_MASK: u32 = (1 << ENTITY_SLOT_BITS) - 1;
 pub(crate) const PLACED: u8 = 1;
 /// The displacement was given by `place` for the coming step.
 pub(crate) const PLACE: u8 = 1 << 1;
-/// To be told to observers whole: its state changed or it jumped within its cell.
+/// To be told to observers whole: it came to its cell, its state changed or it jumped within its cell.
 pub(crate) const CHANGED: u8 = 1 << 2;
 /// Despawned: leaves with the coming step.
 pub(crate) const GONE: u8 = 1 << 3;
@@ -98,6 +98,9 @@ pub(crate) struct Columns {
     /// [`PLACED`] and its like; all but [`KEPT`] are cleared by the step.
     pub flags: Vec<u8>,
     pub warm: Vec<Warm>,
+    /// Of each of the last four ticks a bit: in the low half whether it moved, in the high half whether observers
+    /// were told it whole. The lowest bits are the last tick's. It follows from the rest and is no state.
+    pub recent: Vec<u8>,
     /// Where each cell's entities begin; one more entry than there are cells.
     pub start: Vec<u32>,
 }
@@ -110,6 +113,7 @@ impl Columns {
             entity: Vec::new(),
             flags: Vec::new(),
             warm: Vec::new(),
+            recent: Vec::new(),
             start: vec![0; cells + 1],
         }
     }
@@ -124,6 +128,7 @@ impl Columns {
         self.entity.resize(length, 0);
         self.flags.resize(length, 0);
         self.warm.resize(length, Warm::default());
+        self.recent.resize(length, 0);
     }
 
     /// Where a cell's entities lie.
@@ -132,19 +137,24 @@ impl Columns {
         self.start[cell] as usize..self.start[cell + 1] as usize
     }
 
-    /// The index of an entity that stands in a cell.
-    ///
-    /// # Panics
-    /// If it does not: slots and columns would disagree.
-    pub fn find(&self, cell: usize, id: EntityId) -> usize {
+    /// The index of an entity, if it stands in a cell.
+    #[inline]
+    pub fn find(&self, cell: usize, id: EntityId) -> Option<usize> {
         const BLOCK: usize = 16;
         let run = self.run(cell);
-        let entities = &self.entity[run.clone()];
-        // Without an early exit the comparison of a block vectorises; this is what makes crowded cells bearable.
-        let hits = |block: &[u32]| block.iter().map(|e| u32::from(*e == id.0)).sum::<u32>();
-        let before = entities.chunks(BLOCK).take_while(|block| hits(block) == 0).count() * BLOCK;
-        let within = entities.iter().skip(before).position(|e| *e == id.0);
-        run.start + before + within.expect("an entity's cell holds it")
+        let Some(last) = self.entity.len().checked_sub(BLOCK) else {
+            return self.entity.iter().position(|entity| *entity == id.0).filter(|at| run.contains(at));
+        };
+        // Whole blocks, which may reach beyond the run: an id is nowhere else. So a block's sum is the number of
+        // the lane that hit, counted from 1, or 0; unlike a search this compiles to vectors.
+        run.step_by(BLOCK).find_map(|at| {
+            let begin = at.min(last);
+            let block: &[u32; BLOCK] =
+                self.entity[begin..].first_chunk().expect("a block fits before the end");
+            let lanes = block.iter().zip(1..).map(|(entity, lane)| if *entity == id.0 { lane } else { 0u32 });
+            let hit = lanes.sum::<u32>() as usize;
+            (hit != 0).then(|| begin + hit - 1)
+        })
     }
 }
 
@@ -282,7 +292,7 @@ mod tests {
             }
             columns.start = vec![0, 5, 5 + length as u32, 7 + length as u32];
             for i in 5..5 + length {
-                assert_eq!(columns.find(1, EntityId(1000 + i as u32)), i);
+                assert_eq!(columns.find(1, EntityId(1000 + i as u32)), Some(i));
             }
         }
     }

@@ -1,14 +1,14 @@
 //! What a client is told: the cells near it, the nearest first, within a bound of bytes.
 //!
-//! A [`View`] remembers which cells its client is subscribed to and which of them the client holds exactly as
-//! they were after the tick that it was last served: those get the block of what changed since, the others one
-//! that states all there is.
+//! A [`View`] remembers which cells its client is subscribed to and as of which tick the client holds each of
+//! them: it gets the block of what changed since, or, after too long, one that states all there is.
 
 use vyuha_protocol::snapshot::{CellKey, SnapshotHead};
 use vyuha_protocol::units::{CELL_UNITS, metres};
 use vyuha_protocol::{CellCoord, Pos};
 
 use crate::columns::Grid;
+use crate::encode::{Span, WINDOW_TICKS, ZoneParts};
 use crate::query::{cells_near, distance_squared_to_cell};
 use crate::zone::Zone;
 
@@ -24,12 +24,29 @@ const _: () = {
     assert!(side * side <= u16::MAX as u32);
 };
 
+/// What a view covers. The distance of a cell is that of its nearest place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Scope {
+    /// How near a cell must come to be told of, in units; more than [`VIEW_RADIUS_UNITS_MAX`] is shortened to it.
+    pub radius_units: u32,
+    /// Cells farther than this are told of every second tick.
+    pub half_rate_units: u32,
+    /// Cells farther than this are told of every fourth tick.
+    pub quarter_rate_units: u32,
+}
+
+impl Scope {
+    /// All cells within a radius, every tick.
+    pub fn every_tick(radius_units: u32) -> Scope {
+        Scope { radius_units, half_rate_units: u32::MAX, quarter_rate_units: u32::MAX }
+    }
+}
+
 /// One client's view of a zone. It takes 24 bytes a cell near the client.
 #[derive(Debug)]
 pub struct View {
-    radius_units: u32,
+    scope: Scope,
     centre: Option<Pos>,
-    served_tick: Option<u32>,
     /// Set aside for a block that did not fit; see [`Zone::write_snapshot`].
     saved_bytes: usize,
     /// The nearest first.
@@ -40,7 +57,8 @@ pub struct View {
 struct Subscribed {
     distance_squared: u64,
     cell: CellCoord,
-    in_sync: bool,
+    /// The tick after which the client holds the cell exactly as it was; none if it never did.
+    held_tick: Option<u32>,
 }
 
 /// What a snapshot is written for.
@@ -56,58 +74,62 @@ pub struct Subscriber {
 
 impl View {
     /// The view of a client that knows nothing yet and is to know all cells that come as near as the radius, in
-    /// units; a radius over [`VIEW_RADIUS_UNITS_MAX`] is shortened to it.
+    /// units, every tick.
     pub fn new(radius_units: u32) -> View {
+        View::of(Scope::every_tick(radius_units))
+    }
+
+    /// The view of a client that knows nothing yet.
+    pub fn of(scope: Scope) -> View {
         View {
-            radius_units: radius_units.min(VIEW_RADIUS_UNITS_MAX),
+            scope: Scope { radius_units: scope.radius_units.min(VIEW_RADIUS_UNITS_MAX), ..scope },
             centre: None,
-            served_tick: None,
             saved_bytes: 0,
             subscribed: Vec::new(),
         }
     }
 
-    /// The cells that the client holds exactly, after the last snapshot.
+    /// The cells that the client holds after the last snapshot, and as of which tick.
     #[cfg(test)]
-    pub(crate) fn in_sync(&self) -> impl Iterator<Item = CellCoord> {
-        self.subscribed.iter().filter(|subscribed| subscribed.in_sync).map(|subscribed| subscribed.cell)
+    pub(crate) fn held(&self) -> impl Iterator<Item = (CellCoord, u32)> {
+        self.subscribed.iter().filter_map(|subscribed| Some((subscribed.cell, subscribed.held_tick?)))
     }
 }
 
 impl Zone {
     /// Appends the payload of a snapshot for one client: the state after the last step.
     ///
-    /// A cell that the client is newly subscribed to, or whose last block it did not get, comes as a full block;
-    /// all do if the view was not served after the step before. The nearest cells come first. A block that does
-    /// not fit in `bytes_max` any more is left out, and its cell comes as a full block once that fits; half of
-    /// the room that the nearest such cell found is saved up for it from tick to tick, so that a large cell is
-    /// delayed but not starved by farther ones. The first block is always sent, whatever its size: a payload is
-    /// longer than `bytes_max` only by that, by what was saved, or by its list of dropped cells.
+    /// A cell that the client is newly subscribed to comes as a full block, and so does one of which it was told
+    /// more than four ticks ago; of others comes what changed since they were told of. Cells in the range of a
+    /// lower rate are told of when their turn is, which is not the same tick for all of them; one that missed its
+    /// turn comes as soon as it can. The nearest cells come first. A block that does not fit in `bytes_max` any
+    /// more is left out, and its cell comes once that fits; half of the room that the nearest such cell found is
+    /// saved up for it from tick to tick, so that a large cell is delayed but not starved by farther ones. The
+    /// first block is always sent, whatever its size: a payload is longer than `bytes_max` only by that, by what
+    /// was saved, or by its list of dropped cells.
     ///
     /// The view takes the payload as delivered: for a client that cannot take one in this tick, do not call this.
     pub fn write_snapshot(&mut self, view: &mut View, subscriber: &Subscriber, out: &mut Vec<u8>) {
-        let Zone { tick, grid, columns, slots, deltas, fulls, near, .. } = self;
+        let Zone { tick, grid, columns, slots, blocks: encoded, near, .. } = self;
+        let (tick, grid) = (*tick, *grid);
+        let parts = ZoneParts { tick, grid, columns, slots };
         let begin = out.len();
         out.extend_from_slice(&[0; size_of::<SnapshotHead>()]);
-        let dropped = view.subscribe(*grid, subscriber.centre, near, out);
-        let continues = view.served_tick == Some(tick.wrapping_sub(1));
-        view.served_tick = Some(*tick);
+        let dropped = view.subscribe(grid, subscriber.centre, near, out);
         let mut room = subscriber.bytes_max.saturating_sub(out.len() - begin);
         let (mut blocks, mut cut) = (0, false);
+        let scope = view.scope;
         for subscribed in &mut view.subscribed {
-            let cell = grid.index(subscribed.cell);
-            let block = if continues && subscribed.in_sync {
-                deltas.block(cell)
-            } else {
-                fulls.block(*grid, columns, slots, cell)
-            };
+            let Some(span) = subscribed.due(tick, &scope) else { continue };
+            let block = encoded.block(&parts, grid.index(subscribed.cell), span);
             if block.is_empty() {
+                subscribed.held_tick = Some(tick);
                 continue;
             }
             let bytes = size_of_val(block);
             let allowed = if cut { room } else { room.saturating_add(view.saved_bytes) };
-            subscribed.in_sync = blocks == 0 || bytes <= allowed;
-            if subscribed.in_sync {
+            if blocks == 0 || bytes <= allowed {
+                subscribed.held_tick = Some(tick);
                 out.extend_from_slice(bytemuck::cast_slice(block));
                 blocks += 1;
                 view.saved_bytes = view.saved_bytes.saturating_sub(bytes.saturating_sub(room));
@@ -122,8 +144,30 @@ impl Zone {
             view.saved_bytes = 0;
         }
         let Pos { x, y } = subscriber.centre;
-        let head = SnapshotHead { tick: *tick, input_ack: subscriber.input_ack, x, y, dropped, blocks };
+        let input_ack = subscriber.input_ack;
+        let head = SnapshotHead { tick, input_ack, x, y, dropped, groups: 0, blocks, reserved: 0 };
         out[begin..begin + size_of::<SnapshotHead>()].copy_from_slice(bytemuck::bytes_of(&head));
+    }
+}
+
+impl Subscribed {
+    /// What the client is to be told of the cell at a tick, if it is its turn.
+    fn due(&self, tick: u32, scope: &Scope) -> Option<Span> {
+        let Some(held_tick) = self.held_tick else { return Some(Span::Full) };
+        let square = |units: u32| u64::from(units).pow(2);
+        let period = match self.distance_squared {
+            near if near <= square(scope.half_rate_units) => 1,
+            far if far <= square(scope.quarter_rate_units) => 2,
+            _ => 4,
+        };
+        // Neighbours take turns, so that each tick has its share of a client's cells.
+        let turn = u32::from(self.cell.x) + 2 * u32::from(self.cell.y);
+        match tick.wrapping_sub(held_tick) {
+            0 => None,
+            age if age < period && tick.wrapping_add(turn) % period != 0 => None,
+            age if age <= WINDOW_TICKS => Some(Span::Ticks(age)),
+            _ => Some(Span::Full),
+        }
     }
 }
 
@@ -135,7 +179,7 @@ impl View {
         }
         self.centre = Some(centre);
         let mut dropped = 0;
-        let kept_squared = u64::from(self.radius_units + HYSTERESIS_UNITS).pow(2);
+        let kept_squared = u64::from(self.scope.radius_units + HYSTERESIS_UNITS).pow(2);
         self.subscribed.retain_mut(|subscribed| {
             subscribed.distance_squared = distance_squared_to_cell(centre, subscribed.cell);
             let kept = subscribed.distance_squared <= kept_squared;
@@ -147,7 +191,7 @@ impl View {
         });
 
         // Which cells of the square around the centre are subscribed to already: one bit each.
-        let radius = self.radius_units;
+        let radius = self.scope.radius_units;
         let origin = Pos { x: centre.x.saturating_sub(radius), y: centre.y.saturating_sub(radius) }.cell();
         let side = 2 * (radius / CELL_UNITS) as usize + 3;
         let bit = |cell: CellCoord| {
@@ -163,7 +207,7 @@ impl View {
             let distance_squared = distance_squared_to_cell(centre, cell);
             let known = bit(cell).is_some_and(|bit| near[bit / 64] >> (bit % 64) & 1 == 1);
             if !known && distance_squared <= u64::from(radius).pow(2) {
-                self.subscribed.push(Subscribed { distance_squared, cell, in_sync: false });
+                self.subscribed.push(Subscribed { distance_squared, cell, held_tick: None });
             }
         }
         self.subscribed.sort_unstable_by_key(|subscribed| (subscribed.distance_squared, subscribed.cell));
@@ -237,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cell_that_was_left_out_comes_whole_and_all_do_after_a_skipped_tick() {
+    fn a_new_cell_comes_whole_and_so_do_all_after_more_ticks_than_are_known() {
         let (mut zone, ids) = row_of_cells(&[10, 10]);
         let mut view = View::new(metres(500));
         assert_eq!(serve(&mut zone, &mut view, HEAD_BYTES + full_bytes(10)).1, [(0, true)]);
@@ -247,10 +291,34 @@ mod tests {
         assert_eq!(serve(&mut zone, &mut view, 4096).1, [(0, false), (1, true)]);
         zone.step(&mut ());
         assert_eq!(serve(&mut zone, &mut view, 4096).1, [(0, false), (1, false)]);
+        for skipped in 1..8 {
+            (0..=skipped).for_each(|_| zone.step(&mut ()));
+            let full = skipped >= WINDOW_TICKS;
+            assert_eq!(serve(&mut zone, &mut view, 4096).1, [(0, full), (1, full)], "{skipped} skipped");
+            assert_eq!(serve(&mut zone, &mut view, 4096).1, [], "twice in a tick");
+        }
+    }
+
+    #[test]
+    fn far_cells_take_turns() {
+        let (mut zone, ids) = row_of_cells(&[1; 12]);
+        ids.iter().flatten().for_each(|&id| zone.walk(id, Displacement { dx: 0, dy: 1 }));
+        let (half_rate_units, quarter_rate_units) = (metres(64), metres(160));
+        let mut view = View::of(Scope { radius_units: metres(500), half_rate_units, quarter_rate_units });
         zone.step(&mut ());
-        zone.step(&mut ());
-        assert_eq!(serve(&mut zone, &mut view, 4096).1, [(0, true), (1, true)]);
-        assert_eq!(serve(&mut zone, &mut view, 4096).1, [(0, true), (1, true)], "twice in a tick");
+        assert_eq!(serve(&mut zone, &mut view, 4096).1.len(), 12, "all at first");
+        let mut told = [0; 12];
+        for _ in 0..40 {
+            zone.step(&mut ());
+            let blocks = serve(&mut zone, &mut view, 4096).1;
+            assert!((5..=7).contains(&blocks.len()), "each tick has its share: {blocks:?}");
+            for (cell, full) in blocks {
+                assert!(!full);
+                told[usize::from(cell)] += 1;
+            }
+        }
+        // The first cell is the client's own, and the second one is 24 m away.
+        assert_eq!(told, [40, 40, 40, 20, 20, 20, 10, 10, 10, 10, 10, 10]);
     }
 
     /// All in the near and the far cell move, so their blocks never end; the dense ones between them do not
@@ -273,14 +341,15 @@ mod tests {
                 bytes += length;
                 assert!(bytes <= bytes_max * (tick + 1), "at tick {tick}");
                 assert!(blocks.iter().any(|&(cell, _)| cell == 0), "the nearest is served every tick");
-                let dense = blocks.iter().filter(|&&(cell, full)| full && (1..=2).contains(&cell));
+                let dense = blocks.iter().filter(|(cell, _)| (1..=2).contains(cell));
                 dense_at.extend(dense.map(|&(cell, _)| (tick, cell)));
             }
             if dense_moves {
                 assert!(dense_at.len() > 5, "the nearer one comes again and again: {dense_at:?}");
             } else {
                 assert!(matches!(dense_at[..], [(1..30, 1), (1..30, 2)]), "{dense_at:?}");
-                assert_eq!((view.in_sync().count(), view.saved_bytes), (4, 0), "and then all is in sync");
+                let held = view.held().filter(|(_, tick)| *tick == zone.tick()).count();
+                assert_eq!((held, view.saved_bytes), (4, 0), "and then all are held");
             }
         }
     }

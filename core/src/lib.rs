@@ -4,7 +4,7 @@
 //! floating point, so the same calls give the same bytes and the same [`Zone::state_hash`] on every machine.
 //!
 //! # Layout
-//! The hot columns take 13 bytes an entity (place within its cell, displacement, id, flags) and are kept in cell
+//! The hot columns take 14 bytes an entity (place within its cell, displacement, id, flags, recent changes) and are kept in cell
 //! order for good: a cell's entities lie next to each other, and the cell is implied by where they lie. So the
 //! passes stream through memory, and whatever concerns a neighbourhood reads a few contiguous runs. Finding one
 //! entity costs a scan of its cell's run. The [`Warm`] columns lie beside them in the same order. What is seldom
@@ -18,9 +18,10 @@
 //! | flags | 1 | cell | integrate, regrid, encode, hash | |
 //! | warm: health, team, action | 4 | cell | regrid, hash | rules of combat |
 //! | place of the slot, generation, kind, state | 9 | slot | hash | whatever is asked by id |
+//! | recent changes | 1 | cell | regrid, encode | blocks of several ticks |
 //! | name | 16 | slot | | full blocks and those that enter |
 //!
-//! Beside that a zone needs 36 bytes a cell, and buffers for one tick's moves and blocks.
+//! Beside that a zone needs 68 bytes a cell, and buffers for one tick's moves and blocks.
 //!
 //! # A tick
 //! Between two steps the game gives orders ([`Zone::spawn`], [`Zone::walk`], [`Zone::place`] ...); then
@@ -44,12 +45,14 @@ mod history;
 mod hostile;
 mod integrate;
 mod interest;
+mod orders;
 mod pairs;
 mod query;
 mod ray;
 mod regrid;
 mod sight;
 mod simd;
+mod updates;
 mod zone;
 
 #[cfg(test)]
@@ -57,11 +60,11 @@ mod tests;
 
 pub use batch::{COSINE_FULL, Circle, Cone, Found};
 pub use columns::Warm;
+pub use hash::COLUMNS;
 pub use history::{Moment, MomentError};
 pub use hostile::Seeker;
-pub use interest::{HYSTERESIS_UNITS, Subscriber, VIEW_RADIUS_UNITS_MAX, View};
+pub use interest::{HYSTERESIS_UNITS, Scope, Subscriber, VIEW_RADIUS_UNITS_MAX, View};
 pub use pairs::{PAIR_RADIUS_UNITS_MAX, PairEvent, Pairs};
 pub use ray::{Ray, Shot};
-pub use sight::lines_of_sight;
 pub use simd::{SimdError, SimdLevel};
 pub use zone::{Pass, Probe, Spawn, ZONE_ENTITIES_MAX, Zone};

@@ -7,7 +7,7 @@
 use vyuha_protocol::snapshot::{CellKey, Leave};
 use vyuha_protocol::{EntityId, Pos};
 
-use crate::columns::{Columns, DEAD, HIDDEN, PENDING, Warm, turned};
+use crate::columns::{CHANGED, Columns, DEAD, HIDDEN, PENDING, Warm, turned};
 use crate::zone::Zone;
 
 /// An entity that appears with the coming step.
@@ -176,8 +176,9 @@ impl Moves {
             columns.local[index] = arrival.local;
             columns.velocity[index] = arrival.velocity;
             columns.entity[index] = arrival.entity.0;
-            columns.flags[index] = arrival.flags;
+            columns.flags[index] = arrival.flags | CHANGED;
             columns.warm[index] = arrival.warm;
+            columns.recent[index] = 0;
         }
         columns.resize(after);
     }
@@ -230,6 +231,7 @@ impl Segment {
         columns.velocity.copy_within(from.clone(), to);
         columns.entity.copy_within(from.clone(), to);
         columns.flags.copy_within(from.clone(), to);
-        columns.warm.copy_within(from, to);
+        columns.warm.copy_within(from.clone(), to);
+        columns.recent.copy_within(from, to);
     }
 }

@@ -163,6 +163,24 @@ macro_rules! at_level {
 }
 pub(crate) use at_level;
 
+/// Asks for the cache line of a row, which need not exist; nothing waits for it. A hint only, where there is one.
+#[inline(always)]
+pub(crate) fn prefetch<T>(column: &[T], at: usize) {
+    let row = column.as_ptr().wrapping_add(at);
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a prefetch changes nothing and never faults, whatever the address.
+    unsafe {
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(row.cast());
+    }
+    #[cfg(target_arch = "aarch64")]
+    // SAFETY: as above.
+    unsafe {
+        std::arch::asm!("prfm pldl1keep, [{}]", in(reg) row, options(nostack, preserves_flags, readonly));
+    }
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    let _ = row;
+}
+
 /// A bit for each byte, set where it is 1; each must be 0 or 1.
 #[inline(always)]
 pub(crate) fn bits_of(bytes: &[u8; 64]) -> u64 {

@@ -3,9 +3,11 @@
 mod hostile;
 mod mirror;
 mod model;
+mod orders;
 mod pairs;
 mod questions;
 mod random;
+mod shots;
 mod sizes;
 mod tables;
 

@@ -1,6 +1,6 @@
 //! The zone as one would write it without thinking of speed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use vyuha_protocol::{CellCoord, Displacement, EntityId, EntityKind, Pos, TileMap, motion};
 
@@ -35,11 +35,15 @@ pub struct Model {
     pub living: BTreeMap<EntityId, Entity>,
     /// Those that were there after the last step.
     pub shown: BTreeMap<EntityId, Entity>,
+    /// By tick, from 0: those that were there after it and not hidden, and those that were told anew in it.
+    past: Vec<(BTreeMap<EntityId, Entity>, BTreeSet<EntityId>)>,
+    retold: BTreeSet<EntityId>,
 }
 
 impl Model {
     pub fn new(map: TileMap) -> Model {
-        Model { map, living: BTreeMap::new(), shown: BTreeMap::new() }
+        let past = vec![(BTreeMap::new(), BTreeSet::new())];
+        Model { map, living: BTreeMap::new(), shown: BTreeMap::new(), past, retold: BTreeSet::new() }
     }
 
     pub fn spawn(&mut self, id: EntityId, spawn: crate::Spawn<'_>) {
@@ -78,6 +82,17 @@ impl Model {
             }
             _ => entity.order = Order::Jump(to, Displacement::default()),
         }
+        if matches!(entity.order, Order::Jump(..)) {
+            self.retold.insert(id);
+        }
+    }
+
+    pub fn set_state(&mut self, id: EntityId, state: u16) {
+        let entity = self.living.get_mut(&id).unwrap();
+        if entity.state != state {
+            entity.state = state;
+            self.retold.insert(id);
+        }
     }
 
     /// What `Zone::position` says before the step.
@@ -108,11 +123,33 @@ impl Model {
             }
         }
         self.shown.clone_from(&self.living);
+        let mut visible = self.shown.clone();
+        visible.retain(|_, entity| !entity.hidden);
+        self.past.push((visible, std::mem::take(&mut self.retold)));
     }
 
-    /// Those that were in a cell after the last step and not hidden.
-    pub fn in_cell(&self, cell: CellCoord) -> impl Iterator<Item = (&EntityId, &Entity)> {
-        self.shown.iter().filter(move |(_, entity)| entity.pos.cell() == cell && !entity.hidden)
+    /// How many steps were made.
+    pub fn tick(&self) -> u32 {
+        self.past.len() as u32 - 1
+    }
+
+    /// Those that were in a cell after a step and not hidden.
+    pub fn in_cell(&self, tick: u32, cell: CellCoord) -> impl Iterator<Item = (&EntityId, &Entity)> {
+        self.past[tick as usize].0.iter().filter(move |(_, entity)| entity.pos.cell() == cell)
+    }
+
+    /// An entity after a step, unless it was hidden.
+    pub fn at(&self, tick: u32, id: EntityId) -> Option<&Entity> {
+        self.past[tick as usize].0.get(&id)
+    }
+
+    pub fn pos(&self, tick: u32, id: EntityId) -> Option<Pos> {
+        self.at(tick, id).map(|entity| entity.pos)
+    }
+
+    /// Whether an entity changed its state or jumped in one of the ticks after one.
+    pub fn retold_since(&self, tick: u32, id: EntityId) -> bool {
+        self.past[tick as usize + 1..].iter().any(|(_, retold)| retold.contains(&id))
     }
 
     /// The state hash, summed in the order of ids.

@@ -10,7 +10,7 @@ use vyuha_protocol::{CellCoord, Displacement, EntityId, EntityKind, Pos, TileMap
 use super::mirror::Mirror;
 use super::model::Model;
 use super::{check_columns, tile};
-use crate::{SimdLevel, Spawn, Subscriber, Warm, Zone};
+use crate::{Scope, SimdLevel, Spawn, Subscriber, Warm, Zone};
 
 #[derive(Debug, Clone)]
 enum Order {
@@ -74,17 +74,24 @@ fn maze() -> impl Strategy<Value = TileMap> {
     })
 }
 
+/// Every tick in one cell and in some, and with lower rates farther away.
+fn scopes() -> [Scope; 3] {
+    [
+        Scope::every_tick(0),
+        Scope { radius_units: metres(9), half_rate_units: 0, quarter_rate_units: metres(5) },
+        Scope { radius_units: metres(40), half_rate_units: metres(8), quarter_rate_units: metres(20) },
+    ]
+}
+
 /// Zone and model, given the same orders.
 struct Pair {
     zone: Zone,
     model: Model,
-    /// Those that this tick's orders have told anew in their cell.
-    retold: BTreeSet<EntityId>,
 }
 
 impl Pair {
     fn new(map: TileMap) -> Pair {
-        Pair { zone: Zone::new(Arc::new(map.clone())), model: Model::new(map), retold: BTreeSet::new() }
+        Pair { zone: Zone::new(Arc::new(map.clone())), model: Model::new(map) }
     }
 
     fn pick(&self, who: usize) -> Option<EntityId> {
@@ -136,7 +143,6 @@ impl Pair {
                 if self.model.map.is_open(to) {
                     self.zone.place(id, to);
                     self.model.place(id, to);
-                    self.retold.insert(id);
                 }
             }
             Order::Warm(who, warm) => {
@@ -152,8 +158,7 @@ impl Pair {
             Order::State(who, state) => {
                 let Some(id) = self.pick(*who) else { return };
                 self.zone.set_state(id, *state);
-                self.model.living.get_mut(&id).unwrap().state = *state;
-                self.retold.insert(id);
+                self.model.set_state(id, *state);
             }
         }
     }
@@ -214,7 +219,7 @@ proptest! {
     #[test]
     fn the_zone_does_as_the_model_and_clients_hold_exactly_their_cells(map in maze(), ticks in ticks()) {
         let mut pair = Pair::new(map);
-        let mut mirrors = [metres(0), metres(9), metres(40)].map(Mirror::new);
+        let mut mirrors = scopes().map(Mirror::new);
         for (number, (orders, clients)) in ticks.iter().enumerate() {
             for order in orders {
                 pair.give(order);
@@ -228,10 +233,9 @@ proptest! {
                 let centre = follows.map_or(Pos { x: at.0 & !0xffff, y: at.1 }, |entity| entity.pos);
                 let to = Subscriber { centre, input_ack: number as u32, bytes_max: *bytes_max };
                 if *served {
-                    mirror.serve(&mut pair.zone, &pair.model, &to, &pair.retold);
+                    mirror.serve(&mut pair.zone, &pair.model, &to);
                 }
             }
-            pair.retold.clear();
         }
     }
 
@@ -264,15 +268,16 @@ proptest! {
     fn subscriptions_are_the_cells_in_reach(at in place(), radius in 0u32..metres(90), moves in
         prop::collection::vec((-3000i32..3000, -3000i32..3000), 0..40)) {
         let mut zone = Zone::new(Arc::new(TileMap::open(WIDTH, HEIGHT)));
-        let model = Model::new(TileMap::open(WIDTH, HEIGHT));
-        let mut mirror = Mirror::new(radius);
+        let mut model = Model::new(TileMap::open(WIDTH, HEIGHT));
+        let mut mirror = Mirror::new(Scope::every_tick(radius));
         let mut centre = Pos { x: at.0, y: at.1 };
         for (dx, dy) in moves {
             centre.x = centre.x.saturating_add_signed(dx);
             centre.y = centre.y.saturating_add_signed(dy);
             zone.step(&mut ());
+            model.step();
             let to = Subscriber { centre, input_ack: 0, bytes_max: 1 << 24 };
-            mirror.serve(&mut zone, &model, &to, &BTreeSet::new());
+            mirror.serve(&mut zone, &model, &to);
         }
     }
 }
@@ -280,16 +285,17 @@ proptest! {
 #[test]
 fn a_client_that_walks_along_a_border_is_not_sent_the_same_cells_again() {
     let mut zone = super::open_zone(96, 96);
-    let model = Model::new(TileMap::open(96, 96));
-    let mut mirror = Mirror::new(metres(10));
+    let mut model = Model::new(TileMap::open(96, 96));
+    let mut mirror = Mirror::new(Scope::every_tick(metres(10)));
     let mut lengths = Vec::new();
     for tick in 0..40u32 {
         zone.step(&mut ());
+        model.step();
         let x = 2 * CELL_UNITS - metres(10) + if tick % 2 == 0 { metres(1) } else { 0 } - 500;
         let to = Subscriber { centre: Pos { x, y: metres(48) }, input_ack: 0, bytes_max: 1 << 24 };
-        lengths.push(mirror.serve(&mut zone, &model, &to, &BTreeSet::new()));
+        lengths.push(mirror.serve(&mut zone, &model, &to));
     }
-    let cells = mirror.view.in_sync().collect::<BTreeSet<CellCoord>>();
+    let cells = mirror.view.held().map(|(cell, _)| cell).collect::<BTreeSet<CellCoord>>();
     assert_eq!(cells, BTreeSet::from([CellCoord { x: 1, y: 1 }, CellCoord { x: 2, y: 1 }]));
-    assert!(lengths[2..].iter().all(|&length| length == 20), "{lengths:?}");
+    assert!(lengths[2..].iter().all(|&length| length == 24), "{lengths:?}");
 }

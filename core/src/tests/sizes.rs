@@ -1,6 +1,5 @@
 //! From one entity to many, thin and crowded.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use vyuha_protocol::units::{UNITS_PER_METRE, metres};
@@ -9,7 +8,7 @@ use vyuha_protocol::{EntityId, Pos, TileMap};
 use super::mirror::Mirror;
 use super::model::Model;
 use super::{by, check_columns, npc};
-use crate::{SimdLevel, Subscriber, Zone};
+use crate::{Scope, SimdLevel, Subscriber, Zone};
 
 /// A plain linear congruential generator (Knuth, MMIX): tests only need spread.
 struct Random(u64);
@@ -38,7 +37,7 @@ fn check_crowd(count: usize, map_tiles: u32, side_metres: u32) {
         model.walk(id, by);
         ids.push(id);
     }
-    let mut mirror = Mirror::new(metres(40));
+    let mut mirror = Mirror::new(Scope::every_tick(metres(40)));
     let centre = Pos { x: metres(side_metres / 2), y: metres(side_metres / 2) };
     for tick in 0..4 {
         for id in ids.iter().copied().skip(tick).step_by(97) {
@@ -51,7 +50,7 @@ fn check_crowd(count: usize, map_tiles: u32, side_metres: u32) {
         check_columns(&zone);
         assert_eq!(zone.state_hash(), model.hash(zone.grid));
         let to = Subscriber { centre, input_ack: 0, bytes_max: 1 << 30 };
-        mirror.serve(&mut zone, &model, &to, &BTreeSet::new());
+        mirror.serve(&mut zone, &model, &to);
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 use toml::Table;
+use vyuha_core::{HYSTERESIS_UNITS, Scope};
 use vyuha_protocol::units::{STEP_UNITS_MAX, metres};
 use vyuha_protocol::{ItemKind, Pos, TileMap, ZoneId};
 
@@ -214,12 +215,27 @@ fn read_zone_kind(entry: &mut Reader<'_, '_>, key: String) -> ZoneKind {
         key,
         tick_hz,
         player_speed: step_units(entry, "player_speed_cm_s", player_speed_cm_s, tick_hz),
-        view_radius: metres(entry.integer("view_radius_m", 8..=512)),
+        view: read_scope(entry),
         hearing_radius: metres(entry.integer("hearing_radius_m", 1..=512)),
         reach: metres(entry.integer("reach_cm", 1..=5000)) / 100,
         ground_items_max: entry.integer("ground_items_max", 0..=i64::from(GROUND_ITEMS_MAX)),
         litter_interval_s: entry.integer("litter_interval_s", 1..=86_400),
     }
+}
+
+fn read_scope(entry: &mut Reader<'_, '_>) -> Scope {
+    let radius_units = metres(entry.integer("view_radius_m", 8..=512));
+    // No cell farther than this is told of at all.
+    let end_units = radius_units + HYSTERESIS_UNITS;
+    let mut rate = |name, without| {
+        if entry.has(name) { metres(entry.integer(name, 0..=512)) } else { without }
+    };
+    let half_rate_units = rate("view_half_rate_m", end_units);
+    let quarter_rate_units = rate("view_quarter_rate_m", end_units.max(half_rate_units));
+    if quarter_rate_units < half_rate_units {
+        entry.fault("view_quarter_rate_m", "must not be less than view_half_rate_m");
+    }
+    Scope { radius_units, half_rate_units, quarter_rate_units }
 }
 
 fn read_zone(

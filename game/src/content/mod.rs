@@ -13,6 +13,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use include_dir::{Dir, include_dir};
+use vyuha_core::Scope;
 use vyuha_protocol::units::UNITS_PER_METRE;
 use vyuha_protocol::{ItemKind, Pos, TileMap, ZoneId};
 
@@ -75,8 +76,8 @@ pub struct ZoneKind {
     pub tick_hz: u16,
     /// Units a step of a player at full deflection, at least 1.
     pub player_speed: u16,
-    /// Units within which things are sent to a player.
-    pub view_radius: u32,
+    /// What is sent to a player, and how often.
+    pub view: Scope,
     /// Units within which a voice is heard.
     pub hearing_radius: u32,
     /// Units within which an item can be picked up.

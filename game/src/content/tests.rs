@@ -1,5 +1,6 @@
 use std::collections::BTreeSet;
 
+use vyuha_core::Scope;
 use vyuha_protocol::units::metres;
 
 use super::*;
@@ -30,6 +31,7 @@ key = "open"
 tick_hz = 30
 player_speed_cm_s = 500
 view_radius_m = 48
+view_half_rate_m = 12
 hearing_radius_m = 40
 reach_cm = 250
 ground_items_max = 20
@@ -111,6 +113,18 @@ fn every_fault_names_its_file_and_field() {
         &[
             "world.toml: zone_kinds[0].player_speed_cm_s: 3000 cm/s at 30 Hz are 2048 units a step, not from 1 to 2047",
         ],
+    );
+    check(
+        "world.toml",
+        "view_half_rate_m = 12",
+        "view_half_rate_m = 12\nview_quarter_rate_m = 11",
+        &["world.toml: zone_kinds[0].view_quarter_rate_m: must not be less than view_half_rate_m"],
+    );
+    check(
+        "world.toml",
+        "view_half_rate_m = 12",
+        "view_half_rate_m = 513",
+        &["world.toml: zone_kinds[0].view_half_rate_m: 513 is not from 0 to 512"],
     );
     check(
         "world.toml",
@@ -204,7 +218,9 @@ fn sound_content_says_what_its_files_say() {
     let texts = [("items.toml", ITEMS), ("npcs.toml", NPCS), ("world.toml", WORLD), ("yard.map", YARD)];
     let content = Content::from_texts(&texts).unwrap();
     let zone = content.zone(ZoneId(7)).unwrap();
-    assert_eq!((zone.kind.player_speed, zone.kind.reach, zone.kind.view_radius), (341, 5120, metres(48)));
+    let view =
+        Scope { radius_units: metres(48), half_rate_units: metres(12), quarter_rate_units: metres(52) };
+    assert_eq!((zone.kind.player_speed, zone.kind.reach, zone.kind.view), (341, 5120, view));
     assert_eq!((zone.spawn, zone.litter_target()), (Pos::tile_centre(2, 1), 4));
     assert_eq!(content.start_zones().map(|zone| zone.id).collect::<Vec<_>>(), [ZoneId(7)]);
     assert_eq!(content.item(ItemKind(1)).unwrap().stack_max, 100);
