@@ -91,6 +91,21 @@ fn wire_measures_what_it_is_asked_for() {
 }
 
 #[test]
+fn queries_end_with_their_json() {
+    let stdout = succeeds(&["queries", "--entities", "3000", "--rounds", "1", "--json"]);
+    let report: Value = serde_json::from_str(stdout.lines().last().unwrap()).unwrap();
+    assert_eq!(keys(&report), ["entities", "queries", "simd"]);
+    let queries = report["queries"].as_array().unwrap();
+    for query in queries {
+        assert_eq!(keys(query), ["name", "ns"]);
+        positive(&query["ns"]);
+    }
+    let names: Vec<&str> = queries.iter().map(|query| query["name"].as_str().unwrap()).collect();
+    assert_eq!(names, sim_bench::queries::query_names().collect::<Vec<_>>());
+    assert!(names.contains(&"ray_past") && names.contains(&"nearest_hostile"));
+}
+
+#[test]
 fn tick_speaks_in_words() {
     for shape in ["uniform", "crowd", "clustered"] {
         let stdout = succeeds(&["tick", "--entities", "500", "--ticks", "1", "--shape", shape]);
