@@ -37,6 +37,7 @@ mod regrid;
 mod sight;
 mod simd;
 mod updates;
+mod visible;
 mod zone;
 
 #[cfg(test)]
