@@ -1,8 +1,9 @@
-//! Where everything is kept: hot columns in cell order, warm and cold ones by slot.
+//! Where everything is kept: hot and warm columns in cell order, cold ones by slot.
 
 use std::collections::VecDeque;
 use std::ops::Range;
 
+use bytemuck::{Pod, Zeroable};
 use vyuha_protocol::ids::ENTITY_SLOT_BITS;
 use vyuha_protocol::snapshot::CellKey;
 use vyuha_protocol::text::CHARACTER_NAME_BYTES_MAX;
@@ -20,6 +21,36 @@ pub(crate) const CHANGED: u8 = 1 << 2;
 pub(crate) const GONE: u8 = 1 << 3;
 /// Goes with the coming step to where its entry in the pending list says.
 pub(crate) const JUMP: u8 = 1 << 4;
+/// With the coming step it is hidden if it was not, and shown if it was hidden.
+pub(crate) const TURN: u8 = 1 << 5;
+/// Observers do not have it.
+pub(crate) const HIDDEN: u8 = 1 << 6;
+/// Its displacement does not tell where it was for others: it was placed farther away than a step, jumped, was spawned,
+/// hidden or shown. The pass over pairs, if it runs, takes it off again.
+pub(crate) const LEAPT: u8 = 1 << 7;
+/// The flags that are state: the others are cleared by the step.
+pub(crate) const KEPT: u8 = PLACED | HIDDEN;
+const _: () = assert!(TURN << 1 == HIDDEN);
+
+/// The flags with [`TURN`] carried out.
+#[inline]
+pub(crate) fn turned(flags: u8) -> u8 {
+    (flags ^ (flags & TURN) << 1) & !TURN
+}
+
+/// What rules of combat ask of whoever is near: kept in cell order beside the hot columns, 4 bytes an entity, so
+/// that they read it in the runs in which they find the places. Only regrid and hash stream through it. No
+/// observer is told of it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub struct Warm {
+    /// Points of health; what 0 means is up to the rules.
+    pub health: u16,
+    /// Whose side it is on.
+    pub team: u8,
+    /// What it is doing.
+    pub action: u8,
+}
 
 /// How cells are numbered: row by row, with a ring of empty cells around the map, so that a cell's eight
 /// neighbours always exist and a stencil needs no test for the edge.
@@ -43,6 +74,12 @@ impl Grid {
         ((u32::from(cell.y) + 1) * self.stride + u32::from(cell.x) + 1) as usize
     }
 
+    /// The number of the cell so many cells beside one of the map's own, at most one along each axis.
+    #[inline]
+    pub fn beside(self, cell: CellCoord, (dx, dy): (i32, i32)) -> usize {
+        self.index(cell).wrapping_add_signed(dy as isize * self.stride as isize + dx as isize)
+    }
+
     /// The inverse of [`Grid::index`] for the map's own cells; those of the ring have no coordinates.
     #[inline]
     pub fn coord(self, index: usize) -> CellCoord {
@@ -59,7 +96,7 @@ impl Grid {
     }
 }
 
-/// The hot columns. Entities of cell `c` lie at `start[c]..start[c + 1]`.
+/// The columns in cell order. Entities of cell `c` lie at `start[c]..start[c + 1]`.
 pub(crate) struct Columns {
     /// The place within the cell, x in the low half and y in the high half.
     pub local: Vec<u32>,
@@ -67,8 +104,9 @@ pub(crate) struct Columns {
     pub velocity: Vec<u32>,
     /// The id: what observers are told, so that to encode it nothing is looked up by slot.
     pub entity: Vec<u32>,
-    /// [`PLACED`] and its like; all but that one are cleared by the step.
+    /// [`PLACED`] and its like; all but [`KEPT`] are cleared by the step.
     pub flags: Vec<u8>,
+    pub warm: Vec<Warm>,
     /// Of each of the last four ticks a bit: in the low half whether it moved, in the high half whether observers
     /// were told it whole. The lowest bits are the last tick's. It follows from the rest and is no state.
     pub recent: Vec<u8>,
@@ -78,9 +116,15 @@ pub(crate) struct Columns {
 
 impl Columns {
     pub fn new(cells: usize) -> Columns {
-        let (local, velocity, entity) = (Vec::new(), Vec::new(), Vec::new());
-        let (flags, recent) = (Vec::new(), Vec::new());
-        Columns { local, velocity, entity, flags, recent, start: vec![0; cells + 1] }
+        Columns {
+            local: Vec::new(),
+            velocity: Vec::new(),
+            entity: Vec::new(),
+            flags: Vec::new(),
+            warm: Vec::new(),
+            recent: Vec::new(),
+            start: vec![0; cells + 1],
+        }
     }
 
     pub fn len(&self) -> usize {
@@ -92,6 +136,7 @@ impl Columns {
         self.velocity.resize(length, 0);
         self.entity.resize(length, 0);
         self.flags.resize(length, 0);
+        self.warm.resize(length, Warm::default());
         self.recent.resize(length, 0);
     }
 
@@ -206,10 +251,10 @@ pub(crate) fn unpack(velocity: u32) -> Displacement {
     Displacement { dx: velocity as i16, dy: (velocity >> 16) as i16 }
 }
 
-/// Adds both halves, each modulo 2^16.
+/// Subtracts both halves, each modulo 2^16.
 #[inline]
-pub(crate) fn add_halves(a: u32, b: u32) -> u32 {
-    (a.wrapping_add(b) & 0xffff) | (a & 0xffff_0000).wrapping_add(b & 0xffff_0000)
+pub(crate) fn subtract_halves(a: u32, b: u32) -> u32 {
+    (a.wrapping_sub(b) & 0xffff) | (a & 0xffff_0000).wrapping_sub(b & 0xffff_0000)
 }
 
 /// A place moved by a displacement.
@@ -277,11 +322,11 @@ mod tests {
 
     proptest! {
         #[test]
-        fn halves_are_added_apart(x: u16, y: u16, dx: i16, dy: i16) {
+        fn halves_are_subtracted_apart(x: u16, y: u16, dx: i16, dy: i16) {
             let local = u32::from(x) | u32::from(y) << 16;
-            let sum = add_halves(local, pack(Displacement { dx, dy }));
-            prop_assert_eq!(sum as u16, x.wrapping_add_signed(dx));
-            prop_assert_eq!((sum >> 16) as u16, y.wrapping_add_signed(dy));
+            let rest = subtract_halves(local, pack(Displacement { dx, dy }));
+            prop_assert_eq!(rest as u16, x.wrapping_sub_signed(dx));
+            prop_assert_eq!((rest >> 16) as u16, y.wrapping_sub_signed(dy));
             prop_assert_eq!(unpack(pack(Displacement { dx, dy })), Displacement { dx, dy });
         }
     }

@@ -1,4 +1,4 @@
-//! Third pass: what changed is encoded once a cell, however many observe it. What only some ask for (whole cells,
+//! Fourth pass: what changed is encoded once a cell, however many observe it. What only some ask for (whole cells,
 //! and what changed in the last few ticks) is encoded when the first client asks.
 //!
 //! Blocks are built from 32-bit words: every record of [`vyuha_protocol::snapshot`] is a whole number of them.
@@ -6,7 +6,7 @@
 use vyuha_protocol::snapshot::{BLOCK_DELTA, BLOCK_FULL, BlockHead, CellKey, Enter, Leave, Name, Update};
 use vyuha_protocol::{EntityId, EntityKind};
 
-use crate::columns::{CHANGED, Columns, Grid, PENDING, SLOT_MASK, Slots};
+use crate::columns::{CHANGED, Columns, Grid, HIDDEN, PENDING, SLOT_MASK, Slots};
 use crate::regrid::Moves;
 use crate::updates::{LANES, Rows, Updates, with_updates};
 use crate::zone::Zone;
@@ -188,7 +188,7 @@ impl Pass<'_> {
                 let mut counts = [updates as u32, 0, 0, 0];
                 if touched {
                     let left: &[Leave];
-                    (left, leaves) = leaves.split_at(self.moves.departures[cell] as usize);
+                    (left, leaves) = leaves.split_at(self.moves.told[cell] as usize);
                     let entering = &mut self.space.entering;
                     entering.clear();
                     take_changed(&mut self.columns.flags[run.clone()], run.start, entering);
@@ -215,7 +215,8 @@ impl Pass<'_> {
     }
 }
 
-/// Takes the mark off those that are marked [`CHANGED`], and appends their indices. Most rows are not.
+/// Takes the mark off those that are marked [`CHANGED`], and appends the indices of those that are not hidden. Most
+/// rows are not marked.
 #[inline]
 fn take_changed(flags: &mut [u8], first: usize, out: &mut Vec<u32>) {
     const MARKS: u64 = 0x0101_0101_0101_0101 * CHANGED as u64;
@@ -223,7 +224,9 @@ fn take_changed(flags: &mut [u8], first: usize, out: &mut Vec<u32>) {
         for (flags, index) in flags.iter_mut().zip(first + at..) {
             if *flags & CHANGED != 0 {
                 *flags &= !CHANGED;
-                out.push(index as u32);
+                if *flags & HIDDEN == 0 {
+                    out.push(index as u32);
+                }
             }
         }
     };
@@ -279,9 +282,9 @@ fn is_beside(a: CellKey, b: CellKey) -> bool {
 fn push_full(words: &mut Vec<u32>, zone: &ZoneParts<'_>, cell: usize) {
     let begin = words.len();
     words.resize(begin + HEAD_WORDS, 0);
-    let run = zone.columns.run(cell);
-    let enters = run.len() as u32;
-    let names = put_enters(words, zone.columns, zone.slots, run);
+    let shown = zone.columns.run(cell).filter(|&index| zone.columns.flags[index] & HIDDEN == 0);
+    let enters = shown.clone().count() as u32;
+    let names = put_enters(words, zone.columns, zone.slots, shown);
     let key = CellKey::from(zone.grid.coord(cell));
     put_head(&mut words[begin..], key, BLOCK_FULL, [0, enters, names, 0]);
 }
@@ -301,7 +304,8 @@ fn push_window(
     words.resize(begin + HEAD_WORDS, 0);
     let (moved, told) = (moved_in(ticks), told_in(ticks));
     entering.clear();
-    for index in columns.run(cell) {
+    let is_shown = |index: usize| columns.flags[index] & HIDDEN == 0;
+    for index in columns.run(cell).filter(|&index| is_shown(index)) {
         let recent = columns.recent[index];
         if recent & told != 0 {
             entering.push(index as u32);
@@ -328,7 +332,10 @@ fn push_window(
     let key = CellKey::from(grid.coord(cell));
     for &entity in &*gone {
         let now = slots.resolve(EntityId(entity)).filter(|place| place & PENDING == 0);
-        let now = now.map(|place| CellKey::from(grid.coord(place as usize)));
+        // Where somebody hidden went is nobody's business.
+        let now =
+            now.map(|place| place as usize).filter(|&place| is_shown(columns.find(place, EntityId(entity))));
+        let now = now.map(|place| CellKey::from(grid.coord(place)));
         let to = now.filter(|to| is_beside(key, *to)).unwrap_or(CellKey::NOWHERE);
         words.put(bytemuck::cast::<Leave, [u32; LEAVE_WORDS]>(Leave { entity, to }));
     }

@@ -231,7 +231,13 @@ mod tests {
             .zip(counts)
             .map(|(cell, &count)| {
                 let pos = Pos { x: cell * CELL_UNITS + metres(8), y: metres(8) };
-                let spawn = crate::Spawn { pos, kind: EntityKind::npc(1), state: 0, name: "" };
+                let spawn = crate::Spawn {
+                    pos,
+                    kind: EntityKind::npc(1),
+                    state: 0,
+                    name: "",
+                    warm: crate::Warm::default(),
+                };
                 (0..count).map(|_| zone.spawn(spawn)).collect()
             })
             .collect();

@@ -7,7 +7,8 @@
 use vyuha_protocol::snapshot::{CellKey, Leave};
 use vyuha_protocol::{EntityId, Pos};
 
-use crate::columns::{CHANGED, Columns, DEAD, PENDING};
+use crate::columns::{CHANGED, Columns, DEAD, HIDDEN, PENDING, Warm, turned};
+use crate::pairs::Leap;
 use crate::zone::Zone;
 
 /// An entity that appears with the coming step.
@@ -17,6 +18,9 @@ pub(crate) struct Pending {
     pub slot: u32,
     /// The cell that it jumps from; none for a spawn.
     pub from: Option<u32>,
+    /// Of a jump: not before the step, until which the columns have them; then those of its row after it.
+    pub flags: u8,
+    pub warm: Warm,
 }
 
 /// An entity on its way into a cell.
@@ -25,6 +29,7 @@ pub(crate) struct Arrival {
     pub velocity: u32,
     pub entity: EntityId,
     pub flags: u8,
+    pub warm: Warm,
     pub cell: u32,
 }
 
@@ -39,11 +44,12 @@ struct Segment {
 pub(crate) struct Moves {
     /// Indices of those that leave their cell, ascending.
     leaving: Vec<u32>,
-    /// The same as observers are told.
+    /// What observers are told to leave, cell by cell.
     pub leaves: Vec<Leave>,
     arriving: Vec<Arrival>,
-    /// By cell: how many leave and arrive, and where the next arrival goes.
-    pub departures: Vec<u32>,
+    /// By cell: how many leave it, how many observers are told of, how many arrive, and where the next one goes.
+    departures: Vec<u32>,
+    pub told: Vec<u32>,
     pub arrivals: Vec<u32>,
     next: Vec<u32>,
     /// A bit a cell in which anything but walking within it happened.
@@ -58,6 +64,7 @@ impl Moves {
             leaves: Vec::new(),
             arriving: Vec::new(),
             departures: vec![0; cells],
+            told: vec![0; cells],
             arrivals: vec![0; cells],
             next: vec![0; cells],
             touched: vec![0; cells.div_ceil(64)],
@@ -76,10 +83,16 @@ impl Moves {
     }
 
     /// The entity at an index leaves its cell. Called in the order of the columns.
-    pub fn depart(&mut self, cell: usize, index: usize, entity: EntityId, to: CellKey) {
+    pub fn depart(&mut self, cell: usize, index: usize) {
         self.touch(cell);
         self.departures[cell] += 1;
         self.leaving.push(index as u32);
+    }
+
+    /// Observers are told that an entity leaves their cell. Called in the order of cells.
+    pub fn tell(&mut self, cell: usize, entity: EntityId, to: CellKey) {
+        self.touch(cell);
+        self.told[cell] += 1;
         self.leaves.push(Leave { entity: entity.0, to });
     }
 
@@ -94,6 +107,7 @@ impl Moves {
         for (word, bits) in self.touched.iter_mut().enumerate() {
             for cell in ones(word, *bits) {
                 self.departures[cell] = 0;
+                self.told[cell] = 0;
                 self.arrivals[cell] = 0;
             }
             *bits = 0;
@@ -127,7 +141,16 @@ impl Zone {
                 *place = cell;
                 let (local, velocity) = (pending.pos.local(), pending.velocity);
                 let entity = self.slots.id(pending.slot);
-                self.moves.arrive(Arrival { local, velocity, entity, flags: 0, cell });
+                let mut flags = pending.flags;
+                if pending.from.is_none() {
+                    flags = turned(flags) & HIDDEN;
+                    if flags == 0 {
+                        self.pairs.leap(Leap { entity, from: None, to: Some(pending.pos) });
+                        flags = self.pairs.mark();
+                    }
+                }
+                let warm = pending.warm;
+                self.moves.arrive(Arrival { local, velocity, entity, flags, warm, cell });
             } else if *place == DEAD && pending.from.is_none() {
                 self.slots.free(pending.slot);
             }
@@ -163,6 +186,7 @@ impl Moves {
             columns.velocity[index] = arrival.velocity;
             columns.entity[index] = arrival.entity.0;
             columns.flags[index] = arrival.flags | CHANGED;
+            columns.warm[index] = arrival.warm;
             columns.recent[index] = 0;
         }
         columns.resize(after);
@@ -216,6 +240,7 @@ impl Segment {
         columns.velocity.copy_within(from.clone(), to);
         columns.entity.copy_within(from.clone(), to);
         columns.flags.copy_within(from.clone(), to);
+        columns.warm.copy_within(from.clone(), to);
         columns.recent.copy_within(from, to);
     }
 }

@@ -7,7 +7,7 @@
 
 use std::ops::Range;
 
-use crate::columns::CHANGED;
+use crate::columns::{CHANGED, HIDDEN};
 use crate::encode::{Pass, WINDOW_TICKS};
 use crate::simd::{Level, SimdLevel};
 
@@ -44,7 +44,7 @@ impl Rows<'_> {
 
 /// A way to write the updates of a run.
 pub(crate) trait Updates {
-    /// Writes `[entity, local]` for each of the run that moved and is not told whole, and returns how many. `out`
+    /// Writes `[entity, local]` for each of the run that moved and is neither hidden nor told whole, and returns how many. `out`
     /// has room for [`LANES`] records more than the run is long.
     fn put(rows: Rows<'_>, run: Range<usize>, out: &mut [u32]) -> usize;
 }
@@ -89,10 +89,11 @@ impl Updates for Plain {
         }
         let (records, _) = out.as_chunks_mut::<2>();
         let mut updates = 0;
-        for ((entity, local), recent) in rows.entity[run.clone()].iter().zip(&rows.local[run]).zip(recent) {
+        let places = rows.entity[run.clone()].iter().zip(&rows.local[run.clone()]);
+        for (((entity, local), recent), flags) in places.zip(recent).zip(&rows.flags[run]) {
             // Written whether it moved or not: the next one overwrites it if not, and no branch is mispredicted.
             records[updates] = [*entity, *local];
-            updates += usize::from(*recent & (MOVED | TOLD) == MOVED);
+            updates += usize::from(*recent & (MOVED | TOLD) == MOVED && flags & HIDDEN == 0);
         }
         updates
     }
@@ -103,7 +104,7 @@ mod x86 {
     #[allow(clippy::wildcard_imports, reason = "intrinsics, whose names are their own namespace")]
     use std::arch::x86_64::*;
 
-    use super::{CHANGED, EARLIER, LANES, MOVED, Range, Rows, TOLD, Updates};
+    use super::{CHANGED, EARLIER, HIDDEN, LANES, MOVED, Range, Rows, TOLD, Updates};
 
     /// Sixteen rows at a time.
     pub struct Avx512;
@@ -128,7 +129,8 @@ mod x86 {
                     let recent = _mm_or_si128(recent, _mm_maskz_set1_epi8(moved, MOVED as i8));
                     let recent = _mm_or_si128(recent, _mm_maskz_set1_epi8(told, TOLD as i8));
                     _mm_mask_storeu_epi8(rows.recent.as_mut_ptr().add(at).cast(), lanes, recent);
-                    let wanted = moved & !told;
+                    let hidden = _mm_test_epi8_mask(flags, _mm_set1_epi8(HIDDEN as i8));
+                    let wanted = moved & !told & !hidden;
                     let entity = _mm512_maskz_loadu_epi32(lanes, rows.entity.as_ptr().add(at).cast());
                     let local = _mm512_maskz_loadu_epi32(lanes, rows.local.as_ptr().add(at).cast());
                     let entity = _mm512_maskz_compress_epi32(wanted, entity);
@@ -169,7 +171,8 @@ mod x86 {
                     let stays = _mm256_movemask_ps(_mm256_castsi256_ps(stays)) as u32;
                     let moved = _pdep_u64(u64::from(!stays & 0xff), EACH);
                     let flags = rows.flags.as_ptr().add(at).cast::<[u8; 8]>().read();
-                    let told = (u64::from_le_bytes(flags) >> CHANGED.trailing_zeros()) & EACH;
+                    let marked = |flag: u8| (u64::from_le_bytes(flags) >> flag.trailing_zeros()) & EACH;
+                    let told = marked(CHANGED);
                     let recent = rows.recent.as_mut_ptr().add(at).cast::<[u8; 8]>();
                     let before = u64::from_le_bytes(recent.read());
                     let now = ((before << 1) & (EACH * u64::from(EARLIER)))
@@ -177,7 +180,7 @@ mod x86 {
                         | (told * u64::from(TOLD));
                     recent.write(((before & !lanes) | (now & lanes)).to_le_bytes());
                     // The numbers of the lanes that are wanted, one after the other.
-                    let wanted = moved & !told & lanes;
+                    let wanted = moved & !told & !marked(HIDDEN) & lanes;
                     let order = _pext_u64(0x0706_0504_0302_0100, wanted * 0xff);
                     let order = _mm256_cvtepu8_epi32(_mm_cvtsi64_si128(order as i64));
                     let entity = _mm256_permutevar8x32_epi32(load(rows.entity), order);
@@ -233,7 +236,7 @@ mod tests {
             let run = a.min(b)..a.max(b);
             let (records, recent) = put::<Plain>(&columns, run.clone());
             let (velocity, flags, before) = &columns;
-            let wanted = run.clone().filter(|&row| velocity[row] != 0 && flags[row] & CHANGED == 0);
+            let wanted = run.clone().filter(|&row| velocity[row] != 0 && flags[row] & (CHANGED | HIDDEN) == 0);
             let expected: Vec<u32> = wanted.flat_map(|row| [row as u32 * 7 + 1, (row as u32 * 7 + 1) << 20]).collect();
             prop_assert_eq!(&records, &expected);
             for row in 0..velocity.len() {

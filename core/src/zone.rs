@@ -7,11 +7,13 @@ use vyuha_protocol::units::STEP_UNITS_MAX;
 use vyuha_protocol::{Displacement, EntityId, EntityKind, Pos, TileMap};
 
 use crate::columns::{
-    CHANGED, Columns, GONE, Grid, JUMP, PENDING, PLACE, PLACED, Slots, between, offset, pack, unpack,
+    CHANGED, Columns, GONE, Grid, HIDDEN, JUMP, LEAPT, PENDING, PLACE, PLACED, Slots, TURN, Warm, between,
+    offset, pack, turned, unpack,
 };
 use crate::encode::Blocks;
 use crate::history::History;
 use crate::integrate::walled_blocks;
+use crate::pairs::{Pairs, is_leap};
 use crate::regrid::{Moves, Pending};
 use crate::simd::SimdLevel;
 
@@ -24,6 +26,8 @@ pub struct Zone {
     pub(crate) grid: Grid,
     /// By cell: where the map has walls, roughly; see [`walled_blocks`].
     pub(crate) walled: Vec<u64>,
+    /// Where that is not 0.
+    pub(crate) walled_cells: Vec<u32>,
     pub(crate) tick: u32,
     pub(crate) columns: Columns,
     pub(crate) slots: Slots,
@@ -31,6 +35,7 @@ pub struct Zone {
     pub(crate) pending: Vec<Pending>,
     pub(crate) moves: Moves,
     pub(crate) blocks: Blocks,
+    pub(crate) pairs: Pairs,
     pub(crate) hash: u64,
     pub(crate) simd: SimdLevel,
     pub(crate) history: History,
@@ -49,6 +54,8 @@ pub struct Spawn<'a> {
     pub state: u16,
     /// A player's name, at most 16 bytes (a longer one is cut); it is told for players only.
     pub name: &'a str,
+    /// What rules of combat ask of it.
+    pub warm: Warm,
 }
 
 /// A pass of [`Zone::step`].
@@ -58,6 +65,8 @@ pub enum Pass {
     Integrate,
     /// Those that came to another cell are moved in the columns; spawns and despawns take effect.
     Regrid,
+    /// Who came into whose range and who left it, if the zone watches pairs.
+    Interest,
     /// What changed is encoded, once a cell.
     Encode,
     /// The history, if one is kept, is extended, and everything that is state is hashed.
@@ -66,13 +75,14 @@ pub enum Pass {
 
 impl Pass {
     /// Every pass, in the order in which they run.
-    pub const ALL: [Pass; 4] = [Pass::Integrate, Pass::Regrid, Pass::Encode, Pass::Hash];
+    pub const ALL: [Pass; 5] = [Pass::Integrate, Pass::Regrid, Pass::Interest, Pass::Encode, Pass::Hash];
 
     /// The pass's stable name, as metrics show it.
     pub fn name(self) -> &'static str {
         match self {
             Pass::Integrate => "integrate",
             Pass::Regrid => "regrid",
+            Pass::Interest => "interest",
             Pass::Encode => "encode",
             Pass::Hash => "hash",
         }
@@ -95,13 +105,21 @@ enum Seat {
     Pending(usize),
 }
 
+/// Where an entity's flags and warm columns are: those of one that jumps stay in the columns until the step.
+enum Home {
+    Column(usize),
+    Pending(usize),
+}
+
 impl Zone {
     /// An empty zone, at tick 0, that uses the widest vector instructions there are.
     pub fn new(map: Arc<TileMap>) -> Zone {
         let grid = Grid::new(&map);
         let cells = grid.count();
+        let walled = walled_blocks(&map, grid);
         Zone {
-            walled: walled_blocks(&map, grid),
+            walled_cells: (0..cells as u32).filter(|cell| walled[*cell as usize] != 0).collect(),
+            walled,
             map,
             grid,
             tick: 0,
@@ -110,6 +128,7 @@ impl Zone {
             pending: Vec::new(),
             moves: Moves::new(cells),
             blocks: Blocks::new(cells),
+            pairs: Pairs::default(),
             hash: 0,
             simd: SimdLevel::detect(),
             history: History::default(),
@@ -156,23 +175,16 @@ impl Zone {
         let place = PENDING | self.pending.len() as u32;
         let name = Name::new(0, spawn.name).name;
         let slot = self.slots.take(place, spawn.kind, spawn.state, name);
-        self.pending.push(Pending { pos: spawn.pos, velocity: 0, slot, from: None });
+        let (pos, warm) = (spawn.pos, spawn.warm);
+        self.pending.push(Pending { pos, velocity: 0, slot, from: None, flags: 0, warm });
         self.slots.id(slot)
     }
 
     /// Removes an entity, and says whether there was one. Its id is invalid at once, and queries pass it over;
     /// clients are told with the next step.
     pub fn despawn(&mut self, id: EntityId) -> bool {
-        let Some(seat) = self.seat(id) else { return false };
-        match seat {
-            Seat::Column { index, .. } => self.columns.flags[index] |= GONE,
-            Seat::Pending(entry) => {
-                if let Some(cell) = self.pending[entry].from {
-                    let index = self.columns.find(cell as usize, id);
-                    self.columns.flags[index] |= GONE;
-                }
-            }
-        }
+        let Some((flags, _)) = self.row_mut(id) else { return false };
+        *flags |= GONE;
         self.slots.kill(id.slot());
         true
     }
@@ -217,6 +229,32 @@ impl Zone {
         }
     }
 
+    /// What rules of combat ask of an entity.
+    pub fn warm(&self, id: EntityId) -> Option<Warm> {
+        self.row(id).map(|(_, warm)| *warm)
+    }
+
+    /// The same, to be changed. It takes effect at once; no client is told.
+    pub fn warm_mut(&mut self, id: EntityId) -> Option<&mut Warm> {
+        self.row_mut(id).map(|(_, warm)| warm)
+    }
+
+    /// Hides an entity from all clients, or shows it again, with the next step: they are told that it leaves to
+    /// nowhere, then nothing of it, then that it enters. Queries find it all the same. Nothing happens if that is
+    /// how it is already or the id is invalid.
+    pub fn set_hidden(&mut self, id: EntityId, hidden: bool) {
+        let Some((flags, _)) = self.row_mut(id) else { return };
+        *flags &= !TURN;
+        if (*flags & HIDDEN != 0) != hidden {
+            *flags |= TURN;
+        }
+    }
+
+    /// Whether an entity is hidden, or will be with the next step.
+    pub fn is_hidden(&self, id: EntityId) -> Option<bool> {
+        self.row(id).map(|(flags, _)| turned(*flags) & HIDDEN != 0)
+    }
+
     /// Lets an entity walk with a displacement a tick, each axis confined to ±[`STEP_UNITS_MAX`], until told
     /// otherwise. Each step obeys [`vyuha_protocol::motion::step`]; what a wall leaves of an axis is what the
     /// entity goes on with, so that it soon stands still on that axis.
@@ -229,7 +267,7 @@ impl Zone {
         match self.seat(id) {
             Some(Seat::Column { index, .. }) => {
                 self.columns.velocity[index] = pack(by);
-                self.columns.flags[index] &= !(PLACE | PLACED);
+                self.columns.flags[index] &= !(PLACE | PLACED | LEAPT);
             }
             Some(Seat::Pending(entry)) => self.pending[entry].velocity = pack(by),
             None => {}
@@ -251,12 +289,13 @@ impl Zone {
                 let flags = &mut self.columns.flags[index];
                 if let Some(by) = between(from, to) {
                     self.columns.velocity[index] = pack(by);
-                    *flags |= PLACE;
+                    *flags = *flags & !LEAPT | PLACE | if is_leap(by) { LEAPT } else { 0 };
                 } else {
                     *flags |= JUMP;
                     let slot = id.slot();
                     self.slots.place[slot as usize] = PENDING | self.pending.len() as u32;
-                    self.pending.push(Pending { pos: to, velocity: 0, slot, from: Some(cell as u32) });
+                    let (from, warm) = (Some(cell as u32), Warm::default());
+                    self.pending.push(Pending { pos: to, velocity: 0, slot, from, flags: 0, warm });
                 }
             }
             Some(Seat::Pending(entry)) => {
@@ -275,6 +314,8 @@ impl Zone {
         probe.lap(Pass::Integrate);
         self.regrid();
         probe.lap(Pass::Regrid);
+        self.watch();
+        probe.lap(Pass::Interest);
         self.encode();
         probe.lap(Pass::Encode);
         self.history.record(self.tick, &self.columns);
@@ -283,9 +324,37 @@ impl Zone {
     }
 
     /// A hash over everything that was state after the last step: each entity's id, cell, place, displacement,
-    /// kind and state, whatever their order in memory. It is a pass of the step; reading it costs nothing.
+    /// kind, state, warm columns and whether it is hidden, whatever their order in memory. It is a pass of the step; reading it costs nothing.
     pub fn state_hash(&self) -> u64 {
         self.hash
+    }
+
+    /// An entity's flags and warm columns.
+    fn row(&self, id: EntityId) -> Option<(&u8, &Warm)> {
+        Some(match self.home(id)? {
+            Home::Column(index) => (&self.columns.flags[index], &self.columns.warm[index]),
+            Home::Pending(entry) => (&self.pending[entry].flags, &self.pending[entry].warm),
+        })
+    }
+
+    fn row_mut(&mut self, id: EntityId) -> Option<(&mut u8, &mut Warm)> {
+        Some(match self.home(id)? {
+            Home::Column(index) => (&mut self.columns.flags[index], &mut self.columns.warm[index]),
+            Home::Pending(entry) => {
+                let Pending { flags, warm, .. } = &mut self.pending[entry];
+                (flags, warm)
+            }
+        })
+    }
+
+    fn home(&self, id: EntityId) -> Option<Home> {
+        Some(match self.seat(id)? {
+            Seat::Column { index, .. } => Home::Column(index),
+            Seat::Pending(entry) => match self.pending[entry].from {
+                Some(cell) => Home::Column(self.columns.find(cell as usize, id)),
+                None => Home::Pending(entry),
+            },
+        })
     }
 
     fn seat(&self, id: EntityId) -> Option<Seat> {

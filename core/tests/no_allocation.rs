@@ -4,7 +4,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use vyuha_core::{Circle, Found, Spawn, Subscriber, View, Zone};
+use vyuha_core::{Circle, Found, Spawn, Subscriber, View, Warm, Zone};
 use vyuha_protocol::units::metres;
 use vyuha_protocol::{Displacement, EntityKind, Pos, TileMap};
 
@@ -43,7 +43,7 @@ fn a_steady_tick_allocates_nothing() {
     let mut zone = Zone::new(Arc::new(TileMap::open(320, 320)));
     zone.keep_history(4);
     let (mut found, mut nearest) = (Found::default(), Vec::new());
-    let spawn = |pos| Spawn { pos, kind: EntityKind::npc(1), state: 0, name: "" };
+    let spawn = |pos| Spawn { pos, kind: EntityKind::npc(1), state: 0, name: "", warm: Warm::default() };
     let place = |i: u32| Pos { x: metres(20 + i * 7 % 280), y: metres(20 + i * 13 % 280) + i };
     let walkers: Vec<_> = (0..5000).map(|i| zone.spawn(spawn(place(i)))).collect();
     let mut brief: Vec<_> = (0..300).map(|i| zone.spawn(spawn(place(i)))).collect();

@@ -13,6 +13,7 @@ pub mod ids;
 pub mod map;
 pub mod message;
 pub mod motion;
+pub mod msgpack;
 pub mod snapshot;
 pub mod text;
 pub mod units;

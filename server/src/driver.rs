@@ -9,9 +9,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crossbeam::channel::Receiver;
 use tokio::sync::mpsc::UnboundedSender;
-use vyuha_game::shard::{LeaveCause, Outbox, SessionId, Shard};
+use vyuha_game::shard::log::Recorded;
+use vyuha_game::shard::{LeaveCause, Outbox, SessionId};
 use vyuha_net::transport::{AdmitError, CloseCause, ConnId, Received, Transport};
-use vyuha_protocol::message::{self, ClientMessage, DecodeError};
+use vyuha_protocol::message::{self, DecodeError};
 use vyuha_protocol::{ErrorCode, frame::FrameError};
 use vyuha_store::journal::{Batch, Producer, SubmitError};
 
@@ -30,8 +31,8 @@ const DRAIN_LINGER_TICKS: u32 = 10;
 
 /// What a driver is made of.
 pub struct Parts<T> {
-    /// The rules.
-    pub shard: Shard,
+    /// The rules, and the record of what they are fed.
+    pub shard: Recorded,
     /// The sockets.
     pub transport: T,
     /// The control plane's requests.
@@ -258,8 +259,8 @@ impl<T: Transport> Driver<T> {
                 if !playing || ended.last().is_some_and(|(last, _)| *last == conn) {
                     return;
                 }
-                match ClientMessage::decode(kind, payload) {
-                    Ok(message) => shard.receive(SessionId(conn.0), message, outbox),
+                match shard.receive(SessionId(conn.0), kind, payload, outbox) {
+                    Ok(()) => {}
                     Err(DecodeError::UnknownKind(_)) => ended.push((conn, Some(ErrorCode::UnknownKind))),
                     Err(DecodeError::Malformed(_)) => ended.push((conn, Some(ErrorCode::Malformed))),
                 }

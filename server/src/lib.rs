@@ -10,6 +10,8 @@ mod doors;
 mod driver;
 mod logging;
 pub mod node;
+mod record;
+pub mod replay;
 mod seats;
 mod shards;
 mod sign_in;

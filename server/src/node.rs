@@ -23,6 +23,7 @@ use vyuha_store::{
 use crate::config::Config;
 use crate::control::Control;
 use crate::doors::ShardDoors;
+use crate::record::Recordings;
 use crate::shards::{self, Shards, World, zones_of_shards};
 use crate::telemetry::{SharedTotals, Telemetry};
 
@@ -53,7 +54,10 @@ impl Node {
         check_machine(config)?;
         let content = Arc::new(load_content(config)?);
         let shards = config.shards() as u16;
+        let simd = config.shard.simd.level();
+        tracing::info!(simd = simd.name(), "vector instructions of the zones' passes");
         let metrics = Arc::new(Metrics::new(shards, env!("CARGO_PKG_VERSION"), crate::COMMIT));
+        let recordings = Recordings::prepare(&config.record.dir, &metrics)?;
         let (failed, failure) = watch::channel(None);
         let (durability, producers) = open_durability(config, shards, &failed)?;
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -86,7 +90,16 @@ impl Node {
         let totals: Vec<SharedTotals> = (0..shards).map(|_| SharedTotals::default()).collect();
         let hosts = shards::start(
             config,
-            Shards { content: &content, zones, world, producers, requests, left, draining: &draining },
+            Shards {
+                content: &content,
+                zones,
+                world,
+                producers,
+                requests,
+                left,
+                draining: &draining,
+                recordings,
+            },
             |shard| {
                 let totals = totals[shard as usize].clone();
                 Telemetry::new(shard, config.shard.tick_hz, metrics.clone(), feed.clone(), totals)

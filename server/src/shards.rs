@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use crossbeam::channel::Receiver;
 use tokio::sync::{mpsc, watch};
 use vyuha_game::ground::ZoneRow;
+use vyuha_game::shard::log::{Head, Recorded};
 use vyuha_game::{Content, ItemRow, Shard, ShardConfig};
 use vyuha_net::runtime::{LoopStats, ShardHandle, ShardHost, Tick, TickStart, spawn_shard};
 use vyuha_net::transport::{Limits, SyscallTransport};
@@ -17,6 +19,7 @@ use vyuha_store::Producer;
 use crate::config::Config;
 use crate::doors::{Left, Request};
 use crate::driver::{Driver, Parts};
+use crate::record::Recordings;
 use crate::telemetry::Telemetry;
 
 /// What the shards are made of.
@@ -35,6 +38,8 @@ pub struct Shards<'a> {
     pub left: mpsc::UnboundedSender<Left>,
     /// Set when the node is to end.
     pub draining: &'a Arc<AtomicBool>,
+    /// Where inputs are recorded, if they are.
+    pub recordings: Option<Recordings>,
 }
 
 /// What lies on the ground, and the next free item id. What the last run left in the journal is applied first.
@@ -55,6 +60,8 @@ pub struct Host {
     handle: ShardHandle,
     /// The driver has nothing more to do.
     done: Arc<AtomicBool>,
+    /// The thread that writes the shard's recording; it ends when the shard's thread has.
+    recorder: Option<JoinHandle<()>>,
 }
 
 /// A driver as the runtime calls it.
@@ -86,7 +93,7 @@ pub fn start(
     telemetry: impl Fn(u16) -> Telemetry,
     failed: &watch::Sender<Option<String>>,
 ) -> anyhow::Result<Vec<Host>> {
-    let Shards { content, zones, world, producers, requests, left, draining } = parts;
+    let Shards { content, zones, world, producers, requests, left, draining, recordings } = parts;
     let cpus = vyuha_net::cpu::usable().context("the processors that may be used cannot be listed")?;
     let limits = limits(config);
     let shards = zones.len() as i64;
@@ -94,24 +101,30 @@ pub fn start(
     for (((index, zones), producer), requests) in (0_u16..).zip(zones).zip(producers).zip(requests) {
         let here = |row: &&ItemRow| zones.iter().any(|id| i64::from(id.0) == row.owner);
         let ground: Vec<ItemRow> = world.ground.iter().filter(here).cloned().collect();
-        let shard = Shard::new(
-            ShardConfig {
+        let head = Head {
+            build: crate::VERSION.to_owned(),
+            shard: index,
+            content_hash: content.hash,
+            config: ShardConfig {
                 tick_hz: config.shard.tick_hz as u16,
                 save_interval_ticks: ticks(config.character.save_interval, config.shard.tick_hz),
                 snapshot_bytes_max: config.net.snapshot_bytes_max.bytes(),
                 seed: world.seed,
                 next_item_id: world.next_item_id + i64::from(index),
                 item_id_stride: shards,
+                simd: config.shard.simd.level(),
                 zones: zones.clone(),
             },
-            content.clone(),
-            &ground,
-            &world.known,
-        )
-        .with_context(|| format!("shard {index} cannot be set up"))?;
+            ground,
+            known: world.known.clone(),
+        };
+        let shard = Shard::new(head.config.clone(), content.clone(), &head.ground, &head.known)
+            .with_context(|| format!("shard {index} cannot be set up"))?;
+        let recording = recordings.as_ref().map(|recordings| recordings.start(&head)).transpose()?;
+        let (sink, recorder) = recording.unzip();
         let done = Arc::new(AtomicBool::new(false));
         let driver = Parts {
-            shard,
+            shard: Recorded::new(shard, sink),
             transport: SyscallTransport::new(limits),
             requests,
             left: left.clone(),
@@ -130,7 +143,7 @@ pub fn start(
         let (failed, is_done) = (failed.clone(), done.clone());
         let handle =
             spawn_shard(host, move || Hosted { driver: Driver::new(driver), failed, done: is_done })?;
-        hosts.push(Host { handle, done });
+        hosts.push(Host { handle, done, recorder });
     }
     Ok(hosts)
 }
@@ -166,6 +179,9 @@ pub fn join_hosts(hosts: Vec<Host>) -> anyhow::Result<()> {
     }
     for host in hosts {
         host.handle.join()?;
+        if let Some(recorder) = host.recorder {
+            recorder.join().map_err(|_| anyhow::anyhow!("a recording's thread panicked: see the log"))?;
+        }
     }
     Ok(())
 }

@@ -10,6 +10,7 @@ pub mod flame;
 #[cfg(feature = "peers")]
 pub mod peers;
 pub mod progress;
+pub mod queries;
 pub mod scenario;
 pub mod statistics;
 pub mod tick;

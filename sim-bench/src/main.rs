@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
 use sim_bench::scenario::{Scenario, Shape};
-use sim_bench::{chart, flame, tick};
+use sim_bench::{chart, flame, queries, tick};
 use vyuha_core::SimdLevel;
 
 /// The allocator of the server.
@@ -36,6 +36,17 @@ enum Command {
         /// How many ticks count
         #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..))]
         ticks: u32,
+        /// Print the report as one JSON object on the last line of stdout
+        #[arg(long)]
+        json: bool,
+    },
+    /// Asks questions in batches and reports what one costs
+    Queries {
+        #[command(flatten)]
+        scenario: ScenarioArgs,
+        /// How many batches of each kind count
+        #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
+        rounds: u32,
         /// Print the report as one JSON object on the last line of stdout
         #[arg(long)]
         json: bool,
@@ -125,6 +136,13 @@ fn main() -> anyhow::Result<ExitCode> {
     match cli.command {
         Command::Tick { scenario, ticks, json } => {
             let report = tick::measure(&scenario.with(simd), ticks as usize)?;
+            writeln!(io::stdout(), "{report}")?;
+            if json {
+                writeln!(io::stdout(), "{}", serde_json::to_string(&report)?)?;
+            }
+        }
+        Command::Queries { scenario, rounds, json } => {
+            let report = queries::measure(&scenario.with(simd), rounds as usize)?;
             writeln!(io::stdout(), "{report}")?;
             if json {
                 writeln!(io::stdout(), "{}", serde_json::to_string(&report)?)?;

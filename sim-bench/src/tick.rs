@@ -35,6 +35,8 @@ pub fn traffic_bytes(pass: &str) -> Option<f64> {
         "integrate" => HOT - 4.0 + 4.0,
         // All columns slide.
         "regrid" => 2.0 * HOT,
+        // Places and displacements are read. What is told of pairs depends on how they walk.
+        "interest" => HOT - 5.0,
         // All columns are read, an update is written.
         "encode" => HOT + 8.0,
         // All columns and what is kept by slot (place, generation, kind, state) are read.

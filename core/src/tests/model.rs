@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use vyuha_protocol::{CellCoord, Displacement, EntityId, EntityKind, Pos, TileMap, motion};
 
-use crate::columns::{Grid, PLACED, between, pack};
+use crate::Warm;
+use crate::columns::{Grid, HIDDEN, PLACED, between, pack};
 use crate::hash::{add, hot_term, joined, warm_term};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,6 +16,8 @@ pub struct Entity {
     pub kind: EntityKind,
     pub state: u16,
     pub name: String,
+    pub warm: Warm,
+    pub hidden: bool,
     order: Order,
 }
 
@@ -32,7 +35,7 @@ pub struct Model {
     pub living: BTreeMap<EntityId, Entity>,
     /// Those that were there after the last step.
     pub shown: BTreeMap<EntityId, Entity>,
-    /// By tick, from 0: those that were there after it, and those that were told anew in it.
+    /// By tick, from 0: those that were there after it and not hidden, and those that were told anew in it.
     past: Vec<(BTreeMap<EntityId, Entity>, BTreeSet<EntityId>)>,
     retold: BTreeSet<EntityId>,
 }
@@ -45,8 +48,17 @@ impl Model {
 
     pub fn spawn(&mut self, id: EntityId, spawn: crate::Spawn<'_>) {
         let (pos, kind, state, name) = (spawn.pos, spawn.kind, spawn.state, spawn.name.to_owned());
-        let by = Displacement::default();
-        let entity = Entity { pos, by, placed: false, kind, state, name, order: Order::Appear };
+        let entity = Entity {
+            pos,
+            by: Displacement::default(),
+            placed: false,
+            kind,
+            state,
+            name,
+            warm: spawn.warm,
+            hidden: false,
+            order: Order::Appear,
+        };
         assert!(self.living.insert(id, entity).is_none(), "{id} was given twice");
     }
 
@@ -111,7 +123,9 @@ impl Model {
             }
         }
         self.shown.clone_from(&self.living);
-        self.past.push((self.shown.clone(), std::mem::take(&mut self.retold)));
+        let mut visible = self.shown.clone();
+        visible.retain(|_, entity| !entity.hidden);
+        self.past.push((visible, std::mem::take(&mut self.retold)));
     }
 
     /// How many steps were made.
@@ -119,12 +133,12 @@ impl Model {
         self.past.len() as u32 - 1
     }
 
-    /// Those that were in a cell after a step.
+    /// Those that were in a cell after a step and not hidden.
     pub fn in_cell(&self, tick: u32, cell: CellCoord) -> impl Iterator<Item = (&EntityId, &Entity)> {
         self.past[tick as usize].0.iter().filter(move |(_, entity)| entity.pos.cell() == cell)
     }
 
-    /// An entity after a step.
+    /// An entity after a step, unless it was hidden.
     pub fn at(&self, tick: u32, id: EntityId) -> Option<&Entity> {
         self.past[tick as usize].0.get(&id)
     }
@@ -142,9 +156,10 @@ impl Model {
     pub fn hash(&self, grid: Grid) -> u64 {
         let terms = self.shown.iter().flat_map(|(id, entity)| {
             let cell = grid.index(entity.pos.cell()) as u32;
-            let flags = if entity.placed { PLACED } else { 0 };
+            let placed = if entity.placed { PLACED } else { 0 };
+            let flags = placed | if entity.hidden { HIDDEN } else { 0 };
             [
-                hot_term(id.0, flags, entity.pos.local(), pack(entity.by)),
+                hot_term(id.0, flags, entity.pos.local(), pack(entity.by), entity.warm),
                 warm_term(id.0, cell, entity.kind.0, entity.state),
             ]
         });

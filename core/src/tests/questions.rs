@@ -9,7 +9,7 @@ use vyuha_protocol::units::{TILE_UNITS, metres};
 use vyuha_protocol::{Displacement, EntityId, EntityKind, Pos, TileMap};
 
 use super::{npc, open_zone, tile};
-use crate::{COSINE_FULL, Circle, Cone, Found, Ray, SimdLevel, Spawn, Zone, lines_of_sight};
+use crate::{COSINE_FULL, Circle, Cone, Found, Ray, SimdLevel, Spawn, Warm, Zone, lines_of_sight};
 
 const SIDE: u32 = 100;
 const KEPT: usize = 3;
@@ -150,7 +150,7 @@ proptest! {
         let mut ids = Vec::new();
         for (pos, kind, dx, dy) in spawns {
             if zone.map().is_open(pos) {
-                let id = zone.spawn(Spawn { pos, kind: EntityKind(kind), state: 0, name: "" });
+                let id = zone.spawn(Spawn { pos, kind: EntityKind(kind), state: 0, name: "", warm: Warm::default() });
                 zone.walk(id, Displacement { dx, dy });
                 ids.push(id);
             }

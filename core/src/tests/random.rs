@@ -10,16 +10,18 @@ use vyuha_protocol::{CellCoord, Displacement, EntityId, EntityKind, Pos, TileMap
 use super::mirror::Mirror;
 use super::model::Model;
 use super::{check_columns, tile};
-use crate::{Scope, SimdLevel, Spawn, Subscriber, Zone};
+use crate::{Scope, SimdLevel, Spawn, Subscriber, Warm, Zone};
 
 #[derive(Debug, Clone)]
 enum Order {
-    Spawn { at: (u32, u32), what: u16, state: u16 },
+    Spawn { at: (u32, u32), what: u16, state: u16, team: u8 },
     Despawn(usize),
     Walk(usize, i16, i16),
     Inputs(usize, Vec<(i16, i16)>),
     Jump(usize, (u32, u32)),
     State(usize, u16),
+    Warm(usize, Warm),
+    Hidden(usize, bool),
 }
 
 /// A tick: orders, then by client whether it is served, its bound and where it looks from.
@@ -42,13 +44,17 @@ fn place() -> impl Strategy<Value = (u32, u32)> {
 fn order() -> impl Strategy<Value = Order> {
     let step = || prop_oneof![Just(0i16), -2047i16..=2047, -50i16..=50];
     prop_oneof![
-        3 => (place(), 0u16..4, 0u16..3).prop_map(|(at, what, state)| Order::Spawn { at, what, state }),
+        3 => (place(), 0u16..4, 0u16..3, any::<u8>())
+            .prop_map(|(at, what, state, team)| Order::Spawn { at, what, state, team }),
         1 => any::<usize>().prop_map(Order::Despawn),
         4 => (any::<usize>(), step(), step()).prop_map(|(who, dx, dy)| Order::Walk(who, dx, dy)),
         4 => (any::<usize>(), prop::collection::vec((step(), step()), 1..5))
             .prop_map(|(who, steps)| Order::Inputs(who, steps)),
         1 => (any::<usize>(), place()).prop_map(|(who, to)| Order::Jump(who, to)),
         1 => (any::<usize>(), 0u16..3).prop_map(|(who, state)| Order::State(who, state)),
+        1 => (any::<usize>(), any::<u16>(), any::<u8>(), any::<u8>())
+            .prop_map(|(who, health, team, action)| Order::Warm(who, Warm { health, team, action })),
+        2 => (any::<usize>(), any::<bool>()).prop_map(|(who, hidden)| Order::Hidden(who, hidden)),
     ]
 }
 
@@ -94,13 +100,14 @@ impl Pair {
 
     fn give(&mut self, order: &Order) {
         match order {
-            Order::Spawn { at, what, state } => {
+            Order::Spawn { at, what, state, team } => {
                 let pos = Pos { x: at.0, y: at.1 };
                 if !self.model.map.is_open(pos) {
                     return;
                 }
+                let warm = Warm { team: *team, ..Warm::default() };
                 let name = if *what == 0 { "Abe" } else { "" };
-                let spawn = Spawn { pos, kind: EntityKind(*what), state: *state, name };
+                let spawn = Spawn { pos, kind: EntityKind(*what), state: *state, name, warm };
                 let id = self.zone.spawn(spawn);
                 self.model.spawn(id, spawn);
             }
@@ -113,6 +120,7 @@ impl Pair {
                     (self.zone.position(id), self.zone.kind(id), self.zone.state(id)),
                     (None, None, None)
                 );
+                assert_eq!((self.zone.warm(id), self.zone.is_hidden(id)), (None, None));
             }
             Order::Walk(who, dx, dy) => {
                 let Some(id) = self.pick(*who) else { return };
@@ -137,6 +145,16 @@ impl Pair {
                     self.model.place(id, to);
                 }
             }
+            Order::Warm(who, warm) => {
+                let Some(id) = self.pick(*who) else { return };
+                *self.zone.warm_mut(id).unwrap() = *warm;
+                self.model.living.get_mut(&id).unwrap().warm = *warm;
+            }
+            Order::Hidden(who, hidden) => {
+                let Some(id) = self.pick(*who) else { return };
+                self.zone.set_hidden(id, *hidden);
+                self.model.living.get_mut(&id).unwrap().hidden = *hidden;
+            }
             Order::State(who, state) => {
                 let Some(id) = self.pick(*who) else { return };
                 self.zone.set_state(id, *state);
@@ -151,6 +169,8 @@ impl Pair {
             assert_eq!(self.zone.position(*id), Some(self.model.ordered_pos(*id)));
             assert_eq!(self.zone.kind(*id), Some(entity.kind));
             assert_eq!(self.zone.state(*id), Some(entity.state));
+            assert_eq!(self.zone.warm(*id), Some(entity.warm));
+            assert_eq!(self.zone.is_hidden(*id), Some(entity.hidden));
         }
     }
 

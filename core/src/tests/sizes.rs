@@ -11,10 +11,10 @@ use super::{by, check_columns, npc};
 use crate::{Scope, SimdLevel, Subscriber, Zone};
 
 /// A plain linear congruential generator (Knuth, MMIX): tests only need spread.
-struct Random(u64);
+pub struct Random(pub u64);
 
 impl Random {
-    fn below(&mut self, bound: u32) -> u32 {
+    pub fn below(&mut self, bound: u32) -> u32 {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (((self.0 >> 32) * u64::from(bound)) >> 32) as u32
     }

@@ -7,7 +7,7 @@ use vyuha_protocol::units::CELL_UNITS;
 use vyuha_protocol::{CellCoord, Displacement, EntityId, EntityKind, Pos, TileMap};
 
 use super::{by, check_columns, npc, open_zone, tile};
-use crate::{Spawn, Subscriber, View, Zone};
+use crate::{Spawn, Subscriber, View, Warm, Zone};
 
 /// Walks one NPC from a place and lists where it is after each step.
 #[track_caller]
@@ -97,8 +97,11 @@ fn ids_that_are_no_longer_valid_are_ignored() {
         zone.walk(id, by(1, 1));
         zone.place(id, tile(3, 3, 0, 0));
         zone.set_state(id, 9);
+        zone.set_hidden(id, true);
         assert!(!zone.despawn(id));
         assert_eq!((zone.position(id), zone.kind(id), zone.state(id)), (None, None, None));
+        assert_eq!((zone.warm(id), zone.is_hidden(id)), (None, None));
+        assert_eq!(zone.warm_mut(id), None);
     }
     assert_eq!((zone.len(), zone.entities().count()), (0, 0));
     zone.step(&mut ());
@@ -158,7 +161,13 @@ fn nothing_is_spawned_in_a_wall() {
 fn the_hash_covers_every_part_of_the_state() {
     let run = |orders: &dyn Fn(&mut Zone, EntityId)| {
         let mut zone = open_zone(96, 96);
-        let id = zone.spawn(Spawn { pos: tile(5, 5, 0, 0), kind: EntityKind::npc(3), state: 0, name: "" });
+        let id = zone.spawn(Spawn {
+            pos: tile(5, 5, 0, 0),
+            kind: EntityKind::npc(3),
+            state: 0,
+            name: "",
+            warm: Warm::default(),
+        });
         zone.spawn(npc(tile(50, 50, 0, 0)));
         zone.step(&mut ());
         orders(&mut zone, id);
@@ -172,6 +181,10 @@ fn the_hash_covers_every_part_of_the_state() {
         run(&|zone, id| zone.place(id, tile(5, 5, 0, 1))),
         run(&|zone, id| zone.walk(id, by(1, 0))),
         run(&|zone, id| zone.place(id, tile(37, 5, 0, 0))), // another cell, the same place within it
+        run(&|zone, id| zone.warm_mut(id).unwrap().health = 1),
+        run(&|zone, id| zone.warm_mut(id).unwrap().team = 1),
+        run(&|zone, id| zone.warm_mut(id).unwrap().action = 1),
+        run(&|zone, id| zone.set_hidden(id, true)),
         run(&|zone, id| assert!(zone.despawn(id))),
         run(&|zone, _| {
             zone.spawn(npc(tile(5, 5, 0, 0)));
@@ -187,12 +200,100 @@ fn the_hash_covers_every_part_of_the_state() {
 }
 
 #[test]
+fn of_the_hidden_observers_are_told_that_it_left_and_nothing_until_it_is_shown() {
+    const WEST: CellKey = CellKey { x: 0, y: 0 };
+    const EAST: CellKey = CellKey { x: 1, y: 0 };
+    // What is ordered before each step, then what observers of all cells are told of it.
+    type Case = (&'static str, fn(&mut Zone, EntityId), &'static [(CellKey, Option<CellKey>)]);
+    let cases: [Case; 11] = [
+        ("hidden", |zone, id| zone.set_hidden(id, true), &[(WEST, Some(CellKey::NOWHERE))]),
+        ("changed", |zone, id| zone.set_state(id, 1), &[]),
+        ("over a border", |zone, id| zone.place(id, tile(33, 5, 0, 0)), &[]),
+        ("jumps", |zone, id| zone.place(id, tile(2, 2, 0, 0)), &[]),
+        ("shown", |zone, id| zone.set_hidden(id, false), &[(WEST, None)]),
+        (
+            "hidden on its way",
+            |zone, id| {
+                zone.place(id, tile(33, 5, 0, 0));
+                zone.set_hidden(id, true);
+            },
+            &[(WEST, Some(CellKey::NOWHERE))],
+        ),
+        (
+            "shown on its way",
+            |zone, id| {
+                zone.place(id, tile(3, 5, 0, 0));
+                zone.set_hidden(id, false);
+            },
+            &[(WEST, None)],
+        ),
+        (
+            "not hidden after all",
+            |zone, id| {
+                zone.set_hidden(id, true);
+                zone.set_hidden(id, false);
+            },
+            &[],
+        ),
+        (
+            "shown over a border",
+            |zone, id| zone.place(id, tile(33, 5, 0, 0)),
+            &[(WEST, Some(EAST)), (EAST, None)],
+        ),
+        ("hidden again", |zone, id| zone.set_hidden(id, true), &[(EAST, Some(CellKey::NOWHERE))]),
+        ("despawned", |zone, id| assert!(zone.despawn(id)), &[]),
+    ];
+    let mut zone = open_zone(96, 96);
+    let id = zone.spawn(npc(tile(5, 5, 0, 0)));
+    let mut view = View::new(CELL_UNITS * 3);
+    let to = Subscriber { centre: tile(20, 20, 0, 0), input_ack: 0, bytes_max: 1 << 20 };
+    zone.step(&mut ());
+    zone.write_snapshot(&mut view, &to, &mut Vec::new());
+    for (name, order, expected) in cases {
+        order(&mut zone, id);
+        zone.step(&mut ());
+        let mut bytes = Vec::new();
+        zone.write_snapshot(&mut view, &to, &mut bytes);
+        let mut told = Vec::new();
+        for block in Snapshot::read(&bytes).unwrap().blocks() {
+            let key = CellKey::from(block.cell);
+            assert!(block.updates.is_empty(), "{name}");
+            told.extend(block.leaves.iter().map(|leave| (key, Some(leave.to))));
+            told.extend(block.enters.iter().map(|_| (key, None)));
+        }
+        assert_eq!(told, expected, "{name}");
+    }
+}
+
+#[test]
+fn what_is_spawned_hidden_is_told_to_nobody() {
+    let mut zone = open_zone(40, 40);
+    let id = zone.spawn(npc(tile(5, 5, 0, 0)));
+    zone.set_hidden(id, true);
+    for _ in 0..2 {
+        zone.step(&mut ());
+        let to = Subscriber { centre: tile(5, 5, 0, 0), input_ack: 0, bytes_max: 4096 };
+        let mut bytes = Vec::new();
+        zone.write_snapshot(&mut View::new(0), &to, &mut bytes);
+        let snapshot = Snapshot::read(&bytes).unwrap();
+        assert!(snapshot.blocks().all(|block| block.enters.is_empty()));
+        assert_eq!(zone.is_hidden(id), Some(true));
+    }
+}
+
+#[test]
 fn a_block_says_what_happened_in_its_cell() {
     let mut zone = open_zone(96, 96);
     let walker = zone.spawn(npc(tile(5, 5, 0, 0)));
     let still = zone.spawn(npc(tile(6, 5, 0, 0)));
     let crosser = zone.spawn(npc(tile(31, 5, 2000, 0)));
-    let player = zone.spawn(Spawn { pos: tile(7, 5, 0, 0), kind: EntityKind::PLAYER, state: 0, name: "Abe" });
+    let player = zone.spawn(Spawn {
+        pos: tile(7, 5, 0, 0),
+        kind: EntityKind::PLAYER,
+        state: 0,
+        name: "Abe",
+        warm: Warm::default(),
+    });
     let jumper = zone.spawn(npc(tile(2, 2, 0, 0)));
     let goner = zone.spawn(npc(tile(2, 3, 0, 0)));
     let mut view = View::new(0);

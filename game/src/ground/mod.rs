@@ -13,7 +13,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 
-use vyuha_core::{Spawn, Zone};
+use vyuha_core::{Spawn, Warm, Zone};
 use vyuha_protocol::{EntityId, EntityKind, Pos};
 
 use crate::hash::StateHash;
@@ -41,7 +41,13 @@ impl Ground {
     /// Lays an item down.
     pub fn lay(&mut self, zone: &mut Zone, stack: Stack, at: Pos) -> EntityId {
         let state = u16::try_from(stack.count).unwrap_or(u16::MAX);
-        let entity = zone.spawn(Spawn { pos: at, kind: EntityKind::item(stack.kind), state, name: "" });
+        let entity = zone.spawn(Spawn {
+            pos: at,
+            kind: EntityKind::item(stack.kind),
+            state,
+            name: "",
+            warm: Warm::default(),
+        });
         self.items.insert(entity, GroundItem { stack, at });
         entity
     }

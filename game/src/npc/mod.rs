@@ -12,7 +12,7 @@ mod rules;
 #[cfg(test)]
 mod tests;
 
-use vyuha_core::{Spawn, Zone};
+use vyuha_core::{Spawn, Warm, Zone};
 use vyuha_protocol::units::UNITS_PER_METRE;
 use vyuha_protocol::{EntityId, EntityKind, Pos};
 
@@ -127,7 +127,13 @@ impl Npcs {
             for _ in 0..spawn.count {
                 let home = random_open_place(&content.map, content.spawn, rng);
                 let kind = npcs.natures[nature].kind;
-                npcs.entity.push(zone.spawn(Spawn { pos: home, kind, state: 0, name: "" }));
+                npcs.entity.push(zone.spawn(Spawn {
+                    pos: home,
+                    kind,
+                    state: 0,
+                    name: "",
+                    warm: Warm::default(),
+                }));
                 npcs.nature.push(nature as u16);
                 npcs.mood.push(Mood::Rest);
                 npcs.home.push(home);

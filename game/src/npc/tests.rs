@@ -140,7 +140,13 @@ fn a_chaser_comes_near_shows_it_and_goes_home_again() {
     let (mut zone, mut npcs, mut rng) = pack(20, 1);
     let (npc, home) = (npcs.entity[0], npcs.home[0]);
     let place = Pos { x: home.x + metres(9), y: home.y };
-    let player = zone.spawn(Spawn { pos: place, kind: EntityKind::PLAYER, state: 0, name: "Abe" });
+    let player = zone.spawn(Spawn {
+        pos: place,
+        kind: EntityKind::PLAYER,
+        state: 0,
+        name: "Abe",
+        warm: Warm::default(),
+    });
     zone.step(&mut ());
     let mut nearest = u64::MAX;
     let mut states = Vec::new();

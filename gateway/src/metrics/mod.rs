@@ -121,6 +121,10 @@ pub struct Metrics {
     pub store_rows: Counter,
     /// Attempts to write to the store that failed.
     pub store_errors: Counter,
+    /// Bytes written to the recordings of the shards' inputs.
+    pub recorded_bytes: Counter,
+    /// Recordings that ended before their shard did.
+    pub recordings_stopped: Counter,
     pub(crate) telemetry_dropped: Counter,
     pub(crate) watchers: Level,
 }
@@ -165,6 +169,12 @@ impl Metrics {
             ),
             store_rows: counter(vyuha, "store_rows", "Rows written to the store"),
             store_errors: counter(vyuha, "store_errors", "Writes to the store that failed"),
+            recorded_bytes: counter(vyuha, "recorded_bytes", "Bytes written to recordings of inputs"),
+            recordings_stopped: counter(
+                vyuha,
+                "recordings_stopped",
+                "Recordings that ended before their shard, because the disk was too slow or failed",
+            ),
             telemetry_dropped: counter(
                 vyuha,
                 "telemetry_dropped",

@@ -69,6 +69,8 @@ fn every_figure_appears_under_its_name() {
     metrics.store_lag_frames.set(20);
     metrics.store_rows.inc_by(21);
     metrics.store_errors.inc_by(22);
+    metrics.recorded_bytes.inc_by(23);
+    metrics.recordings_stopped.inc_by(24);
 
     let samples = parse(&metrics.encode().unwrap());
     for (series, expected) in [
@@ -104,6 +106,8 @@ fn every_figure_appears_under_its_name() {
         ("vyuha_store_lag_frames", 20.0),
         ("vyuha_store_rows_total", 21.0),
         ("vyuha_store_errors_total", 22.0),
+        ("vyuha_recorded_bytes_total", 23.0),
+        ("vyuha_recordings_stopped_total", 24.0),
         ("vyuha_telemetry_dropped_total", 0.0),
         ("vyuha_console_watchers", 0.0),
     ] {

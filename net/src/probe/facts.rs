@@ -3,13 +3,13 @@
 use std::fs;
 use std::io::Error;
 
-use io_uring::IoUring as Ring;
 use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::{CapabilitySet, capabilities};
 
 use super::{Facts, IoUring, Limit, Needs};
 use crate::cpu;
+use crate::transport::UringTransport;
 
 /// Looks at the machine; where a soft limit is below what is needed, raises it to the hard one.
 pub fn gather(needs: &Needs) -> Result<Facts, Error> {
@@ -26,7 +26,7 @@ pub fn gather(needs: &Needs) -> Result<Facts, Error> {
 }
 
 fn try_io_uring() -> IoUring {
-    let Err(error) = Ring::new(8) else { return IoUring::Usable };
+    let Err(error) = UringTransport::try_ring() else { return IoUring::Usable };
     let errno = error.raw_os_error().unwrap_or_default();
     // Absent before Linux 6.6, which is the same as 0.
     let disabled = fs::read_to_string("/proc/sys/kernel/io_uring_disabled").ok();

@@ -41,7 +41,7 @@ fn cores() -> usize {
 pub(super) fn conflicts(config: &Config) -> Vec<Conflict> {
     let mut conflicts = Vec::new();
     let mut fail = |keys, why: String, mend: String| conflicts.push(Conflict { keys, why, mend });
-    let Config { listen, admin, data, content, shard, net, character, .. } = config;
+    let Config { listen, admin, data, content, shard, record, net, character, .. } = config;
 
     let (players, console) = (listen.address, admin.address);
     let overlap =
@@ -71,6 +71,13 @@ pub(super) fn conflicts(config: &Config) -> Vec<Conflict> {
             &["content.dir"],
             "there is no such folder".to_owned(),
             "name the folder of the content, or leave the key empty for the example world".to_owned(),
+        );
+    }
+    if record.dir.exists() && !record.dir.is_dir() {
+        fail(
+            &["record.dir"],
+            "there is something else of that name, not a folder".to_owned(),
+            "name a folder, or a name that is free".to_owned(),
         );
     }
     if shard.pin && config.shards() > cores() {

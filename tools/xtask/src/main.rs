@@ -1,7 +1,10 @@
 //! The workspace's own chores. `cargo xtask test` is everything that must hold before a commit, and all that
-//! `.ci/run` runs; `cargo xtask tidy` is the part of it that reads the source.
+//! `.ci/run` runs; `cargo xtask tidy` is the part of it that reads the source, `cargo xtask loom` that which models
+//! threads.
 
+mod fuzz;
 mod licences;
+mod loom;
 mod machine;
 mod test;
 mod tidy;
@@ -16,9 +19,13 @@ const USAGE: &str = "\
 Usage: cargo xtask <COMMAND>
 
 Commands:
-  test          Format, clippy, tidy, every test of the workspace, dependencies and their licences
-  test --quick  The same without the whole-node tests and the dependencies
+  test          Format, clippy, tidy, every test of the workspace, loom, dependencies and their licences
+  test --quick  The same without the whole-node tests, loom and the dependencies
+  fuzz          The decoders that libFuzzer can search
+  fuzz NAME [SECONDS]
+                Searches one of them, for a minute unless told otherwise; needs nightly and cargo-fuzz
   tidy          Rules of the house that no compiler checks, each fault with its line
+  loom          Protocols between threads, in every order in which they can run
 ";
 
 fn main() -> ExitCode {
@@ -26,7 +33,11 @@ fn main() -> ExitCode {
     let outcome = match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["test"] => root().and_then(|root| test::run(&root, test::Extent::Whole)),
         ["test", "--quick"] => root().and_then(|root| test::run(&root, test::Extent::Quick)),
+        ["fuzz"] => root().and_then(|root| fuzz::list(&root)),
+        ["fuzz", target] => root().and_then(|root| fuzz::run(&root, target, fuzz::SECONDS_DEFAULT)),
+        ["fuzz", target, seconds] => root().and_then(|root| fuzz::run(&root, target, seconds)),
         ["tidy"] => root().and_then(|root| tidy::run(&root)).map(|summary| println!("{summary}")),
+        ["loom"] => root().and_then(|root| loom::run(&root)).map(drop),
         ["--help" | "-h"] => {
             print!("{USAGE}");
             Ok(())
