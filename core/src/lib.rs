@@ -41,6 +41,7 @@
 mod batch;
 mod columns;
 mod encode;
+mod groups;
 mod hash;
 mod history;
 mod integrate;
@@ -48,6 +49,7 @@ mod interest;
 mod pairs;
 mod query;
 mod regrid;
+mod screen;
 mod sight;
 mod simd;
 mod updates;
@@ -59,9 +61,13 @@ mod tests;
 
 pub use batch::{COSINE_FULL, Circle, Cone, Found, Ray};
 pub use columns::Warm;
+pub use groups::{GROUP_MEMBERS_MAX, GROUP_PERIOD_TICKS};
 pub use hash::COLUMNS;
 pub use history::Moment;
-pub use interest::{HYSTERESIS_UNITS, Scope, Subscriber, VIEW_RADIUS_UNITS_MAX, View};
+pub use interest::{
+    GROUPS_WATCHED_MAX, HIDING_RADIUS_UNITS_MAX, HYSTERESIS_UNITS, Scope, Subscriber, VIEW_RADIUS_UNITS_MAX,
+    View,
+};
 pub use pairs::{PAIR_RADIUS_UNITS_MAX, PairEvent};
 pub use sight::lines_of_sight;
 pub use simd::{SimdError, SimdLevel};
