@@ -16,7 +16,7 @@ pub const GROUP_PERIOD_TICKS: u32 = 8;
 /// Most members of a group.
 pub const GROUP_MEMBERS_MAX: usize = 100;
 
-/// A group that is told of, and who is in it.
+/// Who is in a group, and what is told of it.
 struct Group {
     /// Sorted.
     members: Vec<EntityId>,
@@ -39,26 +39,26 @@ pub(crate) struct Groups {
 /// A group that a client is told of.
 #[derive(Debug)]
 pub(crate) struct Watched {
-    pub group: u32,
+    pub number: u32,
     /// As of which tick it was told; none if the client holds no members.
     told_tick: Option<u32>,
 }
 
 impl Watched {
-    pub fn new(group: u32) -> Watched {
-        Watched { group, told_tick: None }
+    pub fn new(number: u32) -> Watched {
+        Watched { number, told_tick: None }
     }
 }
 
 impl Groups {
     /// The words that a client that watches a group is to be told, if any.
     pub fn news(&self, watched: &mut Watched, out: &mut Vec<u8>) -> bool {
-        let now = self.groups.get(&watched.group).filter(|group| !group.words.is_empty());
+        let now = self.groups.get(&watched.number).filter(|group| !group.words.is_empty());
         let told_tick = now.map(|group| group.told_tick);
         if std::mem::replace(&mut watched.told_tick, told_tick) == told_tick {
             return false;
         }
-        let none = GroupHead { group: watched.group, members: 0, names: 0 };
+        let none = GroupHead { group: watched.number, members: 0, names: 0 };
         out.extend_from_slice(
             now.map_or(bytemuck::bytes_of(&none), |group| bytemuck::cast_slice(&group.words)),
         );

@@ -150,7 +150,7 @@ impl View {
     /// From the next snapshot on, the client is told of the members of a group, wherever they are; see
     /// [`Zone::set_group`]. `false` if the view watches [`GROUPS_WATCHED_MAX`] others already.
     pub fn watch(&mut self, group: u32) -> bool {
-        if self.watched.iter().any(|watched| watched.group == group) {
+        if self.watched.iter().any(|watched| watched.number == group) {
             return true;
         }
         if self.watched.len() == GROUPS_WATCHED_MAX {
