@@ -339,8 +339,9 @@ fn push_window(
     for &entity in &*gone {
         let now = slots.resolve(EntityId(entity)).filter(|place| place & PENDING == 0);
         // Where somebody hidden went is nobody's business.
-        let now =
-            now.map(|place| place as usize).filter(|&place| is_shown(columns.find(place, EntityId(entity))));
+        let now = now
+            .map(|place| place as usize)
+            .filter(|&place| columns.find(place, EntityId(entity)).is_some_and(is_shown));
         let now = now.map(|place| CellKey::from(grid.coord(place)));
         let to = now.filter(|to| is_beside(key, *to)).unwrap_or(CellKey::NOWHERE);
         words.put(bytemuck::cast::<Leave, [u32; LEAVE_WORDS]>(Leave { entity, to }));

@@ -30,7 +30,7 @@ struct Group {
 /// All groups that have members.
 #[derive(Default)]
 pub(crate) struct Groups {
-    groups: BTreeMap<u32, Group>,
+    by_number: BTreeMap<u32, Group>,
     of: BTreeMap<EntityId, u32>,
     /// Working space.
     fresh: Vec<u32>,
@@ -53,7 +53,7 @@ impl Watched {
 impl Groups {
     /// The words that a client that watches a group is to be told, if any.
     pub fn news(&self, watched: &mut Watched, out: &mut Vec<u8>) -> bool {
-        let now = self.groups.get(&watched.number).filter(|group| !group.words.is_empty());
+        let now = self.by_number.get(&watched.number).filter(|group| !group.words.is_empty());
         let told_tick = now.map(|group| group.told_tick);
         if std::mem::replace(&mut watched.told_tick, told_tick) == told_tick {
             return false;
@@ -68,7 +68,7 @@ impl Groups {
     /// Takes an entity out of its group.
     pub fn leave(&mut self, id: EntityId) {
         let Some(number) = self.of.remove(&id) else { return };
-        let group = self.groups.get_mut(&number).expect("whoever is in a group is one of its members");
+        let group = self.by_number.get_mut(&number).expect("whoever is in a group is one of its members");
         group.members.retain(|member| *member != id);
         group.changed = true;
     }
@@ -79,20 +79,20 @@ impl Zone {
     /// that watch the group are told with the next step. `false`, and nothing changed, if the id is invalid or the
     /// group has [`GROUP_MEMBERS_MAX`] members.
     pub fn set_group(&mut self, id: EntityId, group: u32) -> bool {
-        let Groups { groups, of, .. } = &mut self.groups;
+        let Groups { by_number, of, .. } = &mut self.groups;
         if self.slots.resolve(id).is_none() {
             return false;
         }
         if of.get(&id).copied().unwrap_or(0) == group {
             return true;
         }
-        if groups.get(&group).is_some_and(|group| group.members.len() == GROUP_MEMBERS_MAX) {
+        if by_number.get(&group).is_some_and(|group| group.members.len() == GROUP_MEMBERS_MAX) {
             return false;
         }
         self.groups.leave(id);
         if group != 0 {
             let new = || Group { members: Vec::new(), changed: true, words: Vec::new(), told_tick: 0 };
-            let entry = self.groups.groups.entry(group).or_insert_with(new);
+            let entry = self.groups.by_number.entry(group).or_insert_with(new);
             entry.changed = true;
             entry.members.insert(entry.members.partition_point(|member| *member < id), id);
             self.groups.of.insert(id, group);
@@ -104,7 +104,7 @@ impl Zone {
     pub(crate) fn encode_groups(&mut self) {
         let mut groups = std::mem::take(&mut self.groups);
         let tick = self.tick;
-        groups.groups.retain(|number, group| {
+        groups.by_number.retain(|number, group| {
             let is_due = tick.wrapping_add(*number) % GROUP_PERIOD_TICKS == 0;
             if std::mem::take(&mut group.changed) || is_due {
                 self.put_group(*number, &group.members, &mut groups.fresh);

@@ -44,10 +44,13 @@ mod encode;
 mod groups;
 mod hash;
 mod history;
+mod hostile;
 mod integrate;
 mod interest;
+mod orders;
 mod pairs;
 mod query;
+mod ray;
 mod regrid;
 mod screen;
 mod sight;
@@ -59,16 +62,18 @@ mod zone;
 #[cfg(test)]
 mod tests;
 
-pub use batch::{COSINE_FULL, Circle, Cone, Found, Ray};
+pub use batch::{COSINE_FULL, Circle, Cone, Found};
 pub use columns::Warm;
 pub use groups::{GROUP_MEMBERS_MAX, GROUP_PERIOD_TICKS};
 pub use hash::COLUMNS;
-pub use history::Moment;
+pub use history::{Moment, MomentError};
+pub use hostile::Seeker;
 pub use interest::{
     GROUPS_WATCHED_MAX, HIDING_RADIUS_UNITS_MAX, HYSTERESIS_UNITS, Scope, Subscriber, VIEW_RADIUS_UNITS_MAX,
     View,
 };
 pub use pairs::{PAIR_RADIUS_UNITS_MAX, PairEvent};
+pub use ray::{Ray, Shot};
 pub use sight::lines_of_sight;
 pub use simd::{SimdError, SimdLevel};
 pub use zone::{Pass, Probe, Spawn, ZONE_ENTITIES_MAX, Zone};

@@ -3,18 +3,17 @@
 use std::sync::Arc;
 
 use vyuha_protocol::snapshot::Name;
-use vyuha_protocol::units::STEP_UNITS_MAX;
-use vyuha_protocol::{Displacement, EntityId, EntityKind, Pos, TileMap};
+use vyuha_protocol::{EntityId, EntityKind, Pos, TileMap};
 
 use crate::columns::{
-    CHANGED, Columns, GONE, Grid, HIDDEN, JUMP, LEAPT, PENDING, PLACE, PLACED, Slots, TURN, Warm, between,
-    offset, pack, turned, unpack,
+    CHANGED, Columns, GONE, Grid, HIDDEN, PENDING, PLACE, Slots, TURN, Warm, offset, turned, unpack,
 };
 use crate::encode::Blocks;
 use crate::groups::Groups;
 use crate::history::History;
 use crate::integrate::walled_blocks;
-use crate::pairs::{Pairs, is_leap};
+use crate::orders::Seat;
+use crate::pairs::Pairs;
 use crate::regrid::{Moves, Pending};
 use crate::screen::Marks;
 use crate::simd::SimdLevel;
@@ -103,12 +102,6 @@ pub trait Probe {
 
 impl Probe for () {
     fn lap(&mut self, _: Pass) {}
-}
-
-/// Where an entity is kept just now.
-enum Seat {
-    Column { cell: usize, index: usize },
-    Pending(usize),
 }
 
 /// Where an entity's flags and warm columns are: those of one that jumps stay in the columns until the step.
@@ -265,58 +258,6 @@ impl Zone {
         self.row(id).map(|(flags, _)| turned(*flags) & HIDDEN != 0)
     }
 
-    /// Lets an entity walk with a displacement a tick, each axis confined to ±[`STEP_UNITS_MAX`], until told
-    /// otherwise. Each step obeys [`vyuha_protocol::motion::step`]; what a wall leaves of an axis is what the
-    /// entity goes on with, so that it soon stands still on that axis.
-    ///
-    /// Of several `walk` and `place` between two steps the last counts; only after a jump (see [`Zone::place`])
-    /// or a spawn a walk tells how to go on from there. Nothing happens if the id is invalid.
-    pub fn walk(&mut self, id: EntityId, by: Displacement) {
-        let max = STEP_UNITS_MAX as i16;
-        let by = Displacement { dx: by.dx.clamp(-max, max), dy: by.dy.clamp(-max, max) };
-        match self.seat(id) {
-            Some(Seat::Column { index, .. }) => {
-                self.columns.velocity[index] = pack(by);
-                self.columns.flags[index] &= !(PLACE | PLACED | LEAPT);
-            }
-            Some(Seat::Pending(entry)) => self.pending[entry].velocity = pack(by),
-            None => {}
-        }
-    }
-
-    /// Gives the place where an entity is after the next step; it stands there until it is placed again or told
-    /// to walk. Walls are not looked at again, so this is for a place that [`vyuha_protocol::motion::step`]
-    /// gave. A place more than 16 m away on an axis is a jump, of any distance; clients see an entity leave and
-    /// enter. Nothing happens if the id is invalid.
-    ///
-    /// # Panics
-    /// If the place is blocked or outside the map.
-    pub fn place(&mut self, id: EntityId, to: Pos) {
-        self.assert_open(to);
-        match self.seat(id) {
-            Some(Seat::Column { cell, index }) => {
-                let from = Pos::from_cell(self.grid.coord(cell), self.columns.local[index]);
-                let flags = &mut self.columns.flags[index];
-                if let Some(by) = between(from, to) {
-                    self.columns.velocity[index] = pack(by);
-                    *flags = *flags & !LEAPT | PLACE | if is_leap(by) { LEAPT } else { 0 };
-                } else {
-                    *flags |= JUMP;
-                    let slot = id.slot();
-                    self.slots.place[slot as usize] = PENDING | self.pending.len() as u32;
-                    let (from, warm) = (Some(cell as u32), Warm::default());
-                    self.pending.push(Pending { pos: to, velocity: 0, slot, from, flags: 0, warm });
-                }
-            }
-            Some(Seat::Pending(entry)) => {
-                let pending = &mut self.pending[entry];
-                pending.pos = to;
-                pending.velocity = 0;
-            }
-            None => {}
-        }
-    }
-
     /// Runs the passes; what was ordered since the last step takes effect.
     pub fn step(&mut self, probe: &mut impl Probe) {
         self.tick = self.tick.wrapping_add(1);
@@ -335,7 +276,8 @@ impl Zone {
     }
 
     /// A hash over everything that was state after the last step: each entity's id, cell, place, displacement,
-    /// kind, state, warm columns and whether it is hidden, whatever their order in memory. It is a pass of the step; reading it costs nothing.
+    /// kind, state, warm columns and whether it is hidden, whatever their order in memory. It is a pass of the
+    /// step; reading it costs nothing.
     pub fn state_hash(&self) -> u64 {
         self.hash
     }
@@ -362,23 +304,13 @@ impl Zone {
         Some(match self.seat(id)? {
             Seat::Column { index, .. } => Home::Column(index),
             Seat::Pending(entry) => match self.pending[entry].from {
-                Some(cell) => Home::Column(self.columns.find(cell as usize, id)),
+                Some(cell) => Home::Column(self.columns.find(cell as usize, id)?),
                 None => Home::Pending(entry),
             },
         })
     }
 
-    fn seat(&self, id: EntityId) -> Option<Seat> {
-        let place = self.slots.resolve(id)?;
-        Some(if place & PENDING == 0 {
-            let cell = place as usize;
-            Seat::Column { cell, index: self.columns.find(cell, id) }
-        } else {
-            Seat::Pending((place & !PENDING) as usize)
-        })
-    }
-
-    fn assert_open(&self, pos: Pos) {
+    pub(crate) fn assert_open(&self, pos: Pos) {
         assert!(self.map.is_open(pos), "{pos:?} is blocked or outside the map");
     }
 }

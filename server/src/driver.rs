@@ -7,16 +7,15 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crossbeam::channel::Receiver;
-use tokio::sync::mpsc::UnboundedSender;
 use vyuha_game::shard::log::Recorded;
 use vyuha_game::shard::{LeaveCause, Outbox, SessionId};
+use vyuha_net::runtime::TickStart;
 use vyuha_net::transport::{AdmitError, CloseCause, ConnId, Received, Transport};
 use vyuha_protocol::message::{self, DecodeError};
 use vyuha_protocol::{ErrorCode, frame::FrameError};
 use vyuha_store::journal::{Batch, Producer, SubmitError};
 
-use crate::doors::{Admission, Left, Request};
+use crate::doors::{Admission, Leaving, Left, Request, Requests};
 use crate::sign_in::error_message;
 use crate::telemetry::{Stage, Telemetry};
 
@@ -36,9 +35,9 @@ pub struct Parts<T> {
     /// The sockets.
     pub transport: T,
     /// The control plane's requests.
-    pub requests: Receiver<Request>,
+    pub requests: Requests,
     /// Where the control plane hears of those who left.
-    pub left: UnboundedSender<Left>,
+    pub left: Leaving,
     /// The way into the journal.
     pub producer: Producer,
     /// Set when the node is to end: everyone is told, saved and let go.
@@ -121,8 +120,8 @@ impl<T: Transport> Driver<T> {
     }
 
     /// One tick. `Ok(false)` once the node is ending and everything here is done.
-    pub fn tick(&mut self, late: bool, shed_ticks: u64) -> Result<bool, DriverError> {
-        self.parts.telemetry.begin(late, shed_ticks);
+    pub fn tick(&mut self, start: &TickStart) -> Result<bool, DriverError> {
+        self.parts.telemetry.begin(start);
         self.answer_doors();
         self.release_durable();
         self.receive();
@@ -143,6 +142,7 @@ impl<T: Transport> Driver<T> {
             self.give_up();
             return Err(error);
         }
+        self.parts.left.tell();
         self.parts.telemetry.lap(Stage::HandOut);
         let Parts { shard, transport, .. } = &mut self.parts;
         transport.flush(&mut |conn, out| {
@@ -154,6 +154,7 @@ impl<T: Transport> Driver<T> {
         let busy = !self.held.is_empty()
             || !self.backlog.is_empty()
             || !self.parts.requests.is_empty()
+            || !self.parts.left.is_empty()
             || sessions > 0;
         if !draining || busy {
             self.idle_ticks = 0;
@@ -166,15 +167,15 @@ impl<T: Transport> Driver<T> {
     /// Everyone who knocked, as far as one tick goes.
     fn answer_doors(&mut self) {
         for _ in 0..REQUESTS_PER_TICK_MAX {
-            match self.parts.requests.try_recv() {
-                Ok(Request::Admit(admission)) => self.admit(*admission),
-                Ok(Request::Kick { account, code }) => {
+            match self.parts.requests.next() {
+                Some(Request::Admit(admission)) => self.admit(*admission),
+                Some(Request::Kick { account, code }) => {
                     if let Some(conn) = self.conn_of_account.get(&account).copied() {
                         self.end(conn, Some(code));
                         self.parts.transport.close(conn);
                     }
                 }
-                Err(_) => break,
+                None => break,
             }
         }
     }
@@ -219,8 +220,7 @@ impl<T: Transport> Driver<T> {
 
     /// The account's seat is free; nothing of it waits for the journal.
     fn forget(&mut self, account: i64) {
-        // Only a control plane that has ended does not listen.
-        let _ = self.parts.left.send(Left { account });
+        self.parts.left.push(Left { account });
     }
 
     /// Sends the replies whose transactions are on disk, and lets go of those who left.

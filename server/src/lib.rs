@@ -17,6 +17,7 @@ mod shards;
 mod sign_in;
 mod signals;
 pub mod telemetry;
+mod web;
 
 /// Version and commit of this build: `0.1.0 (a1b2c3d4e5f6)`.
 pub const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("BUILD_COMMIT"), ")");

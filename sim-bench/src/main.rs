@@ -9,14 +9,14 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
 use sim_bench::scenario::{Scenario, Shape};
-use sim_bench::{chart, flame, queries, tick};
+use sim_bench::{chart, flame, queries, rings, tick};
 use vyuha_core::SimdLevel;
 
 /// The allocator of the server.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Measures the zone's tick on this machine. Use a release build, and a machine that does nothing else.
+/// Measures the zone's tick, and the rings between threads, on this machine. Use a release build, and a machine that does nothing else.
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Cli {
@@ -67,6 +67,15 @@ enum Command {
         /// How many ticks count, a size and shape
         #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
         ticks: u32,
+    },
+    /// Hands items from one thread to another, over our rings and over other queues, interleaved
+    Rings {
+        /// How many rounds count; in each, everyone moves the same items
+        #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u32).range(1..))]
+        rounds: u32,
+        /// Print the report as one JSON object on the last line of stdout
+        #[arg(long)]
+        json: bool,
     },
     /// Runs the same work on other engines' entity stores, interleaved with ours
     #[cfg(feature = "peers")]
@@ -153,6 +162,13 @@ fn main() -> anyhow::Result<ExitCode> {
         }
         Command::Chart { out, entities_max, ticks } => {
             write(&out, &measure_chart(entities_max, ticks, simd)?)?;
+        }
+        Command::Rings { rounds, json } => {
+            let report = rings::measure(rounds as usize);
+            writeln!(io::stdout(), "{report}")?;
+            if json {
+                writeln!(io::stdout(), "{}", serde_json::to_string(&report)?)?;
+            }
         }
         #[cfg(feature = "peers")]
         Command::Peers { entities, neighbours, rounds, seed, json } => {

@@ -1,12 +1,13 @@
 //! What questions cost that rules ask of the zone in batches: of the last tick, and of a past one as a shooter saw it.
 
+use std::f64::consts::{FRAC_1_SQRT_2, TAU};
 use std::fmt;
 use std::time::Instant;
 
 use rand::{RngExt as _, SeedableRng as _};
 use rand_pcg::Pcg64Mcg;
 use serde::Serialize;
-use vyuha_core::{Circle, Cone, Found, Moment, Ray, Zone, lines_of_sight};
+use vyuha_core::{COSINE_FULL, Circle, Cone, Found, Moment, Ray, Seeker, Zone, lines_of_sight};
 use vyuha_protocol::motion::Heading;
 use vyuha_protocol::units::{UNITS_PER_METRE, metres};
 use vyuha_protocol::{EntityId, Pos};
@@ -19,8 +20,13 @@ use crate::statistics::{spread, thousandths};
 const PAST_TICKS: u32 = 8;
 /// Ticks that are run first; the history holds as many.
 const WARM_TICKS: u32 = 2 * PAST_TICKS;
+/// Entities whose questions make a batch: short enough that few are interrupted by whatever else the machine does.
+const ENTITIES_PER_BATCH: usize = 2000;
 /// Of how many entities one shoots in a tick.
 const ENTITIES_PER_SHOT: usize = 10;
+/// Of how many entities one has its turn to look around.
+const ENTITIES_PER_TURN: usize = 12;
+const TEAMS: usize = 2;
 const SHOT_METRES: f64 = 30.0;
 /// The targets' radius (50 cm).
 const TARGET_UNITS: u32 = UNITS_PER_METRE / 2;
@@ -51,11 +57,15 @@ pub struct QueriesReport {
     pub queries: Vec<QueryReport>,
 }
 
-/// The batches of one tick, in the order in which rules ask: whoever asks, in cell order.
-pub struct Batches {
+/// A batch of each kind, in the order in which rules ask: whoever asks, in cell order.
+#[derive(Debug, Default)]
+pub struct Batch {
     rays: Vec<Ray>,
     sight: Vec<(Pos, Pos)>,
-    seekers: [Vec<Circle>; 2],
+    /// Everybody who looks far, everybody who looks near, and the twelfth of them whose turn it is.
+    far: Vec<Seeker>,
+    near: Vec<Seeker>,
+    turn: Vec<Seeker>,
     circles: Vec<Circle>,
     cones: Vec<Cone>,
     hits: Vec<Option<(EntityId, Pos)>>,
@@ -64,14 +74,30 @@ pub struct Batches {
 }
 
 /// One kind of question: its stable name, how many a batch has, and what asks a batch and says how much it found.
-type Query = (&'static str, fn(&Batches) -> usize, fn(&mut Batches, &Zone) -> usize);
+type Query = (&'static str, fn(&Batch) -> usize, fn(&mut Batch, &Zone) -> usize);
 
 /// Every kind of question.
-pub const QUERIES: [Query; 7] = [
-    ("ray_past", |b| b.rays.len(), |b, zone| b.shoot(past(zone))),
-    ("nearest_hostile", |b| b.seekers[1].len(), |b, zone| b.seek(1, past(zone))),
-    ("nearest_hostile_10m", |b| b.seekers[0].len(), |b, zone| b.seek(0, past(zone))),
-    ("nearest_hostile_past", |b| b.seekers[1].len(), |b, zone| b.seek(1, past(zone))),
+const QUERIES: [Query; 9] = [
+    (
+        "ray_past",
+        |b| b.rays.len(),
+        |b, zone| {
+            past(zone).rays(&b.rays, &mut b.hits);
+            b.hits.iter().flatten().count()
+        },
+    ),
+    ("nearest_hostile", |b| b.far.len(), |b, zone| seek(zone.now(), &b.far, &mut b.hits)),
+    ("nearest_hostile_10m", |b| b.near.len(), |b, zone| seek(zone.now(), &b.near, &mut b.hits)),
+    ("nearest_hostile_turn", |b| b.turn.len(), |b, zone| seek(zone.now(), &b.turn, &mut b.hits)),
+    ("nearest_hostile_past", |b| b.far.len(), |b, zone| seek(past(zone), &b.far, &mut b.hits)),
+    (
+        "nearest_accepted",
+        |b| b.circles.len(),
+        |b, zone| {
+            zone.now().nearest_within(&b.circles, |_, id, _| id.0 & 1 == 1, &mut b.hits);
+            b.hits.iter().flatten().count()
+        },
+    ),
     (
         "within_past",
         |b| b.circles.len(),
@@ -98,63 +124,71 @@ pub const QUERIES: [Query; 7] = [
     ),
 ];
 
+/// The names of what is asked, in the order of the report.
+pub fn query_names() -> impl Iterator<Item = &'static str> {
+    QUERIES.iter().map(|(name, ..)| *name)
+}
+
+fn seek(moment: Moment<'_>, seekers: &[Seeker], hits: &mut Vec<Option<(EntityId, Pos)>>) -> usize {
+    moment.nearest_hostiles(seekers, hits);
+    hits.iter().flatten().count()
+}
+
 fn past(zone: &Zone) -> Moment<'_> {
     zone.at(zone.tick() - PAST_TICKS).expect("the history holds it")
 }
 
-impl Batches {
-    /// The questions of those who stand in a world that has made its ticks.
-    pub fn of(world: &World, seed: u64) -> Batches {
+impl Batch {
+    /// The questions of all who stand in a world.
+    fn all(world: &World, seed: u64) -> Vec<Batch> {
         let mut random = Pcg64Mcg::seed_from_u64(seed);
-        let mut batches = Batches {
-            rays: Vec::new(),
-            sight: Vec::new(),
-            seekers: [Vec::new(), Vec::new()],
-            circles: Vec::new(),
-            cones: Vec::new(),
-            hits: Vec::new(),
-            sees: Vec::new(),
-            found: Found::default(),
-        };
-        for (at, (id, pos, ..)) in world.zone.entities().enumerate() {
-            for (seekers, radius_units) in batches.seekers.iter_mut().zip([metres(10), metres(20)]) {
-                seekers.push(Circle { centre: pos, radius_units });
-            }
-            if at % ENTITIES_PER_SHOT != 0 {
-                continue;
-            }
-            let (sin, cos) = random.random_range(0.0..std::f64::consts::TAU).sin_cos();
-            let aside = |at: u32, part: f64| {
-                let by = (part * SHOT_METRES * f64::from(UNITS_PER_METRE)) as i32;
-                at.saturating_add_signed(by)
+        let standing: Vec<_> = world.zone.entities().map(|(id, pos, ..)| (id, pos)).collect();
+        let batch = |standing: &[(EntityId, Pos)]| Batch::of(standing, &world.zone, &mut random);
+        standing.chunks(ENTITIES_PER_BATCH).map(batch).collect()
+    }
+
+    fn of(standing: &[(EntityId, Pos)], zone: &Zone, random: &mut Pcg64Mcg) -> Batch {
+        let mut batch = Batch::default();
+        for (at, &(id, pos)) in standing.iter().enumerate() {
+            let team = zone.warm(id).expect("it stands there").team;
+            let seeker = |metres_far| Seeker {
+                circle: Circle { centre: pos, radius_units: metres(metres_far) },
+                team,
             };
-            let to = Pos { x: aside(pos.x, cos), y: aside(pos.y, sin) };
-            let circle = Circle { centre: pos, radius_units: metres(10) };
-            let axis = Heading { x: (cos * 100.0) as i8, y: (sin * 100.0) as i8 };
-            batches.rays.push(Ray { from: pos, to, radius_units: TARGET_UNITS, ignore: Some(id) });
-            batches.sight.push((pos, to));
-            batches.circles.push(circle);
-            batches.cones.push(Cone { circle, axis, cosine: 23_170 });
+            batch.far.push(seeker(20));
+            batch.near.push(seeker(10));
+            if at % ENTITIES_PER_TURN == 0 {
+                batch.turn.push(seeker(20));
+            }
+            if at % ENTITIES_PER_SHOT == 0 {
+                batch.shoot(id, pos, random.random_range(0.0..TAU));
+            }
         }
-        batches
+        batch
     }
 
-    fn shoot(&mut self, moment: Moment<'_>) -> usize {
-        moment.rays(&self.rays, &mut self.hits);
-        self.hits.iter().flatten().count()
-    }
-
-    fn seek(&mut self, radius: usize, moment: Moment<'_>) -> usize {
-        let circles = &self.seekers[radius];
-        moment.nearest_within(circles, |_, id, _| id.0 & 1 == 1, &mut self.hits);
-        self.hits.iter().flatten().count()
+    fn shoot(&mut self, id: EntityId, from: Pos, angle: f64) {
+        let (sin, cos) = angle.sin_cos();
+        let aside = |at: u32, part: f64| {
+            at.saturating_add_signed((part * SHOT_METRES * f64::from(UNITS_PER_METRE)) as i32)
+        };
+        let to = Pos { x: aside(from.x, cos), y: aside(from.y, sin) };
+        let circle = Circle { centre: from, radius_units: metres(10) };
+        let axis = Heading { x: (cos * 100.0) as i8, y: (sin * 100.0) as i8 };
+        self.rays.push(Ray { from, to, radius_units: TARGET_UNITS, ignore: Some(id) });
+        self.sight.push((from, to));
+        self.circles.push(circle);
+        self.cones.push(Cone { circle, axis, cosine: (f64::from(COSINE_FULL) * FRAC_1_SQRT_2) as i16 });
     }
 }
 
-/// Builds a scenario's world and lets it run until it has a past.
-pub fn world(scenario: &Scenario) -> Result<World, ScenarioError> {
+/// Builds a scenario's world, of two teams that mingle, and lets it run until it has a past.
+fn world(scenario: &Scenario) -> Result<World, ScenarioError> {
     let mut world = World::of(scenario.populate()?, scenario.simd);
     world.zone.keep_history(WARM_TICKS as usize);
+    for (at, id) in world.ids.iter().enumerate() {
+        world.zone.warm_mut(*id).expect("nobody is despawned").team = (at % TEAMS) as u8;
+    }
     for _ in 0..WARM_TICKS {
         world.decide();
         world.order();
@@ -169,26 +203,29 @@ pub fn world(scenario: &Scenario) -> Result<World, ScenarioError> {
 /// If `rounds` is 0.
 pub fn measure(scenario: &Scenario, rounds: usize) -> Result<QueriesReport, ScenarioError> {
     let world = world(scenario)?;
-    let mut batches = Batches::of(&world, scenario.seed);
+    let mut batches = Batch::all(&world, scenario.seed);
     let mut progress = Progress::new(format!("{} entities, queries", scenario.entities), rounds);
     let mut series = vec![Vec::with_capacity(rounds); QUERIES.len()];
     let mut founds = [0.0; QUERIES.len()];
     // The first round fills buffers and caches and does not count.
     for round in 0..=rounds {
-        for (at, (_, questions, ask)) in QUERIES.iter().enumerate() {
-            let begin = Instant::now();
-            let found = ask(&mut batches, &world.zone);
-            let ns = begin.elapsed().as_secs_f64() * 1e9;
-            let questions = questions(&batches) as f64;
-            founds[at] = found as f64 / questions;
-            if round > 0 {
-                series[at].push(ns / questions);
+        for batch in &mut batches {
+            for (at, (_, questions, ask)) in QUERIES.iter().enumerate() {
+                let begin = Instant::now();
+                let found = ask(batch, &world.zone);
+                let ns = begin.elapsed().as_secs_f64() * 1e9;
+                if round > 0 {
+                    series[at].push(ns / questions(batch) as f64);
+                } else {
+                    founds[at] += found as f64;
+                }
             }
         }
         progress.at(round);
     }
     let queries = QUERIES.iter().zip(&series).zip(founds).map(|(((name, questions, _), series), found)| {
-        QueryReport { name, ns: thousandths(spread(series).p50), questions: questions(&batches), found }
+        let questions = batches.iter().map(questions).sum();
+        QueryReport { name, ns: thousandths(spread(series).p50), questions, found: found / questions as f64 }
     });
     Ok(QueriesReport {
         entities: scenario.entities,
@@ -204,5 +241,26 @@ impl fmt::Display for QueriesReport {
             write!(f, "\n  {name:<20} {ns:8.1} ns, {questions} in a batch, {found:.2} found each")?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scenario::Shape;
+    use vyuha_core::SimdLevel;
+
+    #[test]
+    fn every_level_finds_the_same_and_every_kind_something() {
+        let found = |simd| {
+            let scenario = Scenario { entities: 3000, neighbours: 40, shape: Shape::Uniform, seed: 1, simd };
+            let report = measure(&scenario, 1).unwrap();
+            report.queries.into_iter().map(|query| (query.name, query.questions, query.found)).collect()
+        };
+        let expected: Vec<_> = found(SimdLevel::SCALAR);
+        assert!(expected.iter().all(|(_, questions, found)| *questions > 0 && *found > 0.0), "{expected:?}");
+        for simd in SimdLevel::supported() {
+            assert_eq!(found(simd), expected, "{}", simd.name());
+        }
     }
 }

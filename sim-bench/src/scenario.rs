@@ -212,9 +212,7 @@ impl World {
 
     /// Hands the inputs that were decided to the zone, as the server does before its step.
     pub fn order(&mut self) {
-        for &(id, by) in &self.orders {
-            self.zone.walk(id, by);
-        }
+        self.zone.walk_all(&self.orders);
     }
 
     /// How many others stand within [`NEIGHBOUR_UNITS`] of one, on average over a sample.

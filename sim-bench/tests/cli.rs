@@ -81,6 +81,7 @@ fn what_cannot_be_measured_is_refused() {
         &["tick", "--simd", "avx3"],
         &["flame", "tick", "--seconds", "0"],
         &["flame", "tick", "--entities", "0"],
+        &["rings", "--rounds", "0"],
         &["soup"],
         &[],
     ] {
@@ -112,6 +113,21 @@ fn chart_draws_every_shape() {
     let output =
         sim_bench(&["chart", "--entities-max", "1000", "--ticks", "1", "--out", nowhere.to_str().unwrap()]);
     assert!(!output.status.success() && String::from_utf8_lossy(&output.stderr).contains("cannot write"));
+}
+
+#[test]
+fn rings_end_with_their_json() {
+    let stdout = succeeds(&["rings", "--rounds", "1", "--json"]);
+    assert!(stdout.contains("256 bytes, batches of 16"));
+    let report: Value = serde_json::from_str(stdout.lines().last().unwrap()).unwrap();
+    assert_eq!(keys(&report), ["rows"]);
+    for row in report["rows"].as_array().unwrap() {
+        assert_eq!(keys(row), ["batch", "item_bytes", "ns_per_item", "queue", "ratio", "reader"]);
+        positive(&row["ns_per_item"]["p50"]);
+        positive(&row["ratio"]);
+        let (queue, reader) = (row["queue"].as_str().unwrap(), row["reader"].as_str().unwrap());
+        assert!(["vyuha", "rtrb", "crossbeam"].contains(&queue) && ["polls", "sleeps"].contains(&reader));
+    }
 }
 
 #[cfg(feature = "peers")]

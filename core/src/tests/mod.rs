@@ -1,7 +1,9 @@
 //! The whole zone against a model that keeps every entity in a map and looks at all of them each time.
 
+mod hostile;
 mod mirror;
 mod model;
+mod orders;
 mod pairs;
 mod questions;
 mod random;

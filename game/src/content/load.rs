@@ -266,7 +266,7 @@ fn read_zone(
     let map = read_map(files, &map_path, map_faults);
     let (east, south) = entry.tile("spawn");
     let spawn_stroll_m = entry.integer("spawn_stroll_m", 0..=i64::from(SPAWN_STROLL_M_MAX));
-    if let Some(map) = &map
+    if let Some((map, _)) = &map
         && map.is_wall(east, south)
     {
         entry.fault("spawn", format!("tile [{east}, {south}] of {map_path} is blocked or outside"));
@@ -287,19 +287,28 @@ fn read_zone(
         let bound = kind.ground_items_max;
         entry.fault("ground", format!("{heaps} heaps are over the kind's ground_items_max of {bound}"));
     }
-    let (kind, map) = (kind?.clone(), Arc::new(map?));
+    let (kind, (map, tiles)) = (kind?.clone(), map?);
+    let map = Arc::new(map);
     let spawn = Pos::tile_centre(east, south);
-    Some(ZoneContent { id, name, kind, map, spawn, spawn_stroll_m, start, npcs, ground })
+    Some(ZoneContent { id, name, kind, map, tiles, spawn, spawn_stroll_m, start, npcs, ground })
 }
 
-fn read_map(files: &mut Files<'_>, path: &str, found: &mut Vec<ContentFault>) -> Option<TileMap> {
+fn read_map(
+    files: &mut Files<'_>,
+    path: &str,
+    found: &mut Vec<ContentFault>,
+) -> Option<(TileMap, Arc<[u8]>)> {
     if path.is_empty() {
         return None;
     }
     let inside =
         std::path::Path::new(path).components().all(|part| matches!(part, std::path::Component::Normal(_)));
     let text = if inside { files.text(path) } else { Err("lies outside the content's folder".to_owned()) };
-    match text.and_then(|text| TileMap::parse(text).map_err(|fault| fault.to_string())) {
+    let read = text.and_then(|text| match TileMap::parse(text) {
+        Ok(map) => Ok((map, text.lines().flat_map(str::bytes).collect())),
+        Err(fault) => Err(fault.to_string()),
+    });
+    match read {
         Ok(map) => Some(map),
         Err(problem) => {
             Faults::new(path, found).note("", problem);

@@ -55,6 +55,9 @@ pub struct ZoneContent {
     pub kind: ZoneKind,
     /// Where one can walk.
     pub map: Arc<TileMap>,
+    /// What it looks like, for clients that draw it: the map file's character of each tile, row by row from the
+    /// north-west.
+    pub tiles: Arc<[u8]>,
     /// Where characters begin, and go whose place is blocked.
     pub spawn: Pos,
     /// How long a random walk from there is, in metres, at whose end a new character begins; 0 for right there.

@@ -78,10 +78,10 @@ impl Ground {
     /// Feeds the whole state to a hash.
     pub fn hash_into(&self, hash: &mut StateHash) {
         hash.write(self.items.len() as u64);
-        for (entity, item) in &self.items {
+        hash.write_each(self.items.iter(), |hash, (entity, item)| {
             hash.write(u64::from(entity.0));
             item.stack.hash_into(hash);
             hash.write(u64::from(item.at.x) << 32 | u64::from(item.at.y));
-        }
+        });
     }
 }

@@ -200,12 +200,12 @@ impl Npcs {
     /// Feeds the whole state to a hash.
     pub fn hash_into(&self, hash: &mut StateHash) {
         let place = |place: &Pos| u64::from(place.x) << 32 | u64::from(place.y);
-        for slot in 0..self.entity.len() {
+        hash.write_each(0..self.entity.len(), |hash, slot| {
             hash.write(u64::from(self.entity[slot].0) << 32 | u64::from(self.until_tick[slot]));
             hash.write(u64::from(self.nature[slot]) << 8 | self.mood[slot] as u64);
             hash.write(place(&self.home[slot]));
             hash.write(place(&self.goal[slot]));
             hash.write(place(&self.before[slot]));
-        }
+        });
     }
 }

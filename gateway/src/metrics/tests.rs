@@ -47,6 +47,7 @@ fn every_figure_appears_under_its_name() {
     shard.late_ticks.inc();
     shard.shed_ticks.inc_by(2);
     shard.tick_seconds.observe(Duration::from_micros(120));
+    shard.tick_lateness_seconds.observe(Duration::from_micros(60));
     shard.sessions.set(7);
     shard.players.set(6);
     shard.npcs.set(5);
@@ -84,6 +85,9 @@ fn every_figure_appears_under_its_name() {
         ("vyuha_tick_seconds_bucket{le=\"+Inf\",shard=\"1\"}", 1.0),
         ("vyuha_tick_seconds_count{shard=\"1\"}", 1.0),
         ("vyuha_tick_seconds_sum{shard=\"1\"}", 0.00012),
+        ("vyuha_tick_lateness_seconds_bucket{le=\"0.00005\",shard=\"1\"}", 0.0),
+        ("vyuha_tick_lateness_seconds_bucket{le=\"0.0001\",shard=\"1\"}", 1.0),
+        ("vyuha_tick_lateness_seconds_count{shard=\"1\"}", 1.0),
         ("vyuha_sessions{shard=\"1\"}", 7.0),
         ("vyuha_entities{shard=\"1\",kind=\"player\"}", 6.0),
         ("vyuha_entities{shard=\"1\",kind=\"npc\"}", 5.0),

@@ -222,3 +222,29 @@ pub trait Transport {
     /// Figures since the start.
     fn stats(&self) -> &Stats;
 }
+
+impl<T: Transport + ?Sized> Transport for Box<T> {
+    fn admit(&mut self, socket: OwnedFd, received: &[u8]) -> Result<ConnId, AdmitError> {
+        (**self).admit(socket, received)
+    }
+
+    fn reap(&mut self, sink: &mut dyn FnMut(ConnId, Received<'_>)) {
+        (**self).reap(sink);
+    }
+
+    fn queue(&mut self, conn: ConnId, frames: &[u8]) {
+        (**self).queue(conn, frames);
+    }
+
+    fn flush(&mut self, snapshot: &mut dyn FnMut(ConnId, &mut Vec<u8>)) {
+        (**self).flush(snapshot);
+    }
+
+    fn close(&mut self, conn: ConnId) {
+        (**self).close(conn);
+    }
+
+    fn stats(&self) -> &Stats {
+        (**self).stats()
+    }
+}

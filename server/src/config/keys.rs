@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::value::{Count, LogFormat, LogLevel, Setting, Simd, Size};
+use super::value::{Count, LogFormat, LogLevel, NetDriver, Setting, Simd, Size};
 
 /// One key of the configuration, as the table declares it.
 #[derive(Debug)]
@@ -148,6 +148,13 @@ keys! {
         /// Address and port of the console page, health and metrics; whoever reaches it sees everything.
         address: SocketAddr = "127.0.0.1:7780";
     }
+    /// The port that browsers play at.
+    web: Web {
+        /// Address and port of the playable page and of players over WebSocket; port 0 takes any free port.
+        address: SocketAddr = "127.0.0.1:7778";
+        /// Connections of browsers at once, for pages and for play; the next one waits.
+        connections_max: u32 = "1024" in "1"..="65536";
+    }
     /// What the node keeps on disk.
     data: Data {
         /// Folder of the journal and the database; it is made if it is missing.
@@ -180,6 +187,8 @@ keys! {
     }
     /// What a connection may take.
     net: Net {
+        /// What drives shards and sockets: io_uring, plain system calls, or auto, which is the better one that this machine allows.
+        driver: NetDriver = "auto";
         /// Connections at once; the next one is refused.
         connections_max: u32 = "10000" in "1"..="1000000";
         /// Time from connection to signed in; after it the connection is closed.
@@ -217,7 +226,7 @@ keys! {
     journal: Journal {
         /// Size of one segment file.
         segment: Size = "64MiB" in "1MiB"..="1GiB";
-        /// Batches that wait for the journal; when it is full, durable commands are refused until there is room.
+        /// Batches of one shard that wait for the journal; when it is full, durable commands are refused until there is room.
         queue_batches: u32 = "1024" in "16"..="1048576";
     }
     /// What the node says of itself.

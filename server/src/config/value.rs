@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 use vyuha_core::{SimdError, SimdLevel};
+use vyuha_net::runtime::Driver;
 
 /// A type that a key can have.
 pub(super) trait Setting: Sized + PartialOrd {
@@ -279,6 +280,29 @@ macro_rules! choice {
             }
         }
     };
+}
+
+choice! {
+    /// What drives shards and sockets.
+    NetDriver: "one of auto, io_uring, syscalls" {
+        /// io_uring, or plain system calls where that is not to be had.
+        Auto = "auto",
+        /// io_uring or nothing.
+        IoUring = "io_uring",
+        /// Plain system calls.
+        Syscalls = "syscalls",
+    }
+}
+
+impl NetDriver {
+    /// What was asked for by name.
+    pub const fn wanted(self) -> Option<Driver> {
+        match self {
+            Self::Auto => None,
+            Self::IoUring => Some(Driver::IoUring),
+            Self::Syscalls => Some(Driver::Syscalls),
+        }
+    }
 }
 
 choice! {

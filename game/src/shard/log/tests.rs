@@ -290,21 +290,9 @@ fn a_changed_hash_is_found_at_its_tick_zone_and_column() {
     let records = played(12);
     let parts = replay(SimdLevel::detect()).shard().parts();
     let names: Vec<&str> = parts.iter().map(|part| part.column).collect();
-    assert_eq!(names[0], "shard");
-    let of_zone = [
-        "step",
-        "identity",
-        "place",
-        "displacement",
-        "kind",
-        "state",
-        "random",
-        "npcs",
-        "ground",
-        "players",
-        "sessions",
-    ];
-    assert_eq!((&names[1..12], &names[12..]), (&of_zone[..], &of_zone[..]));
+    let systems = ["random", "npcs", "ground", "players", "sessions"];
+    let of_zone = [&["step"], &vyuha_core::COLUMNS[..], &systems].concat();
+    assert_eq!(names, [&["shard"], &of_zone[..], &of_zone].concat());
     for (index, part) in parts.iter().enumerate() {
         let mut records = records.clone();
         records[7] = with_hash_changed(&records[7], parts.len() - index);
@@ -382,6 +370,38 @@ fn a_tick_that_brings_too_much_ends_the_recording() {
     assert!(*kept.overflowed.lock().unwrap());
     session.perform(&Act::Tick);
     assert_eq!((kept.records().len(), session.shard.tick_number()), (1, 2));
+}
+
+/// Panics in a tick.
+struct Faulty;
+
+impl vyuha_core::Probe for Faulty {
+    fn lap(&mut self, _: vyuha_core::Pass) {
+        panic!("planted");
+    }
+}
+
+impl crate::TickProbe for Faulty {
+    fn lap_system(&mut self, _: &'static str) {}
+}
+
+#[test]
+fn what_led_to_a_panic_is_recorded() {
+    let kept = Kept::up_to(usize::MAX);
+    let mut session = Session::begin(Some(kept.clone()));
+    session.perform(&Act::Tick);
+    let panicked = std::thread::spawn(move || {
+        session.perform(&Act::Join(2));
+        session.shard.tick(&mut Faulty, &mut session.out);
+    });
+    assert!(panicked.join().is_err());
+    let records = kept.records();
+    let mut replay = replay(SimdLevel::detect());
+    assert_eq!(replay.tick(&records[0]), Ok(None));
+    assert_eq!(replay.tick(&records[1]), Err(LogError::Truncated));
+    assert_eq!(replay.shard().tick_number(), 2, "its calls were made");
+    assert_eq!(replay.shard().zones().map(|zone| zone.players).sum::<usize>(), 1);
+    assert_eq!(records.len(), 2);
 }
 
 #[test]

@@ -1,17 +1,5 @@
 //! Both transports against real sockets on loopback: one fault a test, then random traffic against a model.
 
-/// Makes each function a test of both drivers.
-macro_rules! on_both_drivers {
-    ($($test:ident,)*) => {
-        mod syscalls {
-            $(#[test] fn $test() { super::$test(super::Driver::Syscalls); })*
-        }
-        mod io_uring {
-            $(#[test] fn $test() { super::$test(super::Driver::IoUring); })*
-        }
-    };
-}
-
 mod closing;
 mod crowds;
 mod limits;
@@ -25,6 +13,7 @@ use socket2::{Domain, SockRef, Socket, Type};
 use vyuha_protocol::frame::{SERVER_PAYLOAD_BYTES_MAX, append_frame, first_frame};
 
 use super::*;
+use crate::runtime::Driver;
 
 /// Wide enough that no test meets one that it does not set.
 const WIDE: Limits = Limits {
@@ -45,13 +34,6 @@ const PATIENCE: Duration = Duration::from_secs(20);
 enum Event {
     Frame(ConnId, u16, Vec<u8>),
     Closed(ConnId, CloseCause),
-}
-
-/// What is tested.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Driver {
-    Syscalls,
-    IoUring,
 }
 
 /// A transport that tests look into.
