@@ -15,8 +15,19 @@ const decoder = new TextDecoder();
  * @property {number} kind
  * @property {number} state Of an item, how many; of an NPC, 1 while it chases somebody.
  * @property {string} name A player's.
- * @property {number} cell
+ * @property {number} cell The cell that it is held in: the one it was seen in last, or the one it went to.
  * @property {number} stated The last snapshot that named it.
+ */
+
+/**
+ * A member of a group, wherever in the zone it is.
+ * @typedef {object} Member
+ * @property {number} id
+ * @property {number} x Position units from the western edge.
+ * @property {number} y Position units from the northern edge.
+ * @property {number} kind
+ * @property {number} state
+ * @property {string} name A player's.
  */
 
 /** @typedef {{ tick: number, inputAck: number, x: number, y: number }} SnapshotHead */
@@ -30,6 +41,10 @@ export const itemKind = ({ kind }) => (kind & ITEM_BIT ? kind & ~ITEM_BIT : 0);
 export class World {
   /** @type {Map<number, Entity>} */
   entities = new Map();
+  /** By number, the members of the groups that the client is told of; 1 are the zone's landmarks. @type {Map<number, Member[]>} */
+  groups = new Map();
+  /** The cells that are held: from a full block until they are dropped. @type {Set<number>} */
+  #cells = new Set();
   #applications = 0;
 
   /**
@@ -41,16 +56,25 @@ export class World {
     const read = new Records(bytes);
     this.#applications++;
     const head = { tick: read.u32(), inputAck: read.u32(), x: read.u32(), y: read.u32() };
-    const [dropped, blocks] = [read.u16(), read.u16()];
+    const [dropped, groups, blocks] = [read.u16(), read.u16(), read.u16()];
+    if (read.u16() !== 0) throw new RangeError("a reserved field of the snapshot is not zero");
     /** Cells that state or drop all they hold. @type {Map<number, number>} */
     const cleared = new Map();
-    /** @type {[number, number][]} */
+    /** @type {[number, number, number][]} */
     const leaves = [];
-    for (let i = 0; i < dropped; i++) cleared.set(read.cell(), Infinity);
+    for (let i = 0; i < dropped; i++) {
+      const cell = read.cell();
+      cleared.set(cell, Infinity);
+      this.#cells.delete(cell);
+    }
+    for (let i = 0; i < groups; i++) this.#group(read);
     for (let i = 0; i < blocks; i++) this.#block(read, cleared, leaves);
     if (read.at !== bytes.length) throw new RangeError("the snapshot goes on after what it announces");
-    for (const [id, cell] of leaves) {
-      if (this.entities.get(id)?.cell === cell) this.entities.delete(id);
+    for (const [id, cell, to] of leaves) {
+      const entity = this.entities.get(id);
+      if (entity?.cell !== cell) continue;
+      if (this.#cells.has(to)) entity.cell = to;
+      else this.entities.delete(id);
     }
     if (cleared.size > 0) {
       for (const { id, cell, stated } of this.entities.values()) {
@@ -61,13 +85,16 @@ export class World {
     return head;
   }
 
-  /** @param {Records} read @param {Map<number, number>} cleared @param {[number, number][]} leaves */
+  /** @param {Records} read @param {Map<number, number>} cleared @param {[number, number, number][]} leaves */
   #block(read, cleared, leaves) {
     const cell = read.cell();
     const mode = read.u16();
     if (mode > BLOCK_FULL || read.u16() !== 0) throw new RangeError("a block of the snapshot has an unknown mode");
     const [updates, enters, names, left] = [read.u32(), read.u32(), read.u32(), read.u32()];
-    if (mode === BLOCK_FULL) cleared.set(cell, this.#applications);
+    if (mode === BLOCK_FULL) {
+      cleared.set(cell, this.#applications);
+      this.#cells.add(cell);
+    }
     for (let i = 0; i < updates; i++) {
       const [entity, local] = [this.entities.get(read.u32()), read.u32()];
       if (entity?.cell === cell) this.#place(entity, cell, local);
@@ -83,11 +110,24 @@ export class World {
       const [entity, name] = [this.entities.get(read.u32()), read.name()];
       if (entity) entity.name = name;
     }
-    for (let i = 0; i < left; i++) {
-      leaves.push([read.u32(), cell]);
-      // Where it went: the cell it enters says so itself.
-      read.cell();
+    for (let i = 0; i < left; i++) leaves.push([read.u32(), cell, read.cell()]);
+  }
+
+  /** @param {Records} read */
+  #group(read) {
+    const [group, members, names] = [read.u32(), read.u32(), read.u32()];
+    /** @type {Map<number, Member>} */
+    const all = new Map();
+    for (let i = 0; i < members; i++) {
+      const [id, x, y, kind, state] = [read.u32(), read.u32(), read.u32(), read.u16(), read.u16()];
+      all.set(id, { id, x, y, kind, state, name: "" });
     }
+    for (let i = 0; i < names; i++) {
+      const [member, name] = [all.get(read.u32()), read.name()];
+      if (member) member.name = name;
+    }
+    if (members > 0) this.groups.set(group, [...all.values()]);
+    else this.groups.delete(group);
   }
 
   /** @param {Entity} entity @param {number} cell @param {number} local */
