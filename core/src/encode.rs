@@ -241,13 +241,19 @@ fn take_changed(flags: &mut [u8], first: usize, out: &mut Vec<u32>) {
 }
 
 /// Where words are put one after the other.
-trait Put {
+pub(crate) trait Put {
     fn put<const N: usize>(&mut self, words: [u32; N]);
 }
 
 impl Put for Vec<u32> {
     fn put<const N: usize>(&mut self, words: [u32; N]) {
         self.extend_from_slice(&words);
+    }
+}
+
+impl Put for Vec<u8> {
+    fn put<const N: usize>(&mut self, words: [u32; N]) {
+        self.extend_from_slice(bytemuck::cast_slice(&words));
     }
 }
 
@@ -362,7 +368,7 @@ const _: () = assert!(2 * WINDOW_TICKS == u8::BITS);
 
 /// Appends an enter for each, then a name for each player among them. Returns how many names.
 #[inline]
-fn put_enters(
+pub(crate) fn put_enters(
     out: &mut impl Put,
     columns: &Columns,
     slots: &Slots,

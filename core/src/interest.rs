@@ -1,7 +1,8 @@
 //! What a client is told: the cells near it, the nearest first, within a bound of bytes.
 //!
 //! A [`View`] remembers which cells its client is subscribed to and as of which tick the client holds each of
-//! them: it gets the block of what changed since, or, after too long, one that states all there is.
+//! them: it gets the block of what changed since, or, after too long, one that states all there is. Where walls
+//! hide it also remembers whom the client knows.
 
 use vyuha_protocol::snapshot::{CellKey, SnapshotHead};
 use vyuha_protocol::units::{CELL_UNITS, metres};
@@ -9,7 +10,10 @@ use vyuha_protocol::{CellCoord, Pos};
 
 use crate::columns::Grid;
 use crate::encode::{Span, WINDOW_TICKS, ZoneParts};
+use crate::groups::Watched;
 use crate::query::{cells_near, distance_squared_to_cell};
+use crate::screen::Screen;
+use crate::visible::tiles_within;
 use crate::zone::Zone;
 
 /// How much farther than the radius a cell may be before a client is unsubscribed from it, in units, so that
@@ -17,6 +21,10 @@ use crate::zone::Zone;
 pub const HYSTERESIS_UNITS: u32 = metres(4);
 /// Largest radius of a view, in units (3.2 km).
 pub const VIEW_RADIUS_UNITS_MAX: u32 = metres(3200);
+/// The same where walls hide (128 m): what is seen from a tile is then found in about a millisecond at worst.
+pub const HIDING_RADIUS_UNITS_MAX: u32 = metres(128);
+/// Most groups that a view watches.
+pub const GROUPS_WATCHED_MAX: usize = 8;
 
 // A snapshot counts its blocks and its dropped cells in 16 bits.
 const _: () = {
@@ -27,22 +35,28 @@ const _: () = {
 /// What a view covers. The distance of a cell is that of its nearest place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Scope {
-    /// How near a cell must come to be told of, in units; more than [`VIEW_RADIUS_UNITS_MAX`] is shortened to it.
+    /// How near a cell must come to be told of, in units; more than [`VIEW_RADIUS_UNITS_MAX`], or
+    /// [`HIDING_RADIUS_UNITS_MAX`], is shortened to that.
     pub radius_units: u32,
     /// Cells farther than this are told of every second tick.
     pub half_rate_units: u32,
     /// Cells farther than this are told of every fourth tick.
     pub quarter_rate_units: u32,
+    /// Whether the client is told only of those that it may see. It may see whoever stands on a tile that some
+    /// straight line, from any point of its own tile to any point of that one, joins to its own without crossing
+    /// a wall, if that tile is not farther than the radius on either axis. Rates have no effect then: all that is
+    /// seen is told of every tick.
+    pub walls_hide: bool,
 }
 
 impl Scope {
     /// All cells within a radius, every tick.
     pub fn every_tick(radius_units: u32) -> Scope {
-        Scope { radius_units, half_rate_units: u32::MAX, quarter_rate_units: u32::MAX }
+        Scope { radius_units, half_rate_units: u32::MAX, quarter_rate_units: u32::MAX, walls_hide: false }
     }
 }
 
-/// One client's view of a zone. It takes 24 bytes a cell near the client.
+/// One client's view of a zone. It takes 32 bytes a cell near the client and, where walls hide, 8 an entity seen.
 #[derive(Debug)]
 pub struct View {
     scope: Scope,
@@ -51,6 +65,10 @@ pub struct View {
     saved_bytes: usize,
     /// The nearest first.
     subscribed: Vec<Subscribed>,
+    /// Where walls hide: the entities that the client knows, cell by cell; and room for those of the next snapshot.
+    known: Vec<u32>,
+    seen: Vec<u32>,
+    watched: Vec<Watched>,
 }
 
 #[derive(Debug)]
@@ -59,6 +77,37 @@ struct Subscribed {
     cell: CellCoord,
     /// The tick after which the client holds the cell exactly as it was; none if it never did.
     held_tick: Option<u32>,
+    /// Where walls hide: which of the known entities are in it.
+    known: (u32, u32),
+}
+
+/// How many bytes a snapshot may still take.
+struct Budget {
+    room: usize,
+    /// What was set aside in earlier ticks.
+    saved: usize,
+    blocks: u16,
+    /// Whether a block did not fit.
+    cut: bool,
+}
+
+impl Budget {
+    /// Takes so many bytes for a block, if there are as many.
+    fn take(&mut self, bytes: usize) -> bool {
+        let allowed = if self.cut { self.room } else { self.room.saturating_add(self.saved) };
+        if self.blocks == 0 || bytes <= allowed {
+            self.blocks += 1;
+            self.saved = self.saved.saturating_sub(bytes.saturating_sub(self.room));
+            self.room = self.room.saturating_sub(bytes);
+            return true;
+        }
+        if !self.cut {
+            self.cut = true;
+            self.saved += self.room / 2;
+            self.room -= self.room / 2;
+        }
+        false
+    }
 }
 
 /// What a snapshot is written for.
@@ -81,12 +130,34 @@ impl View {
 
     /// The view of a client that knows nothing yet.
     pub fn of(scope: Scope) -> View {
+        let max = if scope.walls_hide { HIDING_RADIUS_UNITS_MAX } else { VIEW_RADIUS_UNITS_MAX };
+        let radius_units = scope.radius_units.min(max);
         View {
-            scope: Scope { radius_units: scope.radius_units.min(VIEW_RADIUS_UNITS_MAX), ..scope },
+            scope: if scope.walls_hide {
+                Scope { walls_hide: true, ..Scope::every_tick(radius_units) }
+            } else {
+                Scope { radius_units, ..scope }
+            },
             centre: None,
             saved_bytes: 0,
             subscribed: Vec::new(),
+            known: Vec::new(),
+            seen: Vec::new(),
+            watched: Vec::new(),
         }
+    }
+
+    /// From the next snapshot on, the client is told of the members of a group, wherever they are; see
+    /// [`Zone::set_group`]. `false` if the view watches [`GROUPS_WATCHED_MAX`] others already.
+    pub fn watch(&mut self, group: u32) -> bool {
+        if self.watched.iter().any(|watched| watched.number == group) {
+            return true;
+        }
+        if self.watched.len() == GROUPS_WATCHED_MAX {
+            return false;
+        }
+        self.watched.push(Watched::new(group));
+        true
     }
 
     /// The cells that the client holds after the last snapshot, and as of which tick.
@@ -106,46 +177,65 @@ impl Zone {
     /// more is left out, and its cell comes once that fits; half of the room that the nearest such cell found is
     /// saved up for it from tick to tick, so that a large cell is delayed but not starved by farther ones. The
     /// first block is always sent, whatever its size: a payload is longer than `bytes_max` only by that, by what
-    /// was saved, or by its list of dropped cells.
+    /// was saved, by its list of dropped cells or by the groups that the client watches.
     ///
     /// The view takes the payload as delivered: for a client that cannot take one in this tick, do not call this.
     pub fn write_snapshot(&mut self, view: &mut View, subscriber: &Subscriber, out: &mut Vec<u8>) {
-        let Zone { tick, grid, columns, slots, blocks: encoded, near, .. } = self;
+        let Zone { map, tick, grid, columns, slots, blocks: encoded, near, sight, marks, groups, .. } = self;
         let (tick, grid) = (*tick, *grid);
         let parts = ZoneParts { tick, grid, columns, slots };
         let begin = out.len();
         out.extend_from_slice(&[0; size_of::<SnapshotHead>()]);
         let dropped = view.subscribe(grid, subscriber.centre, near, out);
-        let mut room = subscriber.bytes_max.saturating_sub(out.len() - begin);
-        let (mut blocks, mut cut) = (0, false);
-        let scope = view.scope;
-        for subscribed in &mut view.subscribed {
-            let Some(span) = subscribed.due(tick, &scope) else { continue };
-            let block = encoded.block(&parts, grid.index(subscribed.cell), span);
-            if block.is_empty() {
+        let View { scope, subscribed, known, seen, watched, saved_bytes, .. } = view;
+        let told_groups =
+            watched.iter_mut().filter_map(|watched| groups.news(watched, out).then_some(())).count();
+        let mut screen = scope.walls_hide.then(|| {
+            marks.fit(slots.place.len());
+            let lose_tiles = tiles_within(scope.radius_units + HYSTERESIS_UNITS);
+            let field = sight.from(map, subscriber.centre, lose_tiles);
+            Screen { field, gain_tiles: tiles_within(scope.radius_units), lose_tiles, marks }
+        });
+        let room = subscriber.bytes_max.saturating_sub(out.len() - begin);
+        let mut budget = Budget { room, saved: *saved_bytes, blocks: 0, cut: false };
+        seen.clear();
+        for subscribed in subscribed {
+            let (span, first) = (subscribed.due(tick, scope), seen.len());
+            let told = match (&mut screen, span) {
+                (_, None) => false,
+                (None, Some(span)) => {
+                    let block = encoded.block(&parts, grid.index(subscribed.cell), span);
+                    let told = block.is_empty() || budget.take(size_of_val(block));
+                    if told {
+                        out.extend_from_slice(bytemuck::cast_slice(block));
+                    }
+                    told
+                }
+                (Some(screen), Some(span)) => {
+                    let end = out.len();
+                    let known = &known[subscribed.known.0 as usize..subscribed.known.1 as usize];
+                    screen.put_block(&parts, subscribed.cell, span, known, seen, out);
+                    let told = out.len() == end || budget.take(out.len() - end);
+                    if !told {
+                        out.truncate(end);
+                        seen.truncate(first);
+                    }
+                    told
+                }
+            };
+            if told {
                 subscribed.held_tick = Some(tick);
-                continue;
+            } else if screen.is_some() {
+                seen.extend_from_slice(&known[subscribed.known.0 as usize..subscribed.known.1 as usize]);
             }
-            let bytes = size_of_val(block);
-            let allowed = if cut { room } else { room.saturating_add(view.saved_bytes) };
-            if blocks == 0 || bytes <= allowed {
-                subscribed.held_tick = Some(tick);
-                out.extend_from_slice(bytemuck::cast_slice(block));
-                blocks += 1;
-                view.saved_bytes = view.saved_bytes.saturating_sub(bytes.saturating_sub(room));
-                room = room.saturating_sub(bytes);
-            } else if !cut {
-                cut = true;
-                view.saved_bytes += room / 2;
-                room -= room / 2;
-            }
+            subscribed.known = (first as u32, seen.len() as u32);
         }
-        if !cut {
-            view.saved_bytes = 0;
-        }
+        std::mem::swap(known, seen);
+        *saved_bytes = if budget.cut { budget.saved } else { 0 };
         let Pos { x, y } = subscriber.centre;
-        let input_ack = subscriber.input_ack;
-        let head = SnapshotHead { tick, input_ack, x, y, dropped, groups: 0, blocks, reserved: 0 };
+        let (input_ack, blocks) = (subscriber.input_ack, budget.blocks);
+        let groups = told_groups as u16;
+        let head = SnapshotHead { tick, input_ack, x, y, dropped, groups, blocks, reserved: 0 };
         out[begin..begin + size_of::<SnapshotHead>()].copy_from_slice(bytemuck::bytes_of(&head));
     }
 }
@@ -207,7 +297,7 @@ impl View {
             let distance_squared = distance_squared_to_cell(centre, cell);
             let known = bit(cell).is_some_and(|bit| near[bit / 64] >> (bit % 64) & 1 == 1);
             if !known && distance_squared <= u64::from(radius).pow(2) {
-                self.subscribed.push(Subscribed { distance_squared, cell, held_tick: None });
+                self.subscribed.push(Subscribed { distance_squared, cell, held_tick: None, known: (0, 0) });
             }
         }
         self.subscribed.sort_unstable_by_key(|subscribed| (subscribed.distance_squared, subscribed.cell));
@@ -304,7 +394,8 @@ mod tests {
         let (mut zone, ids) = row_of_cells(&[1; 12]);
         ids.iter().flatten().for_each(|&id| zone.walk(id, Displacement { dx: 0, dy: 1 }));
         let (half_rate_units, quarter_rate_units) = (metres(64), metres(160));
-        let mut view = View::of(Scope { radius_units: metres(500), half_rate_units, quarter_rate_units });
+        let mut view =
+            View::of(Scope { half_rate_units, quarter_rate_units, ..Scope::every_tick(metres(500)) });
         zone.step(&mut ());
         assert_eq!(serve(&mut zone, &mut view, 4096).1.len(), 12, "all at first");
         let mut told = [0; 12];

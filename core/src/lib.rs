@@ -41,6 +41,7 @@
 mod batch;
 mod columns;
 mod encode;
+mod groups;
 mod hash;
 mod history;
 mod hostile;
@@ -51,9 +52,11 @@ mod pairs;
 mod query;
 mod ray;
 mod regrid;
+mod screen;
 mod sight;
 mod simd;
 mod updates;
+mod visible;
 mod zone;
 
 #[cfg(test)]
@@ -61,10 +64,14 @@ mod tests;
 
 pub use batch::{COSINE_FULL, Circle, Cone, Found};
 pub use columns::Warm;
+pub use groups::{GROUP_MEMBERS_MAX, GROUP_PERIOD_TICKS};
 pub use hash::COLUMNS;
 pub use history::{Moment, MomentError};
 pub use hostile::Seeker;
-pub use interest::{HYSTERESIS_UNITS, Scope, Subscriber, VIEW_RADIUS_UNITS_MAX, View};
+pub use interest::{
+    GROUPS_WATCHED_MAX, HIDING_RADIUS_UNITS_MAX, HYSTERESIS_UNITS, Scope, Subscriber, VIEW_RADIUS_UNITS_MAX,
+    View,
+};
 pub use pairs::{PAIR_RADIUS_UNITS_MAX, PairEvent};
 pub use ray::{Ray, Shot};
 pub use simd::{SimdError, SimdLevel};

@@ -7,12 +7,15 @@ use vyuha_protocol::{EntityId, EntityKind, Pos, TileMap};
 
 use crate::columns::{CHANGED, Columns, GONE, Grid, HIDDEN, PENDING, Slots, TURN, Warm, turned};
 use crate::encode::Blocks;
+use crate::groups::Groups;
 use crate::history::History;
 use crate::integrate::walled_blocks;
 use crate::orders::Seat;
 use crate::pairs::Pairs;
 use crate::regrid::{Moves, Pending};
+use crate::screen::Marks;
 use crate::simd::SimdLevel;
+use crate::visible::Sight;
 
 /// Most entities that a zone can hold at once.
 pub const ZONE_ENTITIES_MAX: usize = 1 << vyuha_protocol::ids::ENTITY_SLOT_BITS;
@@ -38,8 +41,11 @@ pub struct Zone {
     pub(crate) hash: u64,
     pub(crate) simd: SimdLevel,
     pub(crate) history: History,
-    /// Working space of `write_snapshot`: a bit a cell around a client.
+    pub(crate) groups: Groups,
+    pub(crate) sight: Sight,
+    /// Working space of `write_snapshot`: a bit a cell around a client, and marks on whom it knows.
     pub(crate) near: Vec<u64>,
+    pub(crate) marks: Marks,
 }
 
 /// A new entity.
@@ -126,7 +132,10 @@ impl Zone {
             hash: 0,
             simd: SimdLevel::detect(),
             history: History::default(),
+            groups: Groups::default(),
+            sight: Sight::default(),
             near: Vec::new(),
+            marks: Marks::default(),
         }
     }
 
@@ -179,6 +188,7 @@ impl Zone {
     pub fn despawn(&mut self, id: EntityId) -> bool {
         let Some((flags, _)) = self.row_mut(id) else { return false };
         *flags |= GONE;
+        self.groups.leave(id);
         self.slots.kill(id.slot());
         true
     }
@@ -242,6 +252,7 @@ impl Zone {
         self.watch();
         probe.lap(Pass::Interest);
         self.encode();
+        self.encode_groups();
         probe.lap(Pass::Encode);
         self.history.record(self.tick, &self.columns);
         self.hash = self.sum_state();

@@ -4,7 +4,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use vyuha_core::{Circle, Found, Spawn, Subscriber, View, Warm, Zone};
+use vyuha_core::{Circle, Found, Scope, Spawn, Subscriber, View, Warm, Zone};
 use vyuha_protocol::units::metres;
 use vyuha_protocol::{Displacement, EntityKind, Pos, TileMap};
 
@@ -47,7 +47,16 @@ fn a_steady_tick_allocates_nothing() {
     let place = |i: u32| Pos { x: metres(20 + i * 7 % 280), y: metres(20 + i * 13 % 280) + i };
     let walkers: Vec<_> = (0..5000).map(|i| zone.spawn(spawn(place(i)))).collect();
     let mut brief: Vec<_> = (0..300).map(|i| zone.spawn(spawn(place(i)))).collect();
-    let mut views = [View::new(metres(64)), View::new(metres(64)), View::new(metres(20))];
+    let tiers = Scope { half_rate_units: 0, quarter_rate_units: metres(32), ..Scope::every_tick(metres(64)) };
+    let hiding = Scope { walls_hide: true, ..Scope::every_tick(metres(30)) };
+    let mut views = [
+        View::new(metres(64)),
+        View::new(metres(64)),
+        View::new(metres(20)),
+        View::of(tiers),
+        View::of(hiding),
+    ];
+    assert!(views[0].watch(5) && (0..20).all(|member| zone.set_group(walkers[member], 5)));
     let mut out = Vec::new();
     let mut allocated = 0;
     // The first rounds bring every buffer to the size that it needs.
@@ -76,7 +85,7 @@ fn a_steady_tick_allocates_nothing() {
         let wander = metres(20) * (tick % PERIOD_TICKS) / 10;
         for (number, view) in views.iter_mut().enumerate() {
             let number = number as u32;
-            let centre = Pos { x: metres(100) + wander * (number / 2), y: metres(160) };
+            let centre = Pos { x: metres(100) + wander * (number / 2).min(1), y: metres(160) };
             if number != 1 || tick % 3 == 0 {
                 out.clear();
                 zone.write_snapshot(

@@ -175,11 +175,14 @@ pub struct Leave {
     pub to: CellKey,
 }
 
+/// The group of a zone's landmarks, which every client there is told of.
+pub const GROUP_LANDMARKS: u32 = 1;
+
 /// The head of a group's members: all of them, in place of those that were told last.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, Pod, Zeroable, PartialEq, Eq)]
 pub struct GroupHead {
-    /// The group's number in its zone, from 1.
+    /// The group's number in its zone, from 1; [`GROUP_LANDMARKS`] is one.
     pub group: u32,
     /// Members that follow; 0: the client is no longer told of the group, or nobody is in it.
     pub members: u32,

@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use vyuha_protocol::snapshot::{Block, CellKey, Leave, Snapshot};
-use vyuha_protocol::units::{CELL_UNITS, UNITS_PER_METRE};
+use vyuha_protocol::snapshot::{Block, CellKey, Leave, Member, Snapshot};
+use vyuha_protocol::units::{CELL_UNITS, TILE_UNITS, UNITS_PER_METRE};
 use vyuha_protocol::{CellCoord, EntityId, EntityKind, Pos};
 
-use super::model::{Entity, Model};
+use super::model::{Entity, GROUPS, Model};
+use crate::visible::Sight;
 use crate::{HYSTERESIS_UNITS, Scope, Subscriber, View, Zone};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,12 +26,18 @@ pub struct Mirror {
     scope: Scope,
     held: BTreeMap<u32, Held>,
     subscribed: BTreeSet<CellCoord>,
+    groups: BTreeMap<u32, Vec<Member>>,
+    served_tick: u32,
+    sight: Sight,
 }
 
 impl Mirror {
     pub fn new(scope: Scope) -> Mirror {
         let (held, subscribed) = (BTreeMap::new(), BTreeSet::new());
-        Mirror { view: View::of(scope), scope, held, subscribed }
+        let mut view = View::of(scope);
+        assert!((1..=GROUPS).all(|group| view.watch(group)));
+        let (groups, sight) = (BTreeMap::new(), Sight::default());
+        Mirror { view, scope, held, subscribed, groups, served_tick: 0, sight }
     }
 
     /// Is served, applies what it gets and compares it with the model. Returns the payload's length.
@@ -43,8 +50,13 @@ impl Mirror {
         assert_eq!((snapshot.head.tick, snapshot.head.input_ack), (zone.tick(), to.input_ack));
         assert_eq!(snapshot.pos(), to.centre);
         self.check_cells(zone, &snapshot, to);
-        self.apply(&snapshot, &before, model);
-        self.compare(model);
+        let reach = self.scope.radius_units.div_ceil(TILE_UNITS);
+        let visible = self.visible(model, to.centre, reach + HYSTERESIS_UNITS / TILE_UNITS);
+        self.apply(&snapshot, &before, model, &visible);
+        let visible = self.visible(model, to.centre, reach);
+        self.compare(model, &visible);
+        self.check_groups(&snapshot, model);
+        self.served_tick = zone.tick();
         payload.len()
     }
 
@@ -86,6 +98,36 @@ impl Mirror {
         }
     }
 
+    /// Those that the client may see, some of them only if it knows them already.
+    fn visible(&mut self, model: &Model, centre: Pos, reach_tiles: u32) -> BTreeSet<EntityId> {
+        let all = model.shown.iter().filter(|(_, entity)| !entity.hidden);
+        if !self.scope.walls_hide {
+            return all.map(|(id, _)| *id).collect();
+        }
+        let field = self.sight.from(&model.map, centre, 100);
+        all.filter(|(_, entity)| field.shows(entity.pos, reach_tiles)).map(|(id, _)| *id).collect()
+    }
+
+    fn check_groups(&mut self, snapshot: &Snapshot, model: &Model) {
+        for group in snapshot.groups() {
+            let members: Vec<Member> = group.members.iter().collect();
+            let known = self.groups.insert(group.group, members.clone());
+            let behind = self.served_tick + 1 != model.tick();
+            assert!(behind || known.unwrap_or_default() != members, "group {} is told again", group.group);
+            let names: BTreeMap<u32, String> =
+                group.names.iter().map(|name| (name.entity, name.text())).collect();
+            let players = members.iter().filter(|member| EntityKind(member.kind).is_player());
+            assert_eq!(names.len(), players.count());
+            for (id, name) in names {
+                assert_eq!(name, model.shown[&EntityId(id)].name);
+            }
+        }
+        for group in 1..=GROUPS {
+            let told = self.groups.get(&group).map_or(&[][..], Vec::as_slice);
+            assert_eq!(told, model.told_group(group), "group {group} at {}", model.tick());
+        }
+    }
+
     fn period(&self, centre: Pos, cell: CellCoord) -> u32 {
         let distance_squared = brute_distance_squared(centre, cell);
         let is_beyond = |units: u32| distance_squared > square(units);
@@ -97,7 +139,13 @@ impl Mirror {
     }
 
     /// Applies a snapshot word for word; `before` says as of when each cell was held.
-    fn apply(&mut self, snapshot: &Snapshot, before: &BTreeMap<CellCoord, u32>, model: &Model) {
+    fn apply(
+        &mut self,
+        snapshot: &Snapshot,
+        before: &BTreeMap<CellCoord, u32>,
+        model: &Model,
+        visible: &BTreeSet<EntityId>,
+    ) {
         let tick = snapshot.head.tick;
         let known = self.held.clone();
         let dropped: BTreeSet<CellCoord> = snapshot.dropped.iter().map(CellCoord::from).collect();
@@ -126,7 +174,14 @@ impl Mirror {
             for leave in block.leaves.iter() {
                 let since = before[&block.cell];
                 assert!(left.insert(leave.entity), "{} leaves twice", leave.entity);
-                check_leave(leave, block.cell, since, tick, model);
+                if self.scope.walls_hide {
+                    let now = model.at(tick, EntityId(leave.entity)).map(|entity| entity.pos.cell());
+                    let seen = visible.contains(&EntityId(leave.entity));
+                    assert!(now != Some(block.cell) || !seen, "{} leaves where it is seen", leave.entity);
+                    assert_eq!(leave.to, CellKey::NOWHERE, "where {} went can be seen", leave.entity);
+                } else {
+                    check_leave(leave, block.cell, since, tick, model);
+                }
                 if self.held.get(&leave.entity).is_none_or(|held| held.cell != block.cell) {
                     continue;
                 }
@@ -142,6 +197,12 @@ impl Mirror {
         self.held.retain(|id, held| {
             !dropped.contains(&held.cell) && (!full.contains(&held.cell) || told.contains(id))
         });
+        for id in &told {
+            assert!(visible.contains(&EntityId(*id)), "{id} must not be told");
+        }
+        if self.scope.walls_hide {
+            return;
+        }
         // Nobody is lost between two cells that are both held, unless it jumped or its cell was told anew.
         for (id, was) in &known {
             let (Some(from), Some(entity)) =
@@ -184,7 +245,7 @@ impl Mirror {
         assert!(names.is_empty(), "names of nobody that enters: {names:?}");
     }
 
-    fn compare(&self, model: &Model) {
+    fn compare(&self, model: &Model, visible: &BTreeSet<EntityId>) {
         let cells: BTreeMap<CellCoord, u32> = self.view.held().collect();
         for (&id, held) in &self.held {
             let id = EntityId(id);
@@ -198,13 +259,16 @@ impl Mirror {
                 assert_eq!(*held, expected, "{id} as of {since}");
             }
         }
-        for (&cell, &since) in &cells {
+        // What was to be seen earlier is not looked up: there, only what is told of now is compared.
+        let complete = |since: u32| !self.scope.walls_hide || since == model.tick();
+        for (&cell, &since) in cells.iter().filter(|(_, since)| complete(**since)) {
             for (id, _) in model.in_cell(since, cell) {
                 // Another cell may have told since that it went there.
                 let here = self.held.get(&id.0).is_some_and(|held| held.cell == cell);
                 let moved =
                     (since..=model.tick()).any(|t| model.pos(t, *id).is_none_or(|p| p.cell() != cell));
-                assert!(here || moved, "{id} is not known to be in {cell:?} as of {since}");
+                let seen = visible.contains(id) || !self.scope.walls_hide;
+                assert!(here || moved || !seen, "{id} is not known to be in {cell:?} as of {since}");
             }
         }
     }

@@ -2,11 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use vyuha_protocol::snapshot::Member;
 use vyuha_protocol::{CellCoord, Displacement, EntityId, EntityKind, Pos, TileMap, motion};
 
-use crate::Warm;
 use crate::columns::{Grid, HIDDEN, PLACED, between, pack};
 use crate::hash::{add, hot_term, joined, warm_term};
+use crate::{GROUP_PERIOD_TICKS, Warm};
+
+/// Groups are numbered from 1 to this.
+pub const GROUPS: u32 = 2;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entity {
@@ -38,12 +42,26 @@ pub struct Model {
     /// By tick, from 0: those that were there after it and not hidden, and those that were told anew in it.
     past: Vec<(BTreeMap<EntityId, Entity>, BTreeSet<EntityId>)>,
     retold: BTreeSet<EntityId>,
+    /// Who is in a group, and the groups that somebody came into or went out of since the last step.
+    groups: BTreeMap<EntityId, u32>,
+    changed_groups: BTreeSet<u32>,
+    /// By group: its members as told last.
+    told_groups: BTreeMap<u32, Vec<Member>>,
 }
 
 impl Model {
     pub fn new(map: TileMap) -> Model {
         let past = vec![(BTreeMap::new(), BTreeSet::new())];
-        Model { map, living: BTreeMap::new(), shown: BTreeMap::new(), past, retold: BTreeSet::new() }
+        Model {
+            map,
+            living: BTreeMap::new(),
+            shown: BTreeMap::new(),
+            past,
+            retold: BTreeSet::new(),
+            groups: BTreeMap::new(),
+            changed_groups: BTreeSet::new(),
+            told_groups: BTreeMap::new(),
+        }
     }
 
     pub fn spawn(&mut self, id: EntityId, spawn: crate::Spawn<'_>) {
@@ -95,6 +113,18 @@ impl Model {
         }
     }
 
+    pub fn set_group(&mut self, id: EntityId, group: u32) {
+        let before = self.groups.insert(id, group).unwrap_or(0);
+        if before != group {
+            self.changed_groups.extend([before, group]);
+        }
+    }
+
+    pub fn despawn(&mut self, id: EntityId) {
+        self.set_group(id, 0);
+        self.living.remove(&id);
+    }
+
     /// What `Zone::position` says before the step.
     pub fn ordered_pos(&self, id: EntityId) -> Pos {
         let entity = &self.living[&id];
@@ -123,9 +153,30 @@ impl Model {
             }
         }
         self.shown.clone_from(&self.living);
+        let tick = self.past.len() as u32;
+        for group in 1..=GROUPS {
+            let members: Vec<Member> = self
+                .groups
+                .iter()
+                .filter(|(_, number)| **number == group)
+                .map(|(id, _)| {
+                    let entity = &self.shown[id];
+                    let (Pos { x, y }, kind, state) = (entity.pos, entity.kind.0, entity.state);
+                    Member { entity: id.0, x, y, kind, state }
+                })
+                .collect();
+            if self.changed_groups.remove(&group) || (tick + group) % GROUP_PERIOD_TICKS == 0 {
+                self.told_groups.insert(group, members);
+            }
+        }
         let mut visible = self.shown.clone();
         visible.retain(|_, entity| !entity.hidden);
         self.past.push((visible, std::mem::take(&mut self.retold)));
+    }
+
+    /// A group's members as they were told last.
+    pub fn told_group(&self, group: u32) -> &[Member] {
+        self.told_groups.get(&group).map_or(&[], Vec::as_slice)
     }
 
     /// How many steps were made.

@@ -8,7 +8,7 @@ use vyuha_protocol::units::{CELL_UNITS, metres};
 use vyuha_protocol::{CellCoord, Displacement, EntityId, EntityKind, Pos, TileMap, motion};
 
 use super::mirror::Mirror;
-use super::model::Model;
+use super::model::{GROUPS, Model};
 use super::{check_columns, tile};
 use crate::{Scope, SimdLevel, Spawn, Subscriber, Warm, Zone};
 
@@ -22,6 +22,7 @@ enum Order {
     State(usize, u16),
     Warm(usize, Warm),
     Hidden(usize, bool),
+    Group(usize, u32),
 }
 
 /// A tick: orders, then by client whether it is served, its bound and where it looks from.
@@ -55,13 +56,14 @@ fn order() -> impl Strategy<Value = Order> {
         1 => (any::<usize>(), any::<u16>(), any::<u8>(), any::<u8>())
             .prop_map(|(who, health, team, action)| Order::Warm(who, Warm { health, team, action })),
         2 => (any::<usize>(), any::<bool>()).prop_map(|(who, hidden)| Order::Hidden(who, hidden)),
+        1 => (any::<usize>(), 0..=GROUPS).prop_map(|(who, group)| Order::Group(who, group)),
     ]
 }
 
 fn ticks() -> impl Strategy<Value = Vec<Tick>> {
     let bound = prop_oneof![Just(1usize << 24), 0usize..600];
     let client = (prop::bool::weighted(0.85), bound, place());
-    prop::collection::vec((prop::collection::vec(order(), 0..14), prop::collection::vec(client, 3)), 1..40)
+    prop::collection::vec((prop::collection::vec(order(), 0..14), prop::collection::vec(client, 4)), 1..40)
 }
 
 fn maze() -> impl Strategy<Value = TileMap> {
@@ -74,12 +76,13 @@ fn maze() -> impl Strategy<Value = TileMap> {
     })
 }
 
-/// Every tick in one cell and in some, and with lower rates farther away.
-fn scopes() -> [Scope; 3] {
+/// Every tick in one cell, with lower rates farther away, and where walls hide.
+fn scopes() -> [Scope; 4] {
     [
         Scope::every_tick(0),
-        Scope { radius_units: metres(9), half_rate_units: 0, quarter_rate_units: metres(5) },
-        Scope { radius_units: metres(40), half_rate_units: metres(8), quarter_rate_units: metres(20) },
+        Scope { half_rate_units: 0, quarter_rate_units: metres(5), ..Scope::every_tick(metres(9)) },
+        Scope { half_rate_units: metres(8), quarter_rate_units: metres(20), ..Scope::every_tick(metres(40)) },
+        Scope { walls_hide: true, ..Scope::every_tick(metres(24)) },
     ]
 }
 
@@ -115,7 +118,7 @@ impl Pair {
                 let Some(id) = self.pick(*who) else { return };
                 assert!(self.zone.despawn(id));
                 assert!(!self.zone.despawn(id), "only once");
-                self.model.living.remove(&id);
+                self.model.despawn(id);
                 assert_eq!(
                     (self.zone.position(id), self.zone.kind(id), self.zone.state(id)),
                     (None, None, None)
@@ -154,6 +157,11 @@ impl Pair {
                 let Some(id) = self.pick(*who) else { return };
                 self.zone.set_hidden(id, *hidden);
                 self.model.living.get_mut(&id).unwrap().hidden = *hidden;
+            }
+            Order::Group(who, group) => {
+                let Some(id) = self.pick(*who) else { return };
+                assert!(self.zone.set_group(id, *group));
+                self.model.set_group(id, *group);
             }
             Order::State(who, state) => {
                 let Some(id) = self.pick(*who) else { return };

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use vyuha_protocol::snapshot::{CellKey, Snapshot};
-use vyuha_protocol::units::CELL_UNITS;
+use vyuha_protocol::snapshot::{Block, CellKey, Snapshot};
+use vyuha_protocol::units::{CELL_UNITS, metres};
 use vyuha_protocol::{CellCoord, Displacement, EntityId, EntityKind, Pos, TileMap};
 
 use super::{by, check_columns, npc, open_zone, tile};
-use crate::{Spawn, Subscriber, View, Warm, Zone};
+use crate::{GROUP_MEMBERS_MAX, GROUP_PERIOD_TICKS, Scope, Spawn, Subscriber, View, Warm, Zone};
 
 /// Walks one NPC from a place and lists where it is after each step.
 #[track_caller]
@@ -279,6 +279,110 @@ fn what_is_spawned_hidden_is_told_to_nobody() {
         assert!(snapshot.blocks().all(|block| block.enters.is_empty()));
         assert_eq!(zone.is_hidden(id), Some(true));
     }
+}
+
+/// A client in a corridor, and others about a room with a door to it; who hides comes into the corridor.
+#[test]
+fn no_byte_tells_of_those_behind_walls() {
+    let mut map = TileMap::open(40, 40);
+    for at in 10..=20 {
+        for (x, y) in [(at, 10), (at, 20), (10, at), (20, at)] {
+            map.set_wall(x, y);
+        }
+    }
+    map.set_wall(15, 5); // a pillar
+    let mut zone = Zone::new(Arc::new(map));
+    // Ids that no count, place or state is likely to look like.
+    let others: Vec<EntityId> = (0..1 << 17).map(|_| zone.spawn(npc(tile(5, 15, 0, 0)))).collect();
+    others.iter().for_each(|id| assert!(zone.despawn(*id)));
+    let viewer = zone.spawn(npc(tile(5, 15, 0, 0)));
+    let inside = zone.spawn(npc(tile(12, 15, 0, 0)));
+    let beside = zone.spawn(npc(tile(5, 20, 0, 0)));
+    let behind = zone.spawn(npc(tile(25, 15, 0, 0)));
+    let far = zone.spawn(npc(tile(5, 38, 0, 0)));
+    let scope = Scope { walls_hide: true, ..Scope::every_tick(metres(20)) };
+    let mut view = View::of(scope);
+    let mut told = |zone: &mut Zone| {
+        zone.step(&mut ());
+        let mut bytes = Vec::new();
+        let to = Subscriber { centre: zone.position(viewer).unwrap(), input_ack: 0, bytes_max: 4096 };
+        zone.write_snapshot(&mut view, &to, &mut bytes);
+        // Nobody's id is at any place of the payload, whatever a record there might mean, but of those told.
+        let holds = |id: EntityId| bytes.windows(4).any(|window| window == id.0.to_le_bytes());
+        let snapshot = Snapshot::read(&bytes).unwrap();
+        let ids = |block: &Block<'_>| {
+            let enters = block.enters.iter().map(|enter| enter.entity);
+            let updates = block.updates.iter().map(|update| update.entity);
+            let leaves = block.leaves.iter().map(|leave| leave.entity);
+            (enters.collect::<Vec<_>>(), updates.collect::<Vec<_>>(), leaves.collect::<Vec<_>>())
+        };
+        let blocks: Vec<_> = snapshot.blocks().map(|block| ids(&block)).collect();
+        for id in [inside, behind, far] {
+            let named = blocks.iter().any(|(a, b, c)| [a, b, c].iter().any(|ids| ids.contains(&id.0)));
+            assert!(named || !holds(id), "{id} is among the bytes");
+        }
+        blocks.into_iter().next().unwrap_or_default()
+    };
+    assert_eq!(told(&mut zone), (vec![viewer.0, beside.0], vec![], vec![]));
+    for id in [inside, beside, behind] {
+        zone.walk(id, by(0, 7));
+    }
+    zone.set_state(inside, 3);
+    assert_eq!(told(&mut zone), (vec![], vec![beside.0], vec![]));
+    assert_eq!(told(&mut zone), (vec![], vec![beside.0], vec![]));
+    // Into sight and out of it again, by a way that nobody sees.
+    zone.walk(beside, by(0, 0));
+    zone.place(inside, tile(6, 15, 0, 0));
+    assert_eq!(told(&mut zone), (vec![inside.0], vec![], vec![]));
+    zone.place(inside, tile(12, 15, 0, 0));
+    assert_eq!(told(&mut zone), (vec![], vec![], vec![inside.0]));
+    assert_eq!(told(&mut zone), (vec![], vec![], vec![]));
+    // The viewer goes to look.
+    zone.place(viewer, tile(25, 18, 0, 0));
+    let (enters, updates, leaves) = told(&mut zone);
+    assert_eq!((enters.contains(&behind.0), updates, leaves), (true, vec![], vec![beside.0]));
+    zone.set_hidden(behind, true);
+    assert_eq!(told(&mut zone).2, [behind.0]);
+    assert_eq!(told(&mut zone), (vec![], vec![], vec![]));
+}
+
+#[test]
+fn groups_have_their_bounds() {
+    let mut zone = open_zone(96, 96);
+    let ids: Vec<EntityId> = (0..=GROUP_MEMBERS_MAX).map(|_| zone.spawn(npc(tile(5, 5, 0, 0)))).collect();
+    let (last, first) = ids.split_last().unwrap();
+    assert!(first.iter().all(|id| zone.set_group(*id, 9)));
+    assert!(!zone.set_group(*last, 9), "it is full");
+    assert!(zone.set_group(first[0], 9), "it is in there already");
+    assert!(zone.set_group(*last, 8) && !zone.set_group(*last, 9) && zone.set_group(first[0], 8));
+    assert!(zone.set_group(*last, 9));
+    assert!(zone.despawn(*last) && !zone.set_group(*last, 8));
+    assert!(zone.set_group(first[0], 0) && zone.set_group(first[1], 7));
+    zone.step(&mut ());
+    let mut view = View::new(0);
+    assert!((2..10).all(|group| view.watch(group)) && view.watch(9) && !view.watch(1));
+    let to = Subscriber { centre: tile(90, 90, 0, 0), input_ack: 0, bytes_max: 4096 };
+    let mut told = |zone: &mut Zone| -> Vec<(u32, usize)> {
+        let mut bytes = Vec::new();
+        zone.write_snapshot(&mut view, &to, &mut bytes);
+        let snapshot = Snapshot::read(&bytes).unwrap();
+        snapshot.groups().map(|group| (group.group, group.members.len())).collect()
+    };
+    assert_eq!(told(&mut zone), [(7, 1), (9, GROUP_MEMBERS_MAX - 2)]);
+    assert!(zone.set_group(first[1], 0));
+    zone.step(&mut ());
+    assert_eq!(told(&mut zone), [(7, 0)], "nobody is left in it");
+    for _ in 0..2 * GROUP_PERIOD_TICKS {
+        zone.step(&mut ());
+        assert_eq!(told(&mut zone), [], "nobody moved");
+    }
+    zone.walk(first[5], by(1, 0));
+    let mut news = 0;
+    for _ in 0..3 * GROUP_PERIOD_TICKS {
+        zone.step(&mut ());
+        news += told(&mut zone).len();
+    }
+    assert_eq!(news, 3);
 }
 
 #[test]

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 use toml::Table;
-use vyuha_core::{HYSTERESIS_UNITS, Scope};
-use vyuha_protocol::units::{STEP_UNITS_MAX, metres};
+use vyuha_core::{GROUP_MEMBERS_MAX, HIDING_RADIUS_UNITS_MAX, HYSTERESIS_UNITS, Scope};
+use vyuha_protocol::units::{STEP_UNITS_MAX, UNITS_PER_METRE, metres};
 use vyuha_protocol::{ItemKind, Pos, TileMap, ZoneId};
 
 use super::faults::{ContentErrors, ContentFault};
@@ -154,6 +154,7 @@ fn read_npcs(files: &mut Files<'_>, found: &mut Vec<ContentFault>) -> Vec<Named<
                 sight_radius: metres(entry.integer("sight_radius_m", 0..=50)),
                 chase_speed_cm_s: entry.integer("chase_speed_cm_s", SPEED_CM_S),
                 chase_time_s: entry.integer("chase_time_s", 1..=60),
+                landmark: entry.has("landmark") && entry.flag("landmark"),
             };
             ids.check(entry, npc.id);
             npc
@@ -235,7 +236,15 @@ fn read_scope(entry: &mut Reader<'_, '_>) -> Scope {
     if quarter_rate_units < half_rate_units {
         entry.fault("view_quarter_rate_m", "must not be less than view_half_rate_m");
     }
-    Scope { radius_units, half_rate_units, quarter_rate_units }
+    let walls_hide = entry.has("walls_hide") && entry.flag("walls_hide");
+    if walls_hide && radius_units > HIDING_RADIUS_UNITS_MAX {
+        let most = HIDING_RADIUS_UNITS_MAX / UNITS_PER_METRE;
+        entry.fault("view_radius_m", format!("where walls_hide it is at most {most}"));
+    }
+    if walls_hide && half_rate_units < end_units {
+        entry.fault("view_half_rate_m", "where walls_hide all that is seen is sent every tick");
+    }
+    Scope { radius_units, half_rate_units, quarter_rate_units, walls_hide }
 }
 
 fn read_zone(
@@ -262,8 +271,13 @@ fn read_zone(
     {
         entry.fault("spawn", format!("tile [{east}, {south}] of {map_path} is blocked or outside"));
     }
-    let npcs =
+    let npcs: Vec<NpcSpawn> =
         entry.list("npcs", |entry| read_npc_spawn(entry, kind, parts.npcs)).into_iter().flatten().collect();
+    let landmarks = |spawn: &&NpcSpawn| parts.npcs[spawn.npc].sound.as_ref().is_some_and(|npc| npc.landmark);
+    let landmarks: u64 = npcs.iter().filter(landmarks).map(|spawn| u64::from(spawn.count)).sum();
+    if landmarks > GROUP_MEMBERS_MAX as u64 {
+        entry.fault("npcs", format!("{landmarks} landmarks; a zone has at most {GROUP_MEMBERS_MAX}"));
+    }
     let ground: Vec<GroundSpawn> =
         entry.list("ground", |entry| read_ground_spawn(entry, parts.items)).into_iter().flatten().collect();
     let heaps: u64 = ground.iter().map(|spawn| u64::from(spawn.number)).sum();

@@ -143,6 +143,8 @@ pub struct NpcContent {
     pub chase_speed_cm_s: u32,
     /// Seconds that it chases before it goes home.
     pub chase_time_s: u32,
+    /// Whether everybody in its zone is told where it is.
+    pub landmark: bool,
 }
 
 impl Content {

@@ -6,6 +6,7 @@
 //!   the kind's time at most, to [`KEEP_OFF_UNITS`] and no nearer; then it goes home, and until it is there it
 //!   chases nobody.
 //! - An NPC that cannot find home in [`RETURN_S_MAX`] seconds settles where it is.
+//! - Where a landmark is, everybody in its zone is told, however far off.
 //! - State 1 of its entity tells clients that it chases somebody; else 0.
 
 mod rules;
@@ -13,6 +14,7 @@ mod rules;
 mod tests;
 
 use vyuha_core::{Circle, Spawn, Warm, Zone};
+use vyuha_protocol::snapshot::GROUP_LANDMARKS;
 use vyuha_protocol::units::UNITS_PER_METRE;
 use vyuha_protocol::{EntityId, EntityKind, Pos};
 
@@ -146,6 +148,13 @@ impl Npcs {
                     name: "",
                     warm: Warm::default(),
                 }));
+                if kinds[spawn.npc].landmark {
+                    let entity = *npcs.entity.last().expect("it was spawned just now");
+                    assert!(
+                        zone.set_group(entity, GROUP_LANDMARKS),
+                        "content has no more landmarks than fit a group"
+                    );
+                }
                 npcs.nature.push(nature as u16);
                 npcs.mood.push(Mood::Rest);
                 npcs.home.push(home);

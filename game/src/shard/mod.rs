@@ -25,7 +25,7 @@ use std::sync::Arc;
 use vyuha_core::{Spawn, Subscriber, View, Warm, Zone};
 use vyuha_protocol::frame::append_frame;
 use vyuha_protocol::message::EnteredZone;
-use vyuha_protocol::snapshot::SNAPSHOT_KIND;
+use vyuha_protocol::snapshot::{GROUP_LANDMARKS, SNAPSHOT_KIND};
 use vyuha_protocol::{CharacterId, EntityKind, ItemId, ItemKind, ZoneId};
 
 use crate::character::{CharacterRow, arrival};
@@ -201,6 +201,8 @@ impl Shard {
                 inventory: carried.map(|(slot, _)| inventory.slot_message(slot)).collect(),
             },
         );
+        let mut view = View::of(content.kind.view);
+        assert!(view.watch(GROUP_LANDMARKS), "a new view watches no group");
         let joined = Session {
             zone,
             entity,
@@ -209,7 +211,7 @@ impl Shard {
             steering: Steering::default(),
             allowance: Allowance::default(),
             request,
-            view: View::of(content.kind.view),
+            view,
         };
         self.sessions.insert(session, joined);
         Ok(())
