@@ -165,7 +165,7 @@ impl Model {
                     Member { entity: id.0, x, y, kind, state }
                 })
                 .collect();
-            if self.changed_groups.remove(&group) || (tick + group) % GROUP_PERIOD_TICKS == 0 {
+            if self.changed_groups.remove(&group) || (tick + group).is_multiple_of(GROUP_PERIOD_TICKS) {
                 self.told_groups.insert(group, members);
             }
         }
