@@ -243,8 +243,7 @@ impl Zone {
         probe.lap(Pass::Interest);
         self.encode();
         probe.lap(Pass::Encode);
-        self.history.record(self.tick, &self.columns);
-        self.hash = self.sum_state();
+        self.record_and_hash();
         probe.lap(Pass::Hash);
     }
 
