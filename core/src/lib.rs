@@ -67,6 +67,5 @@ pub use hostile::Seeker;
 pub use interest::{HYSTERESIS_UNITS, Scope, Subscriber, VIEW_RADIUS_UNITS_MAX, View};
 pub use pairs::{PAIR_RADIUS_UNITS_MAX, PairEvent};
 pub use ray::{Ray, Shot};
-pub use sight::lines_of_sight;
 pub use simd::{SimdError, SimdLevel};
 pub use zone::{Pass, Probe, Spawn, ZONE_ENTITIES_MAX, Zone};
