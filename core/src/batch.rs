@@ -105,7 +105,8 @@ impl Moment<'_> {
         let x = corner.x.wrapping_sub(origin.x) as i32;
         let y = corner.y.wrapping_sub(origin.y) as i32;
         for at in rows.clone().step_by(LANES) {
-            let group = self.local_lanes(at);
+            let mut rest = [0; LANES];
+            let group = self.local_lanes(at, &mut rest);
             let (mut measures, mut passed) = ([M::default(); LANES], [0u8; LANES]);
             #[allow(
                 clippy::needless_range_loop,

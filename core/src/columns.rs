@@ -9,6 +9,8 @@ use vyuha_protocol::snapshot::CellKey;
 use vyuha_protocol::text::CHARACTER_NAME_BYTES_MAX;
 use vyuha_protocol::{CellCoord, Displacement, EntityId, EntityKind, Pos, TileMap};
 
+use crate::hash::{add, subtract, warm_term};
+
 /// The bits of an id that number the slot.
 pub(crate) const SLOT_MASK: u32 = (1 << ENTITY_SLOT_BITS) - 1;
 /// The displacement made in the last step was given by `place`, so it is not kept for another.
@@ -180,7 +182,7 @@ const FREE_SLOTS_KEPT: usize = 256;
 /// What is kept by slot.
 #[derive(Default)]
 pub(crate) struct Slots {
-    /// The cell's number, or [`PENDING`] and an index, or [`DEAD`].
+    /// The cell's number, or [`PENDING`] and an index, or [`DEAD`]. Changed by [`Slots::relocate`] only.
     pub place: Vec<u32>,
     pub generation: Vec<u8>,
     pub kind: Vec<u16>,
@@ -189,6 +191,9 @@ pub(crate) struct Slots {
     pub live: usize,
     /// Those that can be taken again, the first freed first.
     pub free: VecDeque<u32>,
+    /// What the state hash has of the slots: the terms of each entity's cell and of its kind and state. So little
+    /// of it changes in a tick that it is kept up to date rather than summed anew.
+    pub sum: (u32, u32),
 }
 
 impl Slots {
@@ -199,29 +204,51 @@ impl Slots {
     pub fn take(&mut self, place: u32, kind: EntityKind, state: u16, name: [u8; 16]) -> u32 {
         self.live += 1;
         let reused = if self.free.len() > FREE_SLOTS_KEPT { self.free.pop_front() } else { None };
-        let Some(slot) = reused else {
+        let slot = reused.unwrap_or_else(|| {
             let slot = self.place.len() as u32;
             assert!(slot <= SLOT_MASK, "a zone holds at most 2^{ENTITY_SLOT_BITS} entities");
-            self.place.push(place);
+            self.place.push(DEAD);
             self.generation.push(0);
-            self.kind.push(kind.0);
-            self.state.push(state);
+            self.kind.push(0);
+            self.state.push(0);
             self.name.push(name);
-            return slot;
-        };
+            slot
+        });
         let at = slot as usize;
-        self.place[at] = place;
         self.kind[at] = kind.0;
         self.state[at] = state;
         self.name[at] = name;
+        self.sum = add(self.sum, self.look_term(slot));
+        self.relocate(self.id(slot), DEAD, place);
         slot
+    }
+
+    /// From one place on an entity is kept at another.
+    #[inline]
+    pub fn relocate(&mut self, id: EntityId, from: u32, to: u32) {
+        self.place[id.slot() as usize] = to;
+        let term = |place: u32| if place & PENDING == 0 { warm_term(id.0, place, 0, 0) } else { (0, 0) };
+        self.sum = add(subtract(self.sum, term(from)), term(to));
+    }
+
+    /// Changes an entity's state, and says whether that is another one.
+    pub fn set_state(&mut self, slot: u32, state: u16) -> bool {
+        self.sum = subtract(self.sum, self.look_term(slot));
+        let before = std::mem::replace(&mut self.state[slot as usize], state);
+        self.sum = add(self.sum, self.look_term(slot));
+        before != state
+    }
+
+    fn look_term(&self, slot: u32) -> (u32, u32) {
+        warm_term(self.id(slot).0, 0, self.kind[slot as usize], self.state[slot as usize])
     }
 
     /// From now on the slot's id is invalid. The slot itself is held back until [`Slots::free`], because the
     /// columns show the entity until the step.
     pub fn kill(&mut self, slot: u32) {
         self.live -= 1;
-        self.place[slot as usize] = DEAD;
+        self.sum = subtract(self.sum, self.look_term(slot));
+        self.relocate(self.id(slot), self.place[slot as usize], DEAD);
     }
 
     /// Lets a dead slot be taken again.

@@ -3,7 +3,8 @@
 //! It is two sums over entities, each modulo 2^32, so the order of the columns does not matter. Each term is a
 //! keyed Feistel network over two words, a bijection of them whatever the key: a change of one entity's place or
 //! displacement, or of its cell, kind and state, always changes the hash. Multiplications are of 32 bits, which
-//! every vector unit has.
+//! every vector unit has. The columns in cell order are summed each tick; what is kept by slot seldom changes, and
+//! the sum of it is kept up to date ([`Slots::sum`](crate::columns::Slots::sum)).
 //!
 //! Beside it, and only when asked for, [`Zone::column_hashes`] sums each column alone: whoever finds that two runs
 //! differ can say in what.
@@ -44,7 +45,7 @@ pub(crate) fn hot_term(entity: u32, flags: u8, local: u32, velocity: u32, warm: 
     term(key, local ^ warm, velocity ^ warm.rotate_left(16))
 }
 
-/// The term of a slot.
+/// A term of a slot: of an entity's cell, or of its kind and state.
 #[inline(always)]
 pub(crate) fn warm_term(id: u32, cell: u32, kind: u16, state: u16) -> (u32, u32) {
     term(id ^ WARM, cell, u32::from(kind) | u32::from(state) << 16)
@@ -54,6 +55,12 @@ pub(crate) fn warm_term(id: u32, cell: u32, kind: u16, state: u16) -> (u32, u32)
 #[inline(always)]
 pub(crate) fn add(sum: (u32, u32), term: (u32, u32)) -> (u32, u32) {
     (sum.0.wrapping_add(term.0), sum.1.wrapping_add(term.1))
+}
+
+/// Takes terms back out of a sum.
+#[inline(always)]
+pub(crate) fn subtract(sum: (u32, u32), term: (u32, u32)) -> (u32, u32) {
+    (sum.0.wrapping_sub(term.0), sum.1.wrapping_sub(term.1))
 }
 
 /// Two sums as one hash.
@@ -93,8 +100,7 @@ impl Zone {
             &columns.velocity,
             &columns.warm,
         );
-        let warm = sum_warm(self.simd, &slots.place, &slots.generation, &slots.kind, &slots.state);
-        joined(add(hot, warm))
+        joined(add(hot, slots.sum))
     }
 }
 
@@ -109,22 +115,6 @@ fn sum_hot_body(entity: &[u32], flags: &[u8], local: &[u32], velocity: &[u32], w
     rows.fold((0, 0), |sum, ((((entity, flags), local), velocity), warm)| {
         add(sum, hot_term(*entity, *flags, *local, *velocity, *warm))
     })
-}
-
-at_level! {
-    fn sum_warm(place: &[u32], generation: &[u8], kind: &[u16], state: &[u16]) -> (u32, u32) = sum_warm_body
-}
-
-#[inline(always)]
-fn sum_warm_body(place: &[u32], generation: &[u8], kind: &[u16], state: &[u16]) -> (u32, u32) {
-    let (mut sum, mut slot) = ((0, 0), 0u32);
-    for (((place, generation), kind), state) in place.iter().zip(generation).zip(kind).zip(state) {
-        let (left, right) = warm_term(slot | u32::from(*generation) << 24, *place, *kind, *state);
-        let living = u32::from(*place == DEAD).wrapping_sub(1);
-        sum = add(sum, (left & living, right & living));
-        slot = slot.wrapping_add(1);
-    }
-    sum
 }
 
 type Sum = (u32, u32);

@@ -140,29 +140,37 @@ impl Moment<'_> {
         &self.zone.slots
     }
 
-    /// The places of a group of lanes from a row on. Behind the last row they have no meaning.
+    /// The places of a group of lanes from a row on. Behind the last row they have no meaning. `rest` is where they
+    /// are put together if that is necessary.
     #[inline(always)]
-    pub(crate) fn local_lanes(&self, row: usize) -> [u32; LANES] {
-        lanes_from(self.local, row)
+    pub(crate) fn local_lanes<'a>(&'a self, row: usize, rest: &'a mut [u32; LANES]) -> &'a [u32; LANES] {
+        lanes_from(self.local, row, rest)
     }
 
-    /// The teams of a group of lanes from a row on. Behind the last row they have no meaning.
+    /// The same of their teams.
     #[inline(always)]
-    pub(crate) fn team_lanes(&self, row: usize) -> [u8; LANES] {
+    pub(crate) fn team_lanes<'a>(&'a self, row: usize, rest: &'a mut [u8; LANES]) -> &'a [u8; LANES] {
         match self.team {
-            Teams::Past(team) => lanes_from(team, row),
-            Teams::Now(warm) => lanes_from(warm, row).map(|warm| warm.team),
+            Teams::Past(team) => lanes_from(team, row, rest),
+            Teams::Now(warm) => {
+                *rest = lanes_from(warm, row, &mut [Warm::default(); LANES]).map(|warm| warm.team);
+                rest
+            }
         }
     }
 }
 
-/// A group of lanes of a column.
+/// So many rows of a column, which are copied to `rest` only at its end. Behind its last row they have no meaning.
 #[inline(always)]
-fn lanes_from<T: Copy + Default>(column: &[T], row: usize) -> [T; LANES] {
-    let column = &column[row..];
-    column.first_chunk().copied().unwrap_or_else(|| {
-        let mut lanes = [T::default(); LANES];
-        lanes[..column.len()].copy_from_slice(column);
-        lanes
-    })
+pub(crate) fn lanes_from<'a, T: Copy, const N: usize>(
+    column: &'a [T],
+    row: usize,
+    rest: &'a mut [T; N],
+) -> &'a [T; N] {
+    let column = column.get(row..).unwrap_or_default();
+    if let Some(lanes) = column.first_chunk() {
+        return lanes;
+    }
+    rest[..column.len()].copy_from_slice(column);
+    rest
 }

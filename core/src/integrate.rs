@@ -13,11 +13,11 @@ use crate::columns::{
 };
 use crate::pairs::Leap;
 use crate::query::cells_between;
-use crate::regrid::Arrival;
-use crate::simd::{at_level, bits_of};
+use crate::regrid::{Arrival, ones};
+use crate::simd::{at_level, bits_of, prefetch};
 use crate::zone::Zone;
 
-/// Entities that are advanced at a time: what they touch stays in the first-level cache until it is settled.
+/// Entities that are advanced at a time.
 const CHUNK: usize = 256;
 /// The bits of a place within its cell that number its tile, on both axes. Displacements are below half a
 /// cell, so these bits differ whenever a border of tile or cell was crossed.
@@ -25,6 +25,9 @@ const TILE_BITS: u32 = (CELL_TILES - 1) * TILE_UNITS * 0x1_0001;
 
 /// Flags that need a closer look.
 const MARKED: u8 = GONE | JUMP | TURN | LEAPT;
+
+/// How many are looked at while the next one's rows are fetched.
+const AHEAD: usize = 16;
 
 /// A bit for each of a chunk.
 type Bits = [u64; CHUNK / 64];
@@ -42,29 +45,45 @@ fn copy_bits(into: &mut Bits, from: &Bits, range: Range<usize>) {
 
 impl Zone {
     pub(crate) fn integrate(&mut self) {
-        let (mut cell, mut walled) = (0, 0);
+        let mut closer = std::mem::take(&mut self.closer);
+        let mut walled = 0;
         for begin in (0..self.columns.len()).step_by(CHUNK) {
             let chunk = begin..(begin + CHUNK).min(self.columns.len());
-            let mut closer = advance(
+            let mut bits = advance(
                 self.simd,
                 &mut self.columns.local[chunk.clone()],
                 &mut self.columns.velocity[chunk.clone()],
                 &mut self.columns.flags[chunk.clone()],
             );
-            self.look_for_walls(&chunk, &mut walled, &mut closer);
-            for (word, mut bits) in closer.into_iter().enumerate() {
-                while bits != 0 {
-                    let index = begin + word * 64 + bits.trailing_zeros() as usize;
-                    bits &= bits - 1;
-                    while self.columns.start[cell + 1] as usize <= index {
-                        cell += 1;
-                    }
-                    if !self.is_free_within(index, cell) {
-                        self.settle(index, cell);
-                    }
-                }
+            self.look_for_walls(&chunk, &mut walled, &mut bits);
+            for (word, bits) in bits.into_iter().enumerate() {
+                closer.extend(ones(begin / 64 + word, bits).map(|index| index as u32));
             }
         }
+        let mut cell = 0;
+        for (at, &index) in closer.iter().enumerate() {
+            if let Some(&ahead) = closer.get(at + AHEAD) {
+                self.fetch(ahead as usize);
+            }
+            let index = index as usize;
+            while self.columns.start[cell + 1] as usize <= index {
+                cell += 1;
+            }
+            if !self.is_free_within(index, cell) {
+                self.settle(index, cell);
+            }
+        }
+        closer.clear();
+        self.closer = closer;
+    }
+
+    fn fetch(&self, index: usize) {
+        let Columns { local, velocity, entity, flags, warm, .. } = &self.columns;
+        prefetch(local, index);
+        prefetch(velocity, index);
+        prefetch(entity, index);
+        prefetch(flags, index);
+        prefetch(warm, index);
     }
 
     /// In cells with walls, those that came to another tile are looked at as well. `walled` numbers the first
@@ -148,7 +167,7 @@ impl Zone {
                 warm,
                 cell: into,
             });
-            self.slots.place[id.slot() as usize] = into;
+            self.slots.relocate(id, cell as u32, into);
         }
     }
 
@@ -165,14 +184,15 @@ impl Zone {
 
     fn settle_jump(&mut self, index: usize, cell: usize, before: u8, from: Pos) {
         let id = EntityId(self.columns.entity[index]);
-        let entry = (self.slots.place[id.slot() as usize] & !PENDING) as usize;
+        let place = self.slots.place[id.slot() as usize];
+        let entry = (place & !PENDING) as usize;
         let to = self.pending[entry].pos;
         let mark = self.leap(id, before, from, Some(to));
         if to.cell() == self.grid.coord(cell) {
             self.columns.local[index] = to.local();
             self.columns.velocity[index] = self.pending[entry].velocity;
             self.columns.flags[index] = turned(before) & HIDDEN | CHANGED | mark;
-            self.slots.place[id.slot() as usize] = cell as u32;
+            self.slots.relocate(id, place, cell as u32);
             self.moves.touch(cell);
             self.tell_turn(index, cell, before);
         } else {

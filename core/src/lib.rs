@@ -74,6 +74,5 @@ pub use interest::{
 };
 pub use pairs::{PAIR_RADIUS_UNITS_MAX, PairEvent};
 pub use ray::{Ray, Shot};
-pub use sight::lines_of_sight;
 pub use simd::{SimdError, SimdLevel};
 pub use zone::{Pass, Probe, Spawn, ZONE_ENTITIES_MAX, Zone};

@@ -1,19 +1,20 @@
-//! Orders to move, one by one and in batches. What they say takes effect with the step.
+//! Where entities are and whither they are to go, one by one and in batches. What orders say takes effect with the
+//! step.
 //!
-//! An order to one entity follows three pointers through memory: its slot tells the cell, the cell its run, and the
+//! A question or an order to one entity follows three pointers through memory: its slot tells the cell, the cell its run, and the
 //! run is searched. In a zone larger than a cache each is a miss of its own, so a batch takes them one stage at a
 //! time for many entities: memory then answers all of a stage together.
 
 use vyuha_protocol::units::STEP_UNITS_MAX;
 use vyuha_protocol::{Displacement, EntityId, Pos};
 
-use crate::columns::{JUMP, LEAPT, PENDING, PLACE, PLACED, Warm, between, pack};
+use crate::columns::{JUMP, LEAPT, PENDING, PLACE, PLACED, Warm, between, offset, pack, unpack};
 use crate::pairs::is_leap;
 use crate::regrid::Pending;
 use crate::simd::prefetch;
 use crate::zone::Zone;
 
-/// Orders of a batch that are taken through the stages together: enough to keep memory busy, and so few that what
+/// Entities of a batch that are taken through the stages together: enough to keep memory busy, and so few that what
 /// they fetch stays in the first-level cache until it is used.
 const WINDOW: usize = 32;
 /// Rows of a column of ids in a cache line.
@@ -40,7 +41,7 @@ impl Zone {
     /// The same as [`Zone::walk`] for each in turn, and faster.
     pub fn walk_all(&mut self, orders: &[(EntityId, Displacement)]) {
         for window in orders.chunks(WINDOW) {
-            let seats = self.seats(window, |_, _| {});
+            let seats = self.seats(window.iter().map(|(id, _)| *id));
             for ((_, by), seat) in window.iter().zip(seats) {
                 self.walk_from(seat, *by);
             }
@@ -77,7 +78,7 @@ impl Zone {
     /// If a place is blocked or outside the map.
     pub fn place_all(&mut self, orders: &[(EntityId, Pos)]) {
         for window in orders.chunks(WINDOW) {
-            let seats = self.seats(window, |zone, index| prefetch(&zone.columns.local, index));
+            let seats = self.seats(window.iter().map(|(id, _)| *id));
             for ((id, to), seat) in window.iter().zip(seats) {
                 // An earlier order of the window may have made it jump.
                 let seat = match seat {
@@ -88,6 +89,33 @@ impl Zone {
                 };
                 self.place_from(seat, *id, *to);
             }
+        }
+    }
+
+    /// Where an entity is; if it was spawned or placed since the last step, where it will be after the next.
+    pub fn position(&self, id: EntityId) -> Option<Pos> {
+        self.seat(id).map(|seat| self.position_at(seat))
+    }
+
+    /// Appends what [`Zone::position`] says of each in turn, and is faster.
+    pub fn positions(&self, ids: &[EntityId], out: &mut Vec<Option<Pos>>) {
+        for window in ids.chunks(WINDOW) {
+            let seats = self.seats(window.iter().copied());
+            out.extend(seats[..window.len()].iter().map(|seat| seat.map(|seat| self.position_at(seat))));
+        }
+    }
+
+    fn position_at(&self, seat: Seat) -> Pos {
+        match seat {
+            Seat::Column { cell, index } => {
+                let pos = Pos::from_cell(self.grid.coord(cell), self.columns.local[index]);
+                if self.columns.flags[index] & PLACE == 0 {
+                    pos
+                } else {
+                    offset(pos, unpack(self.columns.velocity[index]))
+                }
+            }
+            Seat::Pending(entry) => self.pending[entry].pos,
         }
     }
 
@@ -103,7 +131,7 @@ impl Zone {
                 } else {
                     *flags |= JUMP;
                     let slot = id.slot();
-                    self.slots.place[slot as usize] = PENDING | self.pending.len() as u32;
+                    self.slots.relocate(id, cell as u32, PENDING | self.pending.len() as u32);
                     let (from, warm) = (Some(cell as u32), Warm::default());
                     self.pending.push(Pending { pos: to, velocity: 0, slot, from, flags: 0, warm });
                 }
@@ -130,14 +158,14 @@ impl Zone {
         Some(Seat::Column { cell, index: index? })
     }
 
-    /// The seats of those to whom a window of orders goes. The rows that every order writes are fetched, and what
-    /// `fetch` asks for beside them.
-    fn seats<T>(&self, window: &[(EntityId, T)], fetch: impl Fn(&Zone, usize)) -> [Option<Seat>; WINDOW] {
+    /// The seats of a window of entities. Those rows are fetched that tell and change how they move.
+    #[inline]
+    fn seats(&self, ids: impl Iterator<Item = EntityId> + Clone) -> [Option<Seat>; WINDOW] {
         let (columns, places) = (&self.columns, &self.slots.place);
-        for (id, _) in window {
+        for id in ids.clone() {
             prefetch(places, id.slot() as usize);
         }
-        let cells = window.iter().filter_map(|(id, _)| places.get(id.slot() as usize));
+        let cells = ids.clone().filter_map(|id| places.get(id.slot() as usize));
         let cells = cells.filter(|place| **place & PENDING == 0).map(|place| *place as usize);
         for cell in cells.clone() {
             prefetch(&columns.start, cell);
@@ -148,12 +176,12 @@ impl Zone {
             prefetch(&columns.entity, begin + LINE);
         }
         let mut seats = [None; WINDOW];
-        for ((id, _), seat) in window.iter().zip(&mut seats) {
-            *seat = self.seat(*id);
+        for (id, seat) in ids.zip(&mut seats) {
+            *seat = self.seat(id);
             if let Some(Seat::Column { index, .. }) = *seat {
                 prefetch(&columns.velocity, index);
                 prefetch(&columns.flags, index);
-                fetch(self, index);
+                prefetch(&columns.local, index);
             }
         }
         seats

@@ -118,8 +118,8 @@ impl Moves {
     }
 }
 
-/// The cells whose bits are set in a word.
-fn ones(word: usize, mut bits: u64) -> impl Iterator<Item = usize> {
+/// The numbers of the bits that are set in a word of many.
+pub(crate) fn ones(word: usize, mut bits: u64) -> impl Iterator<Item = usize> {
     std::iter::from_fn(move || {
         let bit = bits.trailing_zeros() as usize;
         bits &= bits.checked_sub(1)?;
@@ -135,12 +135,12 @@ impl Zone {
 
     fn admit_pending(&mut self) {
         for (entry, pending) in self.pending.drain(..).enumerate() {
-            let place = &mut self.slots.place[pending.slot as usize];
-            if *place == PENDING | entry as u32 {
+            let place = self.slots.place[pending.slot as usize];
+            if place == PENDING | entry as u32 {
                 let cell = self.grid.index(pending.pos.cell()) as u32;
-                *place = cell;
                 let (local, velocity) = (pending.pos.local(), pending.velocity);
                 let entity = self.slots.id(pending.slot);
+                self.slots.relocate(entity, place, cell);
                 let mut flags = pending.flags;
                 if pending.from.is_none() {
                     flags = turned(flags) & HIDDEN;
@@ -151,7 +151,7 @@ impl Zone {
                 }
                 let warm = pending.warm;
                 self.moves.arrive(Arrival { local, velocity, entity, flags, warm, cell });
-            } else if *place == DEAD && pending.from.is_none() {
+            } else if place == DEAD && pending.from.is_none() {
                 self.slots.free(pending.slot);
             }
         }

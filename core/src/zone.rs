@@ -5,9 +5,7 @@ use std::sync::Arc;
 use vyuha_protocol::snapshot::Name;
 use vyuha_protocol::{EntityId, EntityKind, Pos, TileMap};
 
-use crate::columns::{
-    CHANGED, Columns, GONE, Grid, HIDDEN, PENDING, PLACE, Slots, TURN, Warm, offset, turned, unpack,
-};
+use crate::columns::{CHANGED, Columns, GONE, Grid, HIDDEN, PENDING, Slots, TURN, Warm, turned};
 use crate::encode::Blocks;
 use crate::groups::Groups;
 use crate::history::History;
@@ -33,6 +31,8 @@ pub struct Zone {
     pub(crate) tick: u32,
     pub(crate) columns: Columns,
     pub(crate) slots: Slots,
+    /// Working space of `integrate`: who needs a closer look.
+    pub(crate) closer: Vec<u32>,
     /// What appears with the coming step: spawns, and jumps too far for a displacement.
     pub(crate) pending: Vec<Pending>,
     pub(crate) moves: Moves,
@@ -124,6 +124,7 @@ impl Zone {
             tick: 0,
             columns: Columns::new(cells),
             slots: Slots::default(),
+            closer: Vec::new(),
             pending: Vec::new(),
             moves: Moves::new(cells),
             blocks: Blocks::new(cells),
@@ -192,21 +193,6 @@ impl Zone {
         true
     }
 
-    /// Where an entity is; if it was spawned or placed since the last step, where it will be after the next.
-    pub fn position(&self, id: EntityId) -> Option<Pos> {
-        Some(match self.seat(id)? {
-            Seat::Column { cell, index } => {
-                let pos = Pos::from_cell(self.grid.coord(cell), self.columns.local[index]);
-                if self.columns.flags[index] & PLACE == 0 {
-                    pos
-                } else {
-                    offset(pos, unpack(self.columns.velocity[index]))
-                }
-            }
-            Seat::Pending(entry) => self.pending[entry].pos,
-        })
-    }
-
     /// What an entity is.
     pub fn kind(&self, id: EntityId) -> Option<EntityKind> {
         self.slots.resolve(id).map(|_| EntityKind(self.slots.kind[id.slot() as usize]))
@@ -221,11 +207,9 @@ impl Zone {
     /// happens if that is its state already or the id is invalid.
     pub fn set_state(&mut self, id: EntityId, state: u16) {
         let Some(seat) = self.seat(id) else { return };
-        let known = &mut self.slots.state[id.slot() as usize];
-        if *known == state {
+        if !self.slots.set_state(id.slot(), state) {
             return;
         }
-        *known = state;
         if let Seat::Column { cell, index } = seat {
             self.columns.flags[index] |= CHANGED;
             self.moves.touch(cell);

@@ -42,6 +42,7 @@ fn a_steady_tick_allocates_nothing() {
     const PERIOD_TICKS: u32 = 64;
     let mut zone = Zone::new(Arc::new(TileMap::open(320, 320)));
     zone.keep_history(4);
+    zone.watch_pairs(Some(metres(30)));
     let (mut found, mut nearest) = (Found::default(), Vec::new());
     let spawn = |pos| Spawn { pos, kind: EntityKind::npc(1), state: 0, name: "", warm: Warm::default() };
     let place = |i: u32| Pos { x: metres(20 + i * 7 % 280), y: metres(20 + i * 13 % 280) + i };
@@ -77,6 +78,7 @@ fn a_steady_tick_allocates_nothing() {
         zone.place(brief[0], place(tick % PERIOD_TICKS * 50));
         zone.set_state(walkers[0], (tick % 2) as u16);
         zone.step(&mut ());
+        assert!(!zone.pair_events().is_empty());
         let circle = Circle { centre: place(7), radius_units: metres(20) };
         let moment = zone.at(zone.tick()).expect("the last step is kept");
         moment.all_within(&[circle], &mut found);

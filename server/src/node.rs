@@ -138,7 +138,7 @@ impl Node {
             })
             .context("the control plane's thread cannot be started")?;
         let (listen, admin, web) = (listen_address, admin_address, web_address);
-        Ok(Node { listen, admin, web, driver, totals, stop, control })
+        Ok(Node { listen, admin, driver, web, totals, stop, control })
     }
 
     /// Asks the node to end in good order; [`Node::join`] waits for it.

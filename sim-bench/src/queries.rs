@@ -2,12 +2,12 @@
 
 use std::f64::consts::{FRAC_1_SQRT_2, TAU};
 use std::fmt;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rand::{RngExt as _, SeedableRng as _};
 use rand_pcg::Pcg64Mcg;
 use serde::Serialize;
-use vyuha_core::{COSINE_FULL, Circle, Cone, Found, Moment, Ray, Seeker, Zone, lines_of_sight};
+use vyuha_core::{COSINE_FULL, Circle, Cone, Found, Moment, MomentError, Ray, Seeker, Shot, Zone};
 use vyuha_protocol::motion::Heading;
 use vyuha_protocol::units::{UNITS_PER_METRE, metres};
 use vyuha_protocol::{EntityId, Pos};
@@ -20,6 +20,8 @@ use crate::statistics::{spread, thousandths};
 const PAST_TICKS: u32 = 8;
 /// Ticks that are run first; the history holds as many.
 const WARM_TICKS: u32 = 2 * PAST_TICKS;
+/// Among how many ticks the shooters' views are spread.
+const SPREAD_TICKS: u32 = 4;
 /// Entities whose questions make a batch: short enough that few are interrupted by whatever else the machine does.
 const ENTITIES_PER_BATCH: usize = 2000;
 /// Of how many entities one shoots in a tick.
@@ -59,8 +61,10 @@ pub struct QueriesReport {
 
 /// A batch of each kind, in the order in which rules ask: whoever asks, in cell order.
 #[derive(Debug, Default)]
-pub struct Batch {
+struct Batch {
     rays: Vec<Ray>,
+    /// The same rays, each as its shooter saw it: the ticks differ.
+    shots: Vec<Shot>,
     sight: Vec<(Pos, Pos)>,
     /// Everybody who looks far, everybody who looks near, and the twelfth of them whose turn it is.
     far: Vec<Seeker>,
@@ -69,6 +73,7 @@ pub struct Batch {
     circles: Vec<Circle>,
     cones: Vec<Cone>,
     hits: Vec<Option<(EntityId, Pos)>>,
+    judged: Vec<Result<Option<(EntityId, Pos)>, MomentError>>,
     sees: Vec<bool>,
     found: Found,
 }
@@ -77,13 +82,21 @@ pub struct Batch {
 type Query = (&'static str, fn(&Batch) -> usize, fn(&mut Batch, &Zone) -> usize);
 
 /// Every kind of question.
-const QUERIES: [Query; 9] = [
+const QUERIES: [Query; 10] = [
     (
         "ray_past",
         |b| b.rays.len(),
         |b, zone| {
             past(zone).rays(&b.rays, &mut b.hits);
             b.hits.iter().flatten().count()
+        },
+    ),
+    (
+        "shot_as_seen",
+        |b| b.rays.len(),
+        |b, zone| {
+            zone.shots(&b.shots, &mut b.judged);
+            b.judged.iter().filter(|judged| matches!(judged, Ok(Some(_)))).count()
         },
     ),
     ("nearest_hostile", |b| b.far.len(), |b, zone| seek(zone.now(), &b.far, &mut b.hits)),
@@ -118,7 +131,7 @@ const QUERIES: [Query; 9] = [
         "line_of_sight",
         |b| b.sight.len(),
         |b, zone| {
-            lines_of_sight(zone.map(), &b.sight, &mut b.sees);
+            zone.lines_of_sight(&b.sight, &mut b.sees);
             b.sees.iter().filter(|sees| **sees).count()
         },
     ),
@@ -175,62 +188,96 @@ impl Batch {
         let to = Pos { x: aside(from.x, cos), y: aside(from.y, sin) };
         let circle = Circle { centre: from, radius_units: metres(10) };
         let axis = Heading { x: (cos * 100.0) as i8, y: (sin * 100.0) as i8 };
-        self.rays.push(Ray { from, to, radius_units: TARGET_UNITS, ignore: Some(id) });
+        let ray = Ray { from, to, radius_units: TARGET_UNITS, ignore: Some(id) };
+        let seen_tick = WARM_TICKS - PAST_TICKS + self.rays.len() as u32 % SPREAD_TICKS;
+        self.rays.push(ray);
+        self.shots.push(Shot { ray, seen_tick });
         self.sight.push((from, to));
         self.circles.push(circle);
         self.cones.push(Cone { circle, axis, cosine: (f64::from(COSINE_FULL) * FRAC_1_SQRT_2) as i16 });
     }
 }
 
-/// Builds a scenario's world, of two teams that mingle, and lets it run until it has a past.
-fn world(scenario: &Scenario) -> Result<World, ScenarioError> {
-    let mut world = World::of(scenario.populate()?, scenario.simd);
-    world.zone.keep_history(WARM_TICKS as usize);
-    for (at, id) in world.ids.iter().enumerate() {
-        world.zone.warm_mut(*id).expect("nobody is despawned").team = (at % TEAMS) as u8;
-    }
-    for _ in 0..WARM_TICKS {
-        world.decide();
-        world.order();
-        world.zone.step(&mut ());
-    }
-    Ok(world)
+/// A world's questions, ready to be asked again and again.
+pub struct Questions {
+    world: World,
+    batches: Vec<Batch>,
 }
 
-/// Asks each kind of question in `rounds` batches, one of each kind a round.
+impl Questions {
+    /// Builds a scenario's world, of two teams that mingle, and lets it run until it has a past.
+    pub fn new(scenario: &Scenario) -> Result<Questions, ScenarioError> {
+        let mut world = World::of(scenario.populate()?, scenario.simd);
+        world.zone.keep_history(WARM_TICKS as usize);
+        for (at, id) in world.ids.iter().enumerate() {
+            world.zone.warm_mut(*id).expect("nobody is despawned").team = (at % TEAMS) as u8;
+        }
+        while world.zone.tick() < WARM_TICKS {
+            world.decide();
+            world.order();
+            world.zone.step(&mut ());
+        }
+        let batches = Batch::all(&world, scenario.seed);
+        Ok(Questions { world, batches })
+    }
+
+    /// How many there are of a kind, by its place in [`query_names`].
+    pub fn count(&self, kind: usize) -> usize {
+        self.batches.iter().map(QUERIES[kind].1).sum()
+    }
+
+    /// Asks every batch of a kind, and says what each took and how much it found; none of those without a question.
+    pub fn ask(&mut self, kind: usize) -> impl Iterator<Item = (Asked, usize)> {
+        let (_, questions, ask) = QUERIES[kind];
+        let zone = &self.world.zone;
+        self.batches.iter_mut().filter(move |batch| questions(batch) > 0).map(move |batch| {
+            let begin = Instant::now();
+            let found = ask(batch, zone);
+            (Asked { took: begin.elapsed(), questions: questions(batch) }, found)
+        })
+    }
+}
+
+/// What a batch took.
+#[derive(Debug, Clone, Copy)]
+pub struct Asked {
+    /// From the first question to the last answer.
+    pub took: Duration,
+    /// How many they were.
+    pub questions: usize,
+}
+
+/// Asks every batch of each kind `rounds` times, one kind after another in each round.
 ///
 /// # Panics
 /// If `rounds` is 0.
 pub fn measure(scenario: &Scenario, rounds: usize) -> Result<QueriesReport, ScenarioError> {
-    let world = world(scenario)?;
-    let mut batches = Batch::all(&world, scenario.seed);
+    let mut questions = Questions::new(scenario)?;
     let mut progress = Progress::new(format!("{} entities, queries", scenario.entities), rounds);
-    let mut series = vec![Vec::with_capacity(rounds); QUERIES.len()];
-    let mut founds = [0.0; QUERIES.len()];
+    let mut series = vec![Vec::new(); QUERIES.len()];
+    let mut founds = [0; QUERIES.len()];
     // The first round fills buffers and caches and does not count.
     for round in 0..=rounds {
-        for batch in &mut batches {
-            for (at, (_, questions, ask)) in QUERIES.iter().enumerate() {
-                let begin = Instant::now();
-                let found = ask(batch, &world.zone);
-                let ns = begin.elapsed().as_secs_f64() * 1e9;
+        for kind in 0..QUERIES.len() {
+            founds[kind] = 0;
+            for (Asked { took, questions }, found) in questions.ask(kind) {
+                founds[kind] += found;
                 if round > 0 {
-                    series[at].push(ns / questions(batch) as f64);
-                } else {
-                    founds[at] += found as f64;
+                    series[kind].push(took.as_secs_f64() * 1e9 / questions as f64);
                 }
             }
         }
         progress.at(round);
     }
-    let queries = QUERIES.iter().zip(&series).zip(founds).map(|(((name, questions, _), series), found)| {
-        let questions = batches.iter().map(questions).sum();
-        QueryReport { name, ns: thousandths(spread(series).p50), questions, found: found / questions as f64 }
-    });
+    let report = |(kind, name): (usize, &'static str)| {
+        let count = questions.count(kind);
+        let ns = thousandths(spread(&series[kind]).p50);
+        QueryReport { name, ns, questions: count, found: founds[kind] as f64 / count as f64 }
+    };
     Ok(QueriesReport {
         entities: scenario.entities,
-        simd: world.zone.simd().name(),
-        queries: queries.collect(),
+        simd: questions.world.zone.simd().name(),
+        queries: query_names().enumerate().map(report).collect(),
     })
 }
 

@@ -126,7 +126,7 @@ impl Node {
     pub fn start(options: &Options) -> Node {
         let folder = tempfile::tempdir().expect("there is room for a folder");
         fs::create_dir(folder.path().join("data")).expect("there is room for a folder");
-        let Launched { child, listen, admin, web, proxy, driver, ready_after } =
+        let Launched { child, listen, admin, driver, web, proxy, ready_after } =
             launch(options, folder.path());
         Node { options: options.clone(), folder, child, listen, admin, web, proxy, driver, ready_after }
     }
@@ -134,7 +134,7 @@ impl Node {
     /// Starts the node again on the same data, once it has ended.
     pub fn start_again(&mut self) {
         assert!(self.child.try_wait().expect("the child can be asked").is_some(), "the node still runs");
-        let Launched { child, listen, admin, web, proxy, driver, ready_after } =
+        let Launched { child, listen, admin, driver, web, proxy, ready_after } =
             launch(&self.options, self.folder.path());
         self.child = child;
         (self.listen, self.admin, self.web) = (listen, admin, web);
@@ -383,7 +383,7 @@ fn launch(options: &Options, folder: &Path) -> Launched {
                 let ready_after = begun.elapsed();
                 let proxy = options.by_web.then(|| WebProxy::start(web));
                 let listen = proxy.as_ref().map_or(listen, |proxy| proxy.address);
-                Launched { child, listen, admin, web, proxy, driver, ready_after }
+                Launched { child, listen, admin, driver, web, proxy, ready_after }
             }
             None => fail(child, folder, &format!("the first line on stdout is no ready line: {line:?}")),
         },

@@ -121,10 +121,17 @@ impl WebWire {
         assert_eq!(self.hear(), Heard::End);
     }
 
-    /// Reads whatever comes until the connection ends, in whatever way.
+    /// Reads whatever comes until the server ends the connection, in good order or by a reset.
     pub fn read_to_end(mut self) {
         let mut bytes = [0; 4096];
-        while matches!(self.socket.get_mut().read(&mut bytes), Ok(1..)) {}
+        loop {
+            match self.socket.get_mut().read(&mut bytes) {
+                Ok(1..) => {}
+                Ok(0) => return,
+                Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => return,
+                Err(error) => panic!("the connection goes on: {error}"),
+            }
+        }
     }
 
     /// The next message as a frame; `None` once the server closed.

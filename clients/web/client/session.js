@@ -26,6 +26,7 @@ export class Session {
   /** @type {Client | null} */
   client = null;
   #retryMs = RETRY_MS_MIN;
+  #sinceMs = 0;
   #over = false;
 
   /** @param {WorldInfo} info @param {Credentials} credentials @param {Listener & SessionListener} listener */
@@ -61,7 +62,7 @@ export class Session {
     }
     if (this.#over) return client.close();
     this.client = client;
-    this.#retryMs = RETRY_MS_MIN;
+    this.#sinceMs = performance.now();
     this.listener.onPlaying?.();
   }
 
@@ -82,6 +83,8 @@ export class Session {
     // One that never got as far as to play is told to whoever opened it.
     if (this.#over || client === null || client !== this.client) return;
     this.client = null;
+    // One that is lost again and again is waited for ever longer.
+    if (performance.now() - this.#sinceMs > RETRY_MS_MAX) this.#retryMs = RETRY_MS_MIN;
     this.#retry(why);
   }
 

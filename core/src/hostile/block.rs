@@ -132,7 +132,9 @@ impl Block {
     ) -> bool {
         let corner = sieve.rounding.round(Pos::from_cell(cell, 0));
         for begin in rows.clone().step_by(LANES) {
-            let (local, team) = (moment.local_lanes(begin), moment.team_lanes(begin));
+            let (mut rest, mut rest_of_teams) = ([0; LANES], [0; LANES]);
+            let local = moment.local_lanes(begin, &mut rest);
+            let team = moment.team_lanes(begin, &mut rest_of_teams);
             let group = Group { local, team, row: begin as u32, rows: (rows.end - begin).min(LANES), corner };
             if self.length + group.rows > BLOCK {
                 return false;

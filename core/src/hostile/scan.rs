@@ -16,9 +16,9 @@ pub(super) struct Least {
 }
 
 /// A group of rows of one cell.
-pub(super) struct Group {
-    pub local: [u32; LANES],
-    pub team: [u8; LANES],
+pub(super) struct Group<'a> {
+    pub local: &'a [u32; LANES],
+    pub team: &'a [u8; LANES],
     /// The number of the first, and how many of them are the cell's.
     pub row: u32,
     pub rows: usize,
@@ -29,7 +29,7 @@ pub(super) struct Group {
 /// The two things that are done to whole groups of lanes.
 pub(super) trait Scan {
     /// Adds what passes a sieve to a block that has room for a group.
-    fn push(block: &mut Block, group: &Group, sieve: Sieve);
+    fn push(block: &mut Block, group: &Group<'_>, sieve: Sieve);
 
     /// Finds the least key in a block.
     fn least(block: &Block, centre: u32, team: u8, slack: u32) -> Least;
@@ -45,7 +45,7 @@ pub(super) fn key(place: u32, centre: u32) -> u32 {
 
 /// What [`Scan::push`] does, one lane after another where they are laid down, without a branch.
 #[inline(always)]
-fn push_lanes(block: &mut Block, group: &Group, sieve: Sieve) {
+fn push_lanes(block: &mut Block, group: &Group<'_>, sieve: Sieve) {
     let grain_bits = sieve.rounding.grain_bits;
     let low_bits = (0xffff >> grain_bits) * 0x1_0001;
     let (mut places, mut marks, mut keep) = ([0; LANES], [0; LANES], [0u8; LANES]);
@@ -76,7 +76,7 @@ pub(super) struct Plain;
 
 impl Scan for Plain {
     #[inline(always)]
-    fn push(block: &mut Block, group: &Group, sieve: Sieve) {
+    fn push(block: &mut Block, group: &Group<'_>, sieve: Sieve) {
         push_lanes(block, group, sieve);
     }
 
@@ -112,7 +112,7 @@ mod x86 {
 
     impl Scan for Avx512 {
         #[inline(always)]
-        fn push(block: &mut Block, group: &Group, sieve: Sieve) {
+        fn push(block: &mut Block, group: &Group<'_>, sieve: Sieve) {
             // SAFETY: only `seek` names this type, where the processor was found to have the instructions.
             unsafe { push_avx512(block, group, sieve) };
         }
@@ -160,7 +160,7 @@ mod x86 {
 
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,bmi1,bmi2,lzcnt,popcnt")]
-    fn push_avx512(block: &mut Block, group: &Group, sieve: Sieve) {
+    fn push_avx512(block: &mut Block, group: &Group<'_>, sieve: Sieve) {
         let grain_bits = sieve.rounding.grain_bits;
         let low_bits = (0xffff_u32 >> grain_bits) * 0x1_0001;
         // SAFETY: both are whole groups.
@@ -193,7 +193,7 @@ mod x86 {
 
     impl Scan for Avx2 {
         #[inline(always)]
-        fn push(block: &mut Block, group: &Group, sieve: Sieve) {
+        fn push(block: &mut Block, group: &Group<'_>, sieve: Sieve) {
             push_lanes(block, group, sieve);
         }
 

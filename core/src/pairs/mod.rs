@@ -17,6 +17,7 @@ use crate::columns::LEAPT;
 use crate::history::LANES;
 use crate::zone::Zone;
 use leaps::Leaps;
+use walkers::Strips;
 
 /// Largest radius of [`Zone::watch_pairs`], in units: 30 m and a little. Two that both walk are then never in
 /// range before or after a step without standing, after it, in cells that touch.
@@ -51,6 +52,7 @@ pub(crate) struct Leap {
 #[derive(Default)]
 pub(crate) struct Pairs {
     radius_units: Option<u32>,
+    strips: Strips,
     leaps: Leaps,
     events: Vec<PairEvent>,
 }
@@ -96,10 +98,12 @@ impl Zone {
     }
 
     pub(crate) fn watch(&mut self) {
-        let Pairs { radius_units: Some(radius_units), leaps, events } = &mut self.pairs else { return };
+        let Pairs { radius_units: Some(radius_units), strips, leaps, events } = &mut self.pairs else {
+            return;
+        };
         let radius_squared = *radius_units * *radius_units;
         events.clear();
-        walkers::compare(self.simd, &self.columns, self.grid, *radius_units, events);
+        walkers::compare(self.simd, strips, &self.columns, self.grid, *radius_units, events);
         leaps.compare(self.simd, &mut self.columns, self.grid, radius_squared, events);
     }
 }

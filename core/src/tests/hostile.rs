@@ -81,6 +81,21 @@ fn nobody_is_found_from_outside_the_map() {
 }
 
 proptest! {
+    #[test]
+    fn the_radius_is_exact(dx in 0u32..40_000, dy in 0u32..40_000, x in 0u32..70_000, y in 0u32..70_000) {
+        let mut zone = open_zone(96, 96);
+        zone.keep_history(1);
+        let centre = Pos { x: metres(16) + x, y: metres(16) + y };
+        let pos = Pos { x: centre.x + dx, y: centre.y + dy };
+        zone.spawn(of_team(pos, 1));
+        zone.step(&mut ());
+        let root = pos.distance_squared(centre).isqrt() as u32;
+        let seeker = |radius_units| Seeker { circle: Circle { centre, radius_units }, team: 0 };
+        check(&mut zone, &[root.saturating_sub(1), root, root + 1].map(seeker));
+    }
+}
+
+proptest! {
     #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
 
     #[test]

@@ -7,6 +7,7 @@ mod orders;
 mod pairs;
 mod questions;
 mod random;
+mod shots;
 mod sizes;
 mod tables;
 

@@ -165,7 +165,7 @@ impl Model {
                     Member { entity: id.0, x, y, kind, state }
                 })
                 .collect();
-            if self.changed_groups.remove(&group) || (tick + group) % GROUP_PERIOD_TICKS == 0 {
+            if self.changed_groups.remove(&group) || (tick + group).is_multiple_of(GROUP_PERIOD_TICKS) {
                 self.told_groups.insert(group, members);
             }
         }
@@ -211,7 +211,8 @@ impl Model {
             let flags = placed | if entity.hidden { HIDDEN } else { 0 };
             [
                 hot_term(id.0, flags, entity.pos.local(), pack(entity.by), entity.warm),
-                warm_term(id.0, cell, entity.kind.0, entity.state),
+                warm_term(id.0, cell, 0, 0),
+                warm_term(id.0, 0, entity.kind.0, entity.state),
             ]
         });
         joined(terms.fold((0, 0), add))

@@ -99,9 +99,10 @@ one_by_one.place(*id, *to);
                         prop_assert_eq!(one_by_one.despawn(id(who, &ids)), batched.despawn(id(who, &ids)));
                     }
                 }
-                for id in &ids {
-                    prop_assert_eq!(one_by_one.position(*id), batched.position(*id));
-                }
+                let mut positions = Vec::new();
+                batched.positions(&ids, &mut positions);
+                let expected: Vec<_> = ids.iter().map(|id| one_by_one.position(*id)).collect();
+                prop_assert_eq!(positions, expected);
             }
             one_by_one.step(&mut ());
             batched.step(&mut ());

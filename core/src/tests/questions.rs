@@ -11,16 +11,15 @@ use vyuha_protocol::{Displacement, EntityId, EntityKind, Pos, TileMap};
 use super::{npc, open_zone, tile};
 use crate::{
     COSINE_FULL, Circle, Cone, Found, Moment, MomentError, Ray, Seeker, SimdLevel, Spawn, Warm, Zone,
-    lines_of_sight,
 };
 
 const SIDE: u32 = 100;
 const KEPT: usize = 3;
 
-type Row = (EntityId, Pos, EntityKind, u8);
+pub(super) type Row = (EntityId, Pos, EntityKind, u8);
 
 /// Whom a ray hits. Where a line meets its first wall is tested where that is found.
-fn brute_ray(ray: &Ray, rows: &[Row], map: &TileMap) -> Option<(EntityId, Pos)> {
+pub(super) fn brute_ray(ray: &Ray, rows: &[Row], map: &TileMap) -> Option<(EntityId, Pos)> {
     let by = (i128::from(ray.to.x) - i128::from(ray.from.x), i128::from(ray.to.y) - i128::from(ray.from.y));
     let whole = by.0 * by.0 + by.1 * by.1;
     let hits = rows.iter().filter(|(id, ..)| Some(*id) != ray.ignore).filter_map(|(id, pos, ..)| {
@@ -68,7 +67,7 @@ fn ray() -> impl Strategy<Value = Ray> {
     })
 }
 
-fn rows(zone: &Zone) -> Vec<Row> {
+pub(super) fn rows(zone: &Zone) -> Vec<Row> {
     zone.entities().map(|(id, pos, kind, _)| (id, pos, kind, zone.warm(id).unwrap().team)).collect()
 }
 
@@ -262,6 +261,6 @@ fn walls_hide_what_is_behind_them() {
     );
     let mut sees = Vec::new();
     let lines = rays.map(|ray| (ray.from, ray.to));
-    lines_of_sight(zone.map(), &lines, &mut sees);
+    zone.lines_of_sight(&lines, &mut sees);
     assert_eq!(sees, [false, false, true]);
 }

@@ -294,7 +294,9 @@ fn no_byte_tells_of_those_behind_walls() {
     let mut zone = Zone::new(Arc::new(map));
     // Ids that no count, place or state is likely to look like.
     let others: Vec<EntityId> = (0..1 << 17).map(|_| zone.spawn(npc(tile(5, 15, 0, 0)))).collect();
-    others.iter().for_each(|id| assert!(zone.despawn(*id)));
+    for id in others {
+        assert!(zone.despawn(id));
+    }
     let viewer = zone.spawn(npc(tile(5, 15, 0, 0)));
     let inside = zone.spawn(npc(tile(12, 15, 0, 0)));
     let beside = zone.spawn(npc(tile(5, 20, 0, 0)));

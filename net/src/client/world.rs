@@ -156,7 +156,7 @@ impl World {
         let mut retracted = false;
         for block in snapshot.blocks() {
             for leave in block.leaves.iter() {
-                retracted |= self.leave(block.cell, &leave);
+                retracted |= self.leave(block.cell, leave);
             }
         }
         retracted |= self.remove_cleared(snapshot.dropped.len());
@@ -278,7 +278,7 @@ impl World {
 
     /// Takes an entity out of a cell if it is held there. Returns whether it is gone and this same snapshot had
     /// named it.
-    fn leave(&mut self, cell: CellCoord, leave: &Leave) -> bool {
+    fn leave(&mut self, cell: CellCoord, leave: Leave) -> bool {
         let Entry::Occupied(mut held) = self.entities.entry(EntityId(leave.entity)) else { return false };
         if held.get().held_in != cell {
             return false;

@@ -83,6 +83,9 @@ fn whoever_walks_into_a_cell_that_is_told_of_later_stays_in_view() {
     }
 }
 
+/// A group and its members: id, place along x, name.
+type Told = (u32, Vec<(u32, u32, String)>);
+
 #[test]
 fn a_groups_members_are_those_told_last_and_no_part_of_the_view() {
     let mut world = World::default();
@@ -94,7 +97,7 @@ fn a_groups_members_are_those_told_last_and_no_part_of_the_view() {
     assert_eq!(apply(&mut world, &group(3, vec![member(1, 9), member(2, 8)])), Applied::default());
     apply(&mut world, &group(5, vec![member(4, 1)]));
     apply(&mut world, &SnapshotScript::default());
-    let told = |world: &World| -> Vec<(u32, Vec<(u32, u32, String)>)> {
+    let told = |world: &World| -> Vec<Told> {
         let members = |members: &[GroupMember]| {
             members.iter().map(|member| (member.id.0, member.pos.x, member.name.clone())).collect()
         };
