@@ -33,8 +33,9 @@
 //! 4. **encode** writes, once a cell, the bytes that tell observers what changed in it;
 //! 5. **hash** sums everything that is state.
 //!
-//! Then it is copied into the history, if one is kept. After it [`Zone::at`] answers questions in batches, of
-//! this tick or of a past one ([`Moment`]), and [`Zone::write_snapshot`] hands each client the blocks of the cells near it.
+//! Then it is copied into the history, if one is kept. After it [`Zone::now`] and [`Zone::at`] answer
+//! questions in batches, of this tick or of a past one ([`Moment`]), [`Zone::shots`] judges shots by what their shooters
+//! saw, and [`Zone::write_snapshot`] hands each client the blocks of the cells near it.
 
 #![allow(clippy::inline_always, reason = "a body is compiled for a SIMD level only where it is inlined")]
 
