@@ -323,6 +323,7 @@ impl Bot {
             Event::CharacterCreated { character, .. } => {
                 core.select_character(character)?;
             }
+            Event::SessionBegun => {}
             Event::EnteredZone(entered) => self.enter(&entered, shared)?,
             event => match &mut self.play {
                 Some(play) => {
