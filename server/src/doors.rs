@@ -10,6 +10,8 @@ use vyuha_game::inventory::ItemRow;
 use vyuha_protocol::ErrorCode;
 use vyuha_ring::{Bell, Consumer, Producer, Sleeper, bell, ring, ring_with};
 
+use crate::tickets::Ticket;
+
 /// Requests that may wait at one shard's door: some seconds' worth of a login storm.
 const REQUESTS_MAX: usize = 4096;
 /// Departures that may wait for the control plane; more of them wait with the shard.
@@ -27,12 +29,30 @@ pub struct Admission {
     pub character: CharacterRow,
     /// What it carries.
     pub items: Vec<ItemRow>,
+    /// What is to take the session up again.
+    pub ticket: Ticket,
+}
+
+/// A socket that is to take the place of the one that a session had.
+pub struct Resumption {
+    /// Whose session it is.
+    pub account: i64,
+    /// The client's socket.
+    pub socket: OwnedFd,
+    /// Bytes that were read ahead.
+    pub unread: Vec<u8>,
+    /// Numbered messages that the client received.
+    pub received: u32,
+    /// What is to take the session up the next time.
+    pub ticket: Ticket,
 }
 
 /// What the control plane asks of a shard.
 pub enum Request {
     /// Let somebody in.
     Admit(Box<Admission>),
+    /// Give a session another socket.
+    Resume(Box<Resumption>),
     /// End an account's session and tell it why.
     Kick {
         /// The account.
@@ -42,11 +62,23 @@ pub enum Request {
     },
 }
 
-/// A session that is over, with all it did durable.
+/// What becomes of a seat, as its shard tells the control plane.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Left {
-    /// Whose it was.
+pub struct Notice {
+    /// Whose seat it is.
     pub account: i64,
+    /// What becomes of it.
+    pub change: SeatChange,
+}
+
+/// What becomes of a seat.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SeatChange {
+    /// The session is over, and all it did is with the journal.
+    #[default]
+    Left,
+    /// The client has its newest ticket, by number: the one before is good no longer.
+    Confirmed(u32),
 }
 
 /// A shard's side of the door through which it is asked.
@@ -93,6 +125,15 @@ impl ShardDoors {
         }
     }
 
+    /// Hands a session's new socket to its shard; gives it back if the shard's door is full.
+    pub fn resume(&self, shard: u16, resumption: Resumption) -> Result<(), Box<Resumption>> {
+        match self.ask(shard, Request::Resume(Box::new(resumption))) {
+            Ok(()) => Ok(()),
+            Err(Some(Request::Resume(back))) => Err(back),
+            Err(_) => unreachable!("what was sent comes back"),
+        }
+    }
+
     /// Asks a shard to end an account's session. `false` if its door is full: ask again.
     #[must_use]
     pub fn kick(&self, shard: u16, account: i64, code: ErrorCode) -> bool {
@@ -104,17 +145,18 @@ impl ShardDoors {
     }
 }
 
-/// A shard's side of the door through which it tells who left.
+/// A shard's side of the door through which it tells what becomes of seats, mostly that they are left.
 pub struct Leaving {
-    ring: Producer<Left, Bell>,
-    /// Those who left and were not told of yet: at most one a seat, which is taken until the control plane hears of it.
-    waiting: Vec<Left>,
+    ring: Producer<Notice, Bell>,
+    /// What was not told of yet: at most two a seat, which is taken until the control plane hears that it was left, and whose
+    /// ticket is confirmed once for each time that the control plane gives one.
+    waiting: Vec<Notice>,
 }
 
 impl Leaving {
-    /// Notes that somebody left; the control plane hears of it by the next [`Leaving::tell`].
-    pub fn push(&mut self, left: Left) {
-        self.waiting.push(left);
+    /// Notes what becomes of a seat; the control plane hears of it by the next [`Leaving::tell`].
+    pub fn push(&mut self, notice: Notice) {
+        self.waiting.push(notice);
     }
 
     /// Tells of as many as there is room for, all at once.
@@ -139,7 +181,7 @@ impl Leaving {
 
 /// The control plane's side of every door through which it hears of those who left.
 pub struct Departures {
-    rings: Vec<Consumer<Left>>,
+    rings: Vec<Consumer<Notice>>,
     sleeper: Sleeper,
 }
 
@@ -156,8 +198,8 @@ impl Departures {
         (Departures { rings, sleeper }, leaving)
     }
 
-    /// Waits until somebody left; everybody who did. Nobody once every shard has ended.
-    pub async fn next(&mut self) -> Vec<Left> {
+    /// Waits until something becomes of a seat; everything that did, in order for each shard. Nobody once every shard has ended.
+    pub async fn next(&mut self) -> Vec<Notice> {
         let Departures { rings, sleeper } = self;
         let is_ready = || rings.iter().any(|ring| !ring.is_empty()) || rings.iter().all(Consumer::is_closed);
         poll_fn(|context| sleeper.poll(context, is_ready)).await;
@@ -178,6 +220,10 @@ mod tests {
     use std::task::{Context, Poll, Waker};
 
     use super::*;
+
+    fn left(account: i64) -> Notice {
+        Notice { account, change: SeatChange::Left }
+    }
 
     /// Who is known to have left just now; `None` if that is waited for.
     fn heard(departures: &mut Departures) -> Option<Vec<i64>> {
@@ -210,9 +256,9 @@ mod tests {
         assert_eq!(heard(&mut departures), None);
         let everybody = 2 * DEPARTURES_MAX as i64 + 3;
         for account in 0..everybody {
-            leaving[0].push(Left { account });
+            leaving[0].push(left(account));
         }
-        leaving[1].push(Left { account: -1 });
+        leaving[1].push(left(-1));
         assert_eq!(heard(&mut departures), None, "nobody was told of yet");
         leaving[1].tell();
         assert_eq!(heard(&mut departures), Some(vec![-1]));
@@ -234,7 +280,7 @@ mod tests {
     fn a_shard_does_not_wait_for_a_control_plane_that_has_ended() {
         let (departures, mut leaving) = Departures::new(1);
         drop(departures);
-        leaving[0].push(Left { account: 1 });
+        leaving[0].push(left(1));
         leaving[0].tell();
         assert!(leaving[0].is_empty());
     }

@@ -98,6 +98,10 @@ pub fn start(
     let Shards { driver, content, zones, world, producers, requests, leaving, draining, recordings } = parts;
     let cpus = vyuha_net::cpu::usable().context("the processors that may be used cannot be listed")?;
     let limits = limits(config);
+    let grace_ticks = match config.session.grace {
+        Duration::ZERO => 0,
+        grace => ticks(grace, config.shard.tick_hz),
+    };
     let shards = zones.len() as i64;
     let mut hosts = Vec::new();
     let doors = requests.into_iter().zip(leaving);
@@ -140,7 +144,18 @@ pub fn start(
         let handle = spawn_shard(host, move || {
             let transport = transport(driver, limits)?;
             let shard = Recorded::new(shard, sink);
-            let parts = Parts { shard, transport, requests, left, producer, draining, telemetry };
+            let kept_bytes_max = limits.reliable_bytes_max / 2;
+            let parts = Parts {
+                shard,
+                transport,
+                requests,
+                left,
+                producer,
+                draining,
+                telemetry,
+                grace_ticks,
+                kept_bytes_max,
+            };
             io::Result::Ok(Hosted { driver: Driver::new(parts), failed, done: is_done })
         })?;
         hosts.push(Host { handle, done, recorder });

@@ -264,6 +264,8 @@ export class Client {
       case "Snapshot": return this.#snapshot(fields);
       case "Welcome": return this.#welcome(fields);
       case "Pong": return;
+      // A page that lost its connection signs in again.
+      case "Ticket": return;
       case "Said": return this.listener.onSaid?.(fields);
       case "Error": {
         const why = new Refused(fields.code, fields.text, fields.closing);

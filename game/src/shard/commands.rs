@@ -1,6 +1,7 @@
 //! What clients ask for. Each command is judged whole before anything changes; what is refused changes nothing
 //! but the last request's id.
 
+use vyuha_core::View;
 use vyuha_protocol::message::{ClientMessage, Done, Dropped, LoggedOut, PickedUp, Pong, Said};
 use vyuha_protocol::motion::Heading;
 use vyuha_protocol::{EntityId, ErrorCode};
@@ -22,7 +23,10 @@ impl Shard {
                 let heading = Heading { x: input.heading_x, y: input.heading_y };
                 return self.steer(session, input.sequence.to_native(), heading, out);
             }
-            Client::Hello(_) => return out.refuse(session, 0, ErrorCode::OutOfOrder),
+            // Acknowledgements are for the driver, which keeps what is to be acknowledged.
+            Client::Hello(_) | Client::Resume(_) | Client::Acknowledge(_) => {
+                return out.refuse(session, 0, ErrorCode::OutOfOrder);
+            }
             Client::RegisterAccount(asked) => asked.request,
             Client::Login(asked) => asked.request,
             Client::ListCharacters(asked) => asked.request,
@@ -51,6 +55,14 @@ impl Shard {
         if let Err(code) = result {
             out.refuse(session, request, code);
         }
+    }
+
+    /// Begins to tell a session of its zone anew, as to a client that knows nothing of it. The last request that was received
+    /// of it comes back; `None` if there is no such session.
+    pub fn tell_anew(&mut self, session: SessionId) -> Option<u32> {
+        let told = self.sessions.get_mut(session)?;
+        told.view = View::of(self.content.zones[self.zones[told.zone].content].kind.view);
+        Some(told.request)
     }
 
     fn steer(&mut self, session: SessionId, sequence: u32, heading: Heading, out: &mut Outbox) {

@@ -126,7 +126,8 @@ impl Outbox {
         self.send(session, &Error { request, code: code as u16, closing: false, text });
     }
 
-    pub(super) fn count_command(&mut self, message: &ClientMessage<'_>) {
+    /// Counts a message of a client.
+    pub fn count_command(&mut self, message: &ClientMessage<'_>) {
         let at = ClientMessage::ALL.iter().position(|(name, ..)| *name == message.name());
         self.counts.commands[at.expect("ALL holds every message")] += 1;
     }

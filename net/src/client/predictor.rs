@@ -108,6 +108,13 @@ impl Predictor {
         Ok(Reconciled { pos: self.predicted, correction: u32::try_from(correction).unwrap_or(u32::MAX) })
     }
 
+    /// The last of the inputs that are not acknowledged, at most so many, with their sequence numbers.
+    pub fn last_pending(&self, most: usize) -> impl Iterator<Item = (u32, Heading)> {
+        let skipped = self.pending.len().saturating_sub(most);
+        let first = self.sequence - (self.pending.len() - skipped) as u32 + 1;
+        (first..).zip(self.pending.iter().skip(skipped).copied())
+    }
+
     /// Where the character is predicted to stand.
     pub fn pos(&self) -> Pos {
         self.predicted

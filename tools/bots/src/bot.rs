@@ -394,6 +394,7 @@ impl Bot {
             Event::CharacterCreated { character, .. } => {
                 core.select_character(character)?;
             }
+            Event::SessionBegun => {}
             Event::EnteredZone(entered) => self.enter(&entered, shared, links)?,
             event => match play {
                 Some(play) => {

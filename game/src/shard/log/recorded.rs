@@ -140,6 +140,11 @@ impl Recorded {
         self.shard.write_snapshot(session, out)
     }
 
+    /// [`Shard::tell_anew`], which changes nothing but what is known to have been told: it is not recorded.
+    pub fn tell_anew(&mut self, session: SessionId) -> Option<u32> {
+        self.shard.tell_anew(session)
+    }
+
     fn record(&mut self, call: &Call<'_>) {
         let Some(log) = &mut self.log else { return };
         call.encode(&mut log.record);
