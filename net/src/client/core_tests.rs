@@ -96,7 +96,7 @@ fn what_is_sent_is_what_was_asked_with_rising_requests() {
         rest = &rest[frame.bytes()..];
     }
     let wanted = [
-        "hello 1 9",
+        "hello 2 9",
         "login 1 abe 12345678",
         "list 2",
         "select 3 5",
