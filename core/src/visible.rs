@@ -88,13 +88,11 @@ impl Field<'_> {
         let (east, south) = (x.wrapping_sub(self.tile.0) as i32, y.wrapping_sub(self.tile.1) as i32);
         let (wide, high) = (east.unsigned_abs(), south.unsigned_abs());
         let within = within.min(self.reach);
-        // Without a branch: whom a client sees follows no pattern.
-        let is_near = (wide <= within) & (high <= within);
+        let is_near = wide <= within && high <= within;
         let near = if is_near { (east, south) } else { (0, 0) };
         let bit = field_bit(self.reach, near.0, near.1);
-        let is_near =
-            is_near & (wide.wrapping_mul(wide).wrapping_add(high.wrapping_mul(high)) <= within * within);
-        is_near & (self.bits[bit / 64] >> (bit % 64) & 1 == 1)
+        let distance_squared = wide.wrapping_mul(wide).wrapping_add(high.wrapping_mul(high));
+        is_near && distance_squared <= within * within && self.bits[bit / 64] >> (bit % 64) & 1 == 1
     }
 }
 
@@ -207,7 +205,7 @@ impl Sweep {
         for diagonal in 1.. {
             // Where the diagonal crosses the circle of the reach.
             let Some(half) = (2 * reach * reach - diagonal * diagonal).checked_isqrt() else { break };
-            let last = ((diagonal + half) / 2).min(diagonal);
+            let last = i32::midpoint(diagonal, half).min(diagonal);
             let (mut at, mut y) = (0, diagonal - last);
             while let Some(gap) = self.gaps.get(at) {
                 // A tile is in the gap from where its top left is above the shallow line to where its bottom right
