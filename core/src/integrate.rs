@@ -62,7 +62,7 @@ impl Zone {
         // As `motion::step` looks: first along x in the row that it comes from, then along y.
         let walled = self.walled[cell] >> block(to, from) | self.walled[cell] >> block(to, to);
         let marked = self.columns.flags[index] & (GONE | JUMP) != 0;
-        !left && walled & 1 == 0 && !marked && !is_leap(by)
+        !left && walled & 1 == 0 && !marked
     }
 
     /// Decides what becomes of an entity that crossed a border or was marked to leave.
@@ -85,20 +85,19 @@ impl Zone {
         }
         let to = if flags & PLACED == 0 { motion::step(&self.map, from, by) } else { offset(from, by) };
         let made = pack(between(from, to).expect("a step is never longer than its displacement"));
-        let mut mark = 0;
-        if is_leap(unpack(made)) {
-            self.pairs.leap(Leap { entity: id, from: Some(from), to: Some(to) });
-            mark = self.pairs.mark();
-        }
         let to_cell = to.cell();
         if to_cell == coord {
             self.columns.local[index] = to.local();
             self.columns.velocity[index] = made;
-            self.columns.flags[index] |= mark;
         } else {
             let to_index = self.grid.index(to_cell);
             self.moves.depart(cell, index, id, to_cell.into());
-            let (flags, into) = (flags & PLACED | mark, to_index as u32);
+            let mut flags = flags & PLACED;
+            if is_leap(unpack(made)) {
+                self.pairs.leap(Leap { entity: id, from: Some(from), to: Some(to) });
+                flags |= self.pairs.mark();
+            }
+            let into = to_index as u32;
             self.moves.arrive(Arrival { local: to.local(), velocity: made, entity: id, flags, cell: into });
             self.slots.place[id.slot() as usize] = into;
         }

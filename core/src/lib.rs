@@ -8,7 +8,7 @@
 //! order for good: a cell's entities lie next to each other, and the cell is implied by where they lie. So the
 //! passes stream through memory, and whatever concerns a neighbourhood reads a few contiguous runs. Finding one
 //! entity costs a scan of its cell's run. What is seldom read (kind, state, name: 25 bytes) is kept by slot.
-//! Beside that a zone needs 36 bytes a cell, and buffers for one tick's moves and blocks.
+//! Beside that a zone needs 36 bytes a cell, and buffers for one tick's moves, blocks and events of pairs.
 //!
 //! # A tick
 //! Between two steps the game gives orders ([`Zone::spawn`], [`Zone::walk`], [`Zone::place`] ...); then

@@ -1,9 +1,9 @@
 //! Third pass: exact interest between pairs, for zones that ask for it ([`Zone::watch_pairs`]).
 //!
-//! It keeps nothing from tick to tick. Whoever walked was, a tick ago, where it is now less its displacement, so
+//! It keeps nothing from tick to tick but its buffers. Whoever walked was, a tick ago, where it is now less its displacement, so
 //! a pair that is in range now and was not then, or the reverse, is an event, found in one walk over the cells
-//! ([`walkers`]). Whoever came or went otherwise (spawns, despawns, jumps, places farther away than a step) is a
-//! [`Leap`], passed over by that walk and compared with those around the two places ([`leaps`]).
+//! ([`walkers`]). Whoever came or went otherwise (spawns, despawns, jumps, longer ways than a step to another cell)
+//! is a [`Leap`], passed over by that walk and compared with those around the two places ([`leaps`]).
 //!
 //! What this never does is decide who may know of whom.
 
@@ -38,7 +38,7 @@ impl PairEvent {
     }
 }
 
-/// Somebody who came, went or moved by other means than a step.
+/// Somebody who came, went, or moved by other means than a step.
 #[derive(Clone, Copy)]
 pub(crate) struct Leap {
     pub entity: EntityId,
@@ -48,7 +48,7 @@ pub(crate) struct Leap {
     pub to: Option<Pos>,
 }
 
-/// What the pass knows and finds. 12 bytes an event, 60 a leap.
+/// What the pass knows and finds. 12 bytes an event, some 90 a leap, and two rows of cells worked out.
 #[derive(Default)]
 pub(crate) struct Pairs {
     radius_units: Option<u32>,
@@ -71,7 +71,8 @@ impl Pairs {
     }
 }
 
-/// Whether a displacement is longer than a step on an axis, so that it counts as a leap.
+/// Whether a displacement to another cell is longer than a step on an axis, so that it counts as a leap. Within a
+/// cell none does: who was in range of the place before stood in a cell that touches this one.
 #[inline]
 pub(crate) fn is_leap(by: Displacement) -> bool {
     by.dx.unsigned_abs().max(by.dy.unsigned_abs()) > STEP_UNITS_MAX
