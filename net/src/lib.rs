@@ -2,7 +2,7 @@
 //! client.
 //!
 //! - [`transport`]: the clients' sockets of one shard, touched only by its tick.
-//! - [`runtime`]: a pinned glommio executor that runs a shard's tick at a fixed step.
+//! - [`runtime`]: a pinned thread, a glommio executor where io_uring is to be had, that runs a shard's tick at a fixed step.
 //! - [`probe`]: what the machine must allow, checked before anything starts.
 //! - [`listen`]: the listening socket. [`cpu`]: processors and the time that threads take of them.
 //!
@@ -10,6 +10,19 @@
 //! plane to a shard over plain bounded channels, which belong to whoever connects the two.
 //!
 //! Feature `server` (on by default) is all of the above; feature `client` alone links neither glommio nor io_uring.
+
+/// Makes each function a test of both drivers.
+#[cfg(all(test, feature = "server"))]
+macro_rules! on_both_drivers {
+    ($($test:ident,)*) => {
+        mod syscalls {
+            $(#[test] fn $test() { super::$test(crate::runtime::Driver::Syscalls); })*
+        }
+        mod io_uring {
+            $(#[test] fn $test() { super::$test(crate::runtime::Driver::IoUring); })*
+        }
+    };
+}
 
 #[cfg(feature = "client")]
 pub mod client;

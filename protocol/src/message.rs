@@ -1,12 +1,14 @@
 //! Every message, declared once.
 //!
 //! A message's payload is its rkyv archive (little-endian, unaligned), validated and then read in place. The
-//! snapshot alone has a layout of its own: see [`crate::snapshot`].
+//! snapshot alone has a layout of its own: see [`crate::snapshot`]. Clients behind WebSockets speak the same messages
+//! in MessagePack: see [`crate::msgpack`].
 
 use rkyv::rancor::Failure;
 use thiserror::Error;
 
 use crate::frame::append_frame;
+use crate::msgpack::{self, MsgpackError};
 
 /// A message that can be framed.
 pub trait Message {
@@ -62,12 +64,16 @@ pub fn append<M: Message>(out: &mut Vec<u8>, message: &M) {
 macro_rules! messages {
     (
         $(#[$enum_doc:meta])* $enum_name:ident;
-        $( $(#[doc = $doc:literal])* $kind:literal $name:ident { $( #[doc = $field_doc:literal] $field:ident: $ty:ty ),* $(,)? } )*
+        $( $(#[doc = $doc:literal])* $kind:literal $name:ident {
+            $( #[doc = $field_doc:literal] $(#[serde($($serde:tt)*)])? $field:ident: $ty:ty ),* $(,)?
+        } )*
     ) => {
         $(
             $(#[doc = $doc])*
-            #[derive(rkyv::Archive, rkyv::Serialize, rkyv::Deserialize, Debug, Clone, PartialEq)]
-            pub struct $name { $( #[doc = $field_doc] pub $field: $ty, )* }
+            #[derive(rkyv::Archive, rkyv::Serialize, rkyv::Deserialize, serde::Serialize, serde::Deserialize)]
+            #[derive(Debug, Clone, PartialEq)]
+            #[serde(deny_unknown_fields)]
+            pub struct $name { $( #[doc = $field_doc] $(#[serde($($serde)*)])? pub $field: $ty, )* }
 
             impl Message for $name {
                 const KIND: u16 = $kind;
@@ -113,6 +119,27 @@ macro_rules! messages {
             pub fn name(&self) -> &'static str {
                 match self { $( $enum_name::$name(_) => stringify!($name), )* }
             }
+
+            /// Appends the message's MessagePack form.
+            pub fn append_msgpack(&self, out: &mut Vec<u8>) {
+                match self {
+                    $( $enum_name::$name(archived) => {
+                        let message = rkyv::deserialize::<$name, Failure>(*archived)
+                            .expect("what was validated is read");
+                        msgpack::append(out, &message);
+                    } )*
+                }
+            }
+
+            /// Reads a message's MessagePack form and appends the message as a frame; nothing where it is refused.
+            pub fn append_frame_of_msgpack(frames: &mut Vec<u8>, bytes: &[u8]) -> Result<(), MsgpackError> {
+                let (name, fields) = msgpack::split(bytes)?;
+                match name {
+                    $( stringify!($name) => append(frames, &msgpack::read_fields::<$name>(fields)?), )*
+                    _ => return Err(MsgpackError::UnknownName),
+                }
+                Ok(())
+            }
         }
     };
 }
@@ -126,6 +153,7 @@ messages! {
         /// The client's [`crate::PROTOCOL_VERSION`].
         version: u32,
         /// SHA-256 of the client's content, as the server computes it.
+        #[serde(with = "serde_bytes")]
         content_hash: [u8; 32],
     }
     /// Registers an account. Answered by [`AccountRegistered`].
@@ -323,32 +351,60 @@ messages! {
     }
 }
 
-/// A character in a list.
-#[derive(rkyv::Archive, rkyv::Serialize, rkyv::Deserialize, Debug, Clone, PartialEq)]
-pub struct CharacterSummary {
-    /// The character's id.
-    pub character: i64,
-    /// The character's name.
-    pub name: String,
-    /// The zone it stands in.
-    pub zone: u16,
+/// What is part of messages: name, purpose, fields.
+pub type PartDescription = (&'static str, &'static str, &'static [Field]);
+
+macro_rules! parts {
+    ($( $(#[doc = $doc:literal])* $name:ident: $($derive:ident),* {
+        $( #[doc = $field_doc:literal] $field:ident: $ty:ty ),* $(,)?
+    } )*) => {
+        $(
+            $(#[doc = $doc])*
+            #[derive(rkyv::Archive, rkyv::Serialize, rkyv::Deserialize, serde::Serialize, serde::Deserialize)]
+            #[derive($($derive),*)]
+            #[serde(deny_unknown_fields)]
+            pub struct $name { $( #[doc = $field_doc] pub $field: $ty, )* }
+        )*
+
+        /// Whatever is part of messages.
+        pub const PARTS: &[PartDescription] = &[$((
+            stringify!($name),
+            concat!($($doc),*),
+            &[$(Field {
+                name: stringify!($field),
+                form: stringify!($ty),
+                doc: $field_doc,
+                offset: std::mem::offset_of!(rkyv::Archived<$name>, $field),
+            }),*],
+        )),*];
+    };
 }
 
-/// An inventory slot's content.
-#[derive(rkyv::Archive, rkyv::Serialize, rkyv::Deserialize, Debug, Clone, Copy, PartialEq, Eq)]
-pub struct InventorySlot {
-    /// 0 to 27.
-    pub slot: u8,
-    /// The item's kind.
-    pub kind: u16,
-    /// How many; 0 if the slot is empty.
-    pub count: u32,
+parts! {
+    /// A character in a list.
+    CharacterSummary: Debug, Clone, PartialEq {
+        /// The character's id.
+        character: i64,
+        /// The character's name.
+        name: String,
+        /// The zone it stands in.
+        zone: u16,
+    }
+    /// An inventory slot's content.
+    InventorySlot: Debug, Clone, Copy, PartialEq, Eq {
+        /// 0 to 27.
+        slot: u8,
+        /// The item's kind.
+        kind: u16,
+        /// How many; 0 if the slot is empty.
+        count: u32,
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::frame::{CLIENT_PAYLOAD_BYTES_MAX, first_frame};
+    use crate::frame::{CLIENT_PAYLOAD_BYTES_MAX, FRAME_HEAD_BYTES, first_frame};
     use proptest::prelude::*;
 
     /// Sends a message through bytes at every alignment and compares what comes out.
@@ -367,6 +423,11 @@ mod tests {
                 let back: $name = rkyv::deserialize::<$name, Failure>(archived).unwrap();
                 assert_eq!(back, message);
             }
+            let (mut frame, mut packed, mut back) = (Vec::new(), Vec::new(), Vec::new());
+            append(&mut frame, &message);
+            $direction::decode($name::KIND, &frame[FRAME_HEAD_BYTES..]).unwrap().append_msgpack(&mut packed);
+            $direction::append_frame_of_msgpack(&mut back, &packed).unwrap();
+            assert_eq!(back, frame, "{} by MessagePack", $name::NAME);
         }};
     }
 

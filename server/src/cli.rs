@@ -10,6 +10,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
 use crate::config::{CONFIG_VARIABLE, Effective, Faults, FlagValue, KEYS, Key, Layers, load};
 use crate::demo::{self, DemoOptions};
+use crate::replay::{self, ReplayOptions};
 use crate::{VERSION, node};
 
 /// Exit status of a command line or a configuration that is wrong.
@@ -23,6 +24,8 @@ Examples:
   vyuha config show > vyuha.toml          a configuration file with every key explained
   vyuha config check --config vyuha.toml  everything that is wrong with it, at once
   vyuha serve --config vyuha.toml         a server
+  vyuha serve --record DIR                a server whose inputs are recorded
+  vyuha replay DIR                        the same ticks again, compared with the recording
 
 Every key of the file is also a flag and an environment variable: net.idle_timeout is
 --net-idle-timeout and VYUHA_NET_IDLE_TIMEOUT. A flag wins over the environment, the environment
@@ -34,6 +37,7 @@ Examples:
   vyuha serve --config vyuha.toml                  as the file says
   vyuha serve --listen-address 0.0.0.0:7777        players from outside
   VYUHA_LOG_FORMAT=json vyuha serve                for a log collector
+  vyuha serve --record rec/monday                  for `vyuha replay rec/monday`
 
 Exit status: 0 stopped as asked, 1 failed, 2 the command line or the configuration is wrong.";
 
@@ -46,6 +50,21 @@ Examples:
 It takes every flag of `vyuha serve` as well, but for --data-dir: without --data it plays in a
 temporary folder and removes it. Passwords of bots are hashed cheaply (1 MiB, one pass), whatever
 the configuration says.";
+
+const REPLAY_EXAMPLES: &str = "\
+Examples:
+  vyuha replay rec/monday                          every shard to the end of its recording
+  vyuha replay rec/monday --until 5000 --hash      the state after tick 5000, by zone and column
+  VYUHA_SIMD=scalar vyuha replay rec/monday        without vector instructions: the same states
+  vyuha replay rec/monday --content world          a recording of a world of your own
+
+After each tick the state is compared with the recorded hashes. A shard whose state differs says
+at which tick, in which zones and columns, and goes no further. It takes every flag of
+`vyuha serve` as well; only the content and the vector instructions matter to it.
+docs/recording.md has the details.
+
+Exit status: 0 every state was as recorded, 1 one differed or a recording cannot be replayed,
+2 the command line or the configuration is wrong.";
 
 const CONFIG_NOTE: &str =
     "It takes every flag of `vyuha serve` as well, and reads the same environment variables.";
@@ -66,6 +85,10 @@ pub fn run(
         Some(("demo", matches)) => {
             let options = demo_options(matches);
             start(load(&demo_layers(matches, environment)), |config| demo::run(config, &options))
+        }
+        Some(("replay", matches)) => {
+            let options = replay_options(matches);
+            start(load(&layers(matches, environment)), |config| replay::run(&config, &options))
         }
         Some(("config", matches)) => match matches.subcommand() {
             Some(("check", matches)) => show(load(&layers(matches, environment)), |_| "ok\n".to_owned()),
@@ -130,7 +153,7 @@ fn command() -> Command {
         .subcommand(
             Command::new("serve")
                 .about("Run a node until SIGTERM or Ctrl-C")
-                .arg(config_file())
+                .args([config_file(), record_dir()])
                 .args(key_flags(KEYS.iter(), false))
                 .next_line_help(true)
                 .after_help(SERVE_EXAMPLES),
@@ -162,11 +185,44 @@ fn command() -> Command {
                         .conflicts_with("listen.address")
                         .help("Port on 127.0.0.1 for the bots; short for --listen-address, 0 takes any"),
                     Arg::new("data").long("data").value_name("DIR").help("Keep the data in this folder"),
+                    record_dir(),
                     json("End with the summary as one JSON object on the last line of stdout"),
                     config_file(),
                 ])
                 .args(key_flags(KEYS.iter().filter(|key| key.path != "data.dir"), true))
                 .after_help(DEMO_EXAMPLES),
+        )
+        .subcommand(
+            Command::new("replay")
+                .about("Run a recording again without sockets, and compare every tick's state with it")
+                .args([
+                    Arg::new("recording")
+                        .value_name("DIR")
+                        .required(true)
+                        .value_parser(value_parser!(PathBuf))
+                        .help("Folder that `vyuha serve --record` wrote"),
+                    Arg::new("until")
+                        .long("until")
+                        .value_name("TICK")
+                        .value_parser(value_parser!(u64).range(1..))
+                        .help("Last tick to run; without it to the end of the recording"),
+                    Arg::new("hash")
+                        .long("hash")
+                        .action(ArgAction::SetTrue)
+                        .help("Print the last state's hash by zone and column as well"),
+                    Arg::new("simd").long("simd").value_name("LEVEL").conflicts_with("shard.simd").help(
+                        "Vector instructions of the zones' passes; short for --shard-simd [env: VYUHA_SIMD]",
+                    ),
+                    Arg::new("content")
+                        .long("content")
+                        .value_name("DIR")
+                        .conflicts_with("content.dir")
+                        .help("Folder of the content that was played; short for --content-dir"),
+                    json("End with the result as one JSON object on the last line of stdout"),
+                    config_file(),
+                ])
+                .args(key_flags(KEYS.iter(), true))
+                .after_help(REPLAY_EXAMPLES),
         )
         .subcommand(
             Command::new("config")
@@ -199,6 +255,14 @@ fn config_file() -> Arg {
         .help(format!("Configuration file (TOML) [env: {CONFIG_VARIABLE}]"))
 }
 
+fn record_dir() -> Arg {
+    Arg::new("record")
+        .long("record")
+        .value_name("DIR")
+        .conflicts_with("record.dir")
+        .help("Record every shard's inputs there for `vyuha replay`; short for --record-dir")
+}
+
 /// A flag for each of `keys`. Their values are read with those of the other layers, not by clap, so that every
 /// fault is listed at once.
 fn key_flags<'a>(keys: impl Iterator<Item = &'a Key>, hide: bool) -> Vec<Arg> {
@@ -217,25 +281,38 @@ fn key_flags<'a>(keys: impl Iterator<Item = &'a Key>, hide: bool) -> Vec<Arg> {
     keys.map(flag).collect()
 }
 
+/// Short flags, and the keys that they stand for.
+const SHORT_FLAGS: &[(&str, &str)] = &[
+    ("shards", "shard.count"),
+    ("data", "data.dir"),
+    ("record", "record.dir"),
+    ("simd", "shard.simd"),
+    ("content", "content.dir"),
+];
+
 fn layers(matches: &ArgMatches, environment: Vec<(OsString, OsString)>) -> Layers {
     let flags = KEYS.iter().filter_map(|key| {
         // `vyuha demo` lacks the flags that it has a shorter name for.
         let text = matches.try_get_one::<String>(key.path).ok().flatten()?;
         Some(FlagValue { key: key.path, flag: format!("--{}", key.flag()), text: text.clone() })
     });
-    Layers { file: matches.get_one::<PathBuf>("config").cloned(), environment, flags: flags.collect() }
+    // Not every command has every short flag.
+    let short = SHORT_FLAGS.iter().filter_map(|(id, key)| {
+        let text = matches.try_get_one::<String>(id).ok().flatten()?;
+        Some(FlagValue { key, flag: format!("--{id}"), text: text.clone() })
+    });
+    let file = matches.get_one::<PathBuf>("config").cloned();
+    Layers { file, environment, flags: flags.chain(short).collect() }
 }
 
-/// The layers of `vyuha demo`, whose short flags stand for keys.
+/// The layers of `vyuha demo`, whose port stands for an address.
 fn demo_layers(matches: &ArgMatches, environment: Vec<(OsString, OsString)>) -> Layers {
     let mut layers = layers(matches, environment);
-    let mut short = |key, flag: &str, text: Option<String>| {
-        layers.flags.extend(text.map(|text| FlagValue { key, flag: flag.to_owned(), text }));
-    };
-    let port = matches.get_one::<u16>("port");
-    short("listen.address", "--port", port.map(|port| format!("127.0.0.1:{port}")));
-    short("shard.count", "--shards", matches.get_one::<String>("shards").cloned());
-    short("data.dir", "--data", matches.get_one::<String>("data").cloned());
+    layers.flags.extend(matches.get_one::<u16>("port").map(|port| FlagValue {
+        key: "listen.address",
+        flag: "--port".to_owned(),
+        text: format!("127.0.0.1:{port}"),
+    }));
     layers
 }
 
@@ -245,6 +322,15 @@ fn demo_options(matches: &ArgMatches) -> DemoOptions {
         seconds: matches.get_one("seconds").copied(),
         json: matches.get_flag("json"),
         data: matches.get_one::<String>("data").map(PathBuf::from),
+    }
+}
+
+fn replay_options(matches: &ArgMatches) -> ReplayOptions {
+    ReplayOptions {
+        recording: matches.get_one::<PathBuf>("recording").cloned().expect("it is required"),
+        until_tick: matches.get_one("until").copied(),
+        hash: matches.get_flag("hash"),
+        json: matches.get_flag("json"),
     }
 }
 
@@ -297,13 +383,25 @@ mod tests {
             flags,
             [
                 ("log.level", "--log-level", "warn"),
-                ("listen.address", "--port", "127.0.0.1:0"),
                 ("shard.count", "--shards", "2"),
                 ("data.dir", "--data", "d"),
+                ("listen.address", "--port", "127.0.0.1:0"),
             ]
         );
         let options = DemoOptions { clients: 7, seconds: Some(3), json: true, data: Some("d".into()) };
         assert_eq!(demo_options(matches), options);
+    }
+
+    #[test]
+    fn a_replay_takes_what_it_needs_of_a_configuration() {
+        let line = "vyuha replay rec --until 7 --hash --json --simd scalar --content world";
+        let matches = command().try_get_matches_from(line.split(' ')).expect("it is valid");
+        let (_, matches) = matches.subcommand().expect("it has a command");
+        let flags = layers(matches, Vec::new()).flags;
+        let flags: Vec<_> = flags.iter().map(|flag| (flag.key, &*flag.flag, &*flag.text)).collect();
+        assert_eq!(flags, [("shard.simd", "--simd", "scalar"), ("content.dir", "--content", "world")]);
+        let options = ReplayOptions { recording: "rec".into(), until_tick: Some(7), hash: true, json: true };
+        assert_eq!(replay_options(matches), options);
     }
 
     #[test]
@@ -321,6 +419,11 @@ mod tests {
             "vyuha demo --shards 1 --shard-count 1",
             "vyuha demo --data-dir d",
             "vyuha serve --clients 5",
+            "vyuha serve --record a --record-dir b",
+            "vyuha replay",
+            "vyuha replay a b",
+            "vyuha replay a --until 0",
+            "vyuha replay a --simd scalar --shard-simd scalar",
         ] {
             assert!(command().try_get_matches_from(line.split(' ')).is_err(), "{line}");
         }

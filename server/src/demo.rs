@@ -53,7 +53,14 @@ pub fn run(mut config: Config, options: &DemoOptions) -> anyhow::Result<()> {
 
     let content = load_content(&config)?;
     let node = Node::start(&config)?;
-    eprintln!("{} bots play at {}; look on at http://{}/", options.clients, node.listen, node.admin);
+    eprintln!(
+        "{} bots play at {}, which {} drives; look on at http://{}/",
+        options.clients,
+        node.listen,
+        node.driver.name(),
+        node.admin
+    );
+    eprintln!("play among them at http://{}/", node.web);
     let load = LoadOptions {
         duration: options.seconds.map(Duration::from_secs),
         ..LoadOptions::new(node.listen, options.clients, Arc::new(vyuha_bots::client_content(&content)))
@@ -169,7 +176,7 @@ impl Served {
             .collect();
         format!(
             "The server ran {} ticks on its shards, {} of them late and {} shed; a tick took {:.2} ms (median), {:.2} ms at \
-             p99, {:.2} ms at most.\n\
+             p99, {:.2} ms at most, and began {} us (median), {} us at p99 after its time.\n\
              It spent {:.1} us of CPU on each tick of a client: {shards:.1} us on the shards, {others:.1} us on journal, \
              database and control plane.\n\
              Where a tick's time goes: {}.",
@@ -179,6 +186,8 @@ impl Served {
             totals.tick_us.value_at_quantile(0.5) as f64 / 1000.0,
             totals.tick_us.value_at_quantile(0.99) as f64 / 1000.0,
             totals.tick_us.max() as f64 / 1000.0,
+            totals.lateness_us.value_at_quantile(0.5),
+            totals.lateness_us.value_at_quantile(0.99),
             shards + others,
             shares.join(", "),
         )
@@ -204,6 +213,11 @@ impl Served {
                 "p50": totals.tick_us.value_at_quantile(0.5),
                 "p99": totals.tick_us.value_at_quantile(0.99),
                 "max": totals.tick_us.max(),
+            },
+            "tick_lateness_us": {
+                "p50": totals.lateness_us.value_at_quantile(0.5),
+                "p99": totals.lateness_us.value_at_quantile(0.99),
+                "max": totals.lateness_us.max(),
             },
             "snapshot_gap_ms": { "p50": gap.p50, "p99": gap.p99, "max": gap.max },
             "input_to_snapshot_ms": { "p50": input.p50, "p99": input.p99 },

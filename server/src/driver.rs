@@ -7,15 +7,15 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crossbeam::channel::Receiver;
-use tokio::sync::mpsc::UnboundedSender;
-use vyuha_game::shard::{LeaveCause, Outbox, SessionId, Shard};
+use vyuha_game::shard::log::Recorded;
+use vyuha_game::shard::{LeaveCause, Outbox, SessionId};
+use vyuha_net::runtime::TickStart;
 use vyuha_net::transport::{AdmitError, CloseCause, ConnId, Received, Transport};
-use vyuha_protocol::message::{self, ClientMessage, DecodeError};
+use vyuha_protocol::message::{self, DecodeError};
 use vyuha_protocol::{ErrorCode, frame::FrameError};
 use vyuha_store::journal::{Batch, Producer, SubmitError};
 
-use crate::doors::{Admission, Left, Request};
+use crate::doors::{Admission, Leaving, Left, Request, Requests};
 use crate::sign_in::error_message;
 use crate::telemetry::{Stage, Telemetry};
 
@@ -30,14 +30,14 @@ const DRAIN_LINGER_TICKS: u32 = 10;
 
 /// What a driver is made of.
 pub struct Parts<T> {
-    /// The rules.
-    pub shard: Shard,
+    /// The rules, and the record of what they are fed.
+    pub shard: Recorded,
     /// The sockets.
     pub transport: T,
     /// The control plane's requests.
-    pub requests: Receiver<Request>,
+    pub requests: Requests,
     /// Where the control plane hears of those who left.
-    pub left: UnboundedSender<Left>,
+    pub left: Leaving,
     /// The way into the journal.
     pub producer: Producer,
     /// Set when the node is to end: everyone is told, saved and let go.
@@ -120,8 +120,8 @@ impl<T: Transport> Driver<T> {
     }
 
     /// One tick. `Ok(false)` once the node is ending and everything here is done.
-    pub fn tick(&mut self, late: bool, shed_ticks: u64) -> Result<bool, DriverError> {
-        self.parts.telemetry.begin(late, shed_ticks);
+    pub fn tick(&mut self, start: &TickStart) -> Result<bool, DriverError> {
+        self.parts.telemetry.begin(start);
         self.answer_doors();
         self.release_durable();
         self.receive();
@@ -142,6 +142,7 @@ impl<T: Transport> Driver<T> {
             self.give_up();
             return Err(error);
         }
+        self.parts.left.tell();
         self.parts.telemetry.lap(Stage::HandOut);
         let Parts { shard, transport, .. } = &mut self.parts;
         transport.flush(&mut |conn, out| {
@@ -153,6 +154,7 @@ impl<T: Transport> Driver<T> {
         let busy = !self.held.is_empty()
             || !self.backlog.is_empty()
             || !self.parts.requests.is_empty()
+            || !self.parts.left.is_empty()
             || sessions > 0;
         if !draining || busy {
             self.idle_ticks = 0;
@@ -165,15 +167,15 @@ impl<T: Transport> Driver<T> {
     /// Everyone who knocked, as far as one tick goes.
     fn answer_doors(&mut self) {
         for _ in 0..REQUESTS_PER_TICK_MAX {
-            match self.parts.requests.try_recv() {
-                Ok(Request::Admit(admission)) => self.admit(*admission),
-                Ok(Request::Kick { account, code }) => {
+            match self.parts.requests.next() {
+                Some(Request::Admit(admission)) => self.admit(*admission),
+                Some(Request::Kick { account, code }) => {
                     if let Some(conn) = self.conn_of_account.get(&account).copied() {
                         self.end(conn, Some(code));
                         self.parts.transport.close(conn);
                     }
                 }
-                Err(_) => break,
+                None => break,
             }
         }
     }
@@ -218,8 +220,7 @@ impl<T: Transport> Driver<T> {
 
     /// The account's seat is free; nothing of it waits for the journal.
     fn forget(&mut self, account: i64) {
-        // Only a control plane that has ended does not listen.
-        let _ = self.parts.left.send(Left { account });
+        self.parts.left.push(Left { account });
     }
 
     /// Sends the replies whose transactions are on disk, and lets go of those who left.
@@ -258,8 +259,8 @@ impl<T: Transport> Driver<T> {
                 if !playing || ended.last().is_some_and(|(last, _)| *last == conn) {
                     return;
                 }
-                match ClientMessage::decode(kind, payload) {
-                    Ok(message) => shard.receive(SessionId(conn.0), message, outbox),
+                match shard.receive(SessionId(conn.0), kind, payload, outbox) {
+                    Ok(()) => {}
                     Err(DecodeError::UnknownKind(_)) => ended.push((conn, Some(ErrorCode::UnknownKind))),
                     Err(DecodeError::Malformed(_)) => ended.push((conn, Some(ErrorCode::Malformed))),
                 }

@@ -7,13 +7,14 @@ use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, bail};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio::task::LocalSet;
 use vyuha_game::ground::ZoneRow;
 use vyuha_game::inventory::PLACE_GROUND;
 use vyuha_game::{Content, ItemRow};
 use vyuha_gateway::{Gateway, Metrics, NodeInfo, ZoneInfo};
-use vyuha_net::probe::{self, Finding, Needs, Severity};
+use vyuha_net::probe::{self, Finding, Needs, Severity, Verdict};
+use vyuha_net::runtime::Driver;
 use vyuha_protocol::ZoneId;
 use vyuha_record::{Record, Table};
 use vyuha_store::{
@@ -22,9 +23,11 @@ use vyuha_store::{
 
 use crate::config::Config;
 use crate::control::Control;
-use crate::doors::ShardDoors;
+use crate::doors::{Departures, ShardDoors};
+use crate::record::Recordings;
 use crate::shards::{self, Shards, World, zones_of_shards};
 use crate::telemetry::{SharedTotals, Telemetry};
+use crate::web::WebPort;
 
 /// The name under which a node of one keeps its position in the database.
 const NODE_NAME: &str = "local";
@@ -41,6 +44,10 @@ pub struct Node {
     pub listen: SocketAddr,
     /// Where the console page is.
     pub admin: SocketAddr,
+    /// What drives shards and sockets.
+    pub driver: Driver,
+    /// Where browsers play.
+    pub web: SocketAddr,
     /// What each shard measured.
     pub totals: Vec<SharedTotals>,
     stop: watch::Sender<bool>,
@@ -50,10 +57,13 @@ pub struct Node {
 impl Node {
     /// Starts a node: checks the machine, opens the data, lets the shards run and opens the doors.
     pub fn start(config: &Config) -> anyhow::Result<Node> {
-        check_machine(config)?;
+        let driver = check_machine(config)?;
         let content = Arc::new(load_content(config)?);
         let shards = config.shards() as u16;
+        let simd = config.shard.simd.level();
+        tracing::info!(simd = simd.name(), "vector instructions of the zones' passes");
         let metrics = Arc::new(Metrics::new(shards, env!("CARGO_PKG_VERSION"), crate::COMMIT));
+        let recordings = Recordings::prepare(&config.record.dir, &metrics)?;
         let (failed, failure) = watch::channel(None);
         let (durability, producers) = open_durability(config, shards, &failed)?;
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -67,7 +77,10 @@ impl Node {
         let admin = TcpListener::bind(config.admin.address)
             .with_context(|| format!("admin.address = {} cannot be used", config.admin.address))?;
         admin.set_nonblocking(true).context("admin.address")?;
-        let (listen_address, admin_address) = (listener.local_addr()?, admin.local_addr()?);
+        let web = vyuha_net::listen::listen(config.web.address, LISTEN_BACKLOG)
+            .with_context(|| format!("web.address = {} cannot be used", config.web.address))?;
+        let (listen_address, admin_address, web_address) =
+            (listener.local_addr()?, admin.local_addr()?, web.local_addr()?);
 
         let zones = zones_of_shards(&content, shards);
         let (mut gateway, feed) = Gateway::new(
@@ -81,18 +94,29 @@ impl Node {
             .zip(0..)
             .flat_map(|(zones, shard)| zones.iter().map(move |id| (i64::from(id.0), shard)));
         let (doors, requests) = ShardDoors::new(shards, owners);
-        let (left, departures) = mpsc::unbounded_channel();
+        let (departures, leaving) = Departures::new(shards);
         let draining = Arc::new(AtomicBool::new(false));
         let totals: Vec<SharedTotals> = (0..shards).map(|_| SharedTotals::default()).collect();
         let hosts = shards::start(
             config,
-            Shards { content: &content, zones, world, producers, requests, left, draining: &draining },
+            Shards {
+                driver,
+                content: &content,
+                zones,
+                world,
+                producers,
+                requests,
+                leaving,
+                draining: &draining,
+                recordings,
+            },
             |shard| {
                 let totals = totals[shard as usize].clone();
                 Telemetry::new(shard, config.shard.tick_hz, metrics.clone(), feed.clone(), totals)
             },
             &failed,
         )?;
+        let (web, web_players) = WebPort::start(config, &content, metrics.clone(), web)?;
         let control = Control {
             config: config.clone(),
             content,
@@ -103,6 +127,8 @@ impl Node {
             draining,
             hosts,
             failure,
+            web,
+            web_players,
         };
         let (stop, stopping) = watch::channel(false);
         let control = std::thread::Builder::new()
@@ -111,7 +137,8 @@ impl Node {
                 LocalSet::new().block_on(&runtime, control.run(listener, admin, gateway, stopping))
             })
             .context("the control plane's thread cannot be started")?;
-        Ok(Node { listen: listen_address, admin: admin_address, totals, stop, control })
+        let (listen, admin, web) = (listen_address, admin_address, web_address);
+        Ok(Node { listen, admin, driver, web, totals, stop, control })
     }
 
     /// Asks the node to end in good order; [`Node::join`] waits for it.
@@ -143,10 +170,17 @@ pub fn serve(config: &Config) -> anyhow::Result<()> {
         "ready": true,
         "listen": node.listen.to_string(),
         "admin": node.admin.to_string(),
+        "driver": node.driver.name(),
+        "web": node.web.to_string(),
         "pid": std::process::id(),
     });
     println!("{ready}");
-    tracing::info!(listen = %node.listen, console = %format_args!("http://{}/", node.admin), "ready");
+    tracing::info!(
+        listen = %node.listen,
+        console = %format_args!("http://{}/", node.admin),
+        play = %format_args!("http://{}/", node.web),
+        "ready"
+    );
     while !stop.load(Ordering::Relaxed) && !node.has_ended() {
         std::thread::sleep(Duration::from_millis(20));
     }
@@ -155,16 +189,20 @@ pub fn serve(config: &Config) -> anyhow::Result<()> {
 }
 
 /// Refuses to start where the machine is short of something, and says exactly what to change.
-fn check_machine(config: &Config) -> anyhow::Result<()> {
+/// What is to drive the shards comes back.
+fn check_machine(config: &Config) -> anyhow::Result<Driver> {
     let needs = Needs {
+        driver: config.net.driver.wanted(),
         shards: config.shards(),
         pin: config.shard.pin,
         io_memory_bytes: config.shard.memory.bytes() as u64,
-        connections_max: u64::from(config.net.connections_max),
+        // A browser takes two files beside the one that it has like everybody.
+        connections_max: u64::from(config.net.connections_max) + 2 * u64::from(config.web.connections_max),
     };
     let facts = probe::gather(&needs).context("what this machine allows cannot be found out")?;
+    let Verdict { driver, findings } = probe::judge(&needs, &facts);
     let (fatal, others): (Vec<Finding>, Vec<Finding>) =
-        probe::judge(&needs, &facts).into_iter().partition(|finding| finding.severity == Severity::Fatal);
+        findings.into_iter().partition(|finding| finding.severity == Severity::Fatal);
     for finding in others {
         match finding.severity {
             Severity::Note => tracing::info!("{finding}"),
@@ -172,7 +210,8 @@ fn check_machine(config: &Config) -> anyhow::Result<()> {
         }
     }
     if fatal.is_empty() {
-        return Ok(());
+        tracing::info!("shards and sockets are driven by {}", driver.name());
+        return Ok(driver);
     }
     let list: Vec<String> = fatal.iter().map(Finding::to_string).collect();
     bail!("this machine is short of what the node needs:\n{}", list.join("\n"))

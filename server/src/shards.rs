@@ -1,26 +1,31 @@
 //! The shards' threads: what each is made of, how they start and end.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use crossbeam::channel::Receiver;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use vyuha_game::ground::ZoneRow;
+use vyuha_game::shard::log::{Head, Recorded};
 use vyuha_game::{Content, ItemRow, Shard, ShardConfig};
-use vyuha_net::runtime::{LoopStats, ShardHandle, ShardHost, Tick, TickStart, spawn_shard};
-use vyuha_net::transport::{Limits, SyscallTransport};
+use vyuha_net::runtime::{self as net, ShardHandle, ShardHost, Tick, TickStart, spawn_shard};
+use vyuha_net::transport::{Limits, SyscallTransport, Transport, UringTransport};
 use vyuha_protocol::ZoneId;
 use vyuha_store::Producer;
 
 use crate::config::Config;
-use crate::doors::{Left, Request};
+use crate::doors::{Leaving, Requests};
 use crate::driver::{Driver, Parts};
+use crate::record::Recordings;
 use crate::telemetry::Telemetry;
 
 /// What the shards are made of.
 pub struct Shards<'a> {
+    /// What drives them.
+    pub driver: net::Driver,
     /// The world that is played.
     pub content: &'a Arc<Content>,
     /// Each shard's zones.
@@ -30,11 +35,13 @@ pub struct Shards<'a> {
     /// Each shard's way into the journal.
     pub producers: Vec<Producer>,
     /// Each shard's side of its door.
-    pub requests: Vec<Receiver<Request>>,
-    /// Where the control plane hears of those who left.
-    pub left: mpsc::UnboundedSender<Left>,
+    pub requests: Vec<Requests>,
+    /// Where each shard tells of those who left.
+    pub leaving: Vec<Leaving>,
     /// Set when the node is to end.
     pub draining: &'a Arc<AtomicBool>,
+    /// Where inputs are recorded, if they are.
+    pub recordings: Option<Recordings>,
 }
 
 /// What lies on the ground, and the next free item id. What the last run left in the journal is applied first.
@@ -51,25 +58,27 @@ pub struct World {
 
 /// A shard's thread.
 pub struct Host {
-    /// Its executor.
+    /// Its thread.
     handle: ShardHandle,
     /// The driver has nothing more to do.
     done: Arc<AtomicBool>,
+    /// The thread that writes the shard's recording; it ends when the shard's thread has.
+    recorder: Option<JoinHandle<()>>,
 }
 
 /// A driver as the runtime calls it.
 struct Hosted {
-    driver: Driver<SyscallTransport>,
+    driver: Driver<Box<dyn Transport>>,
     failed: watch::Sender<Option<String>>,
     done: Arc<AtomicBool>,
 }
 
 impl Tick for Hosted {
-    fn tick(&mut self, start: &TickStart, _: &LoopStats) {
+    fn tick(&mut self, start: &TickStart) {
         if self.done.load(Ordering::Relaxed) {
             return;
         }
-        match self.driver.tick(start.late, start.shed) {
+        match self.driver.tick(start) {
             Ok(true) => {}
             Ok(false) => self.done.store(true, Ordering::Relaxed),
             Err(error) => {
@@ -86,53 +95,65 @@ pub fn start(
     telemetry: impl Fn(u16) -> Telemetry,
     failed: &watch::Sender<Option<String>>,
 ) -> anyhow::Result<Vec<Host>> {
-    let Shards { content, zones, world, producers, requests, left, draining } = parts;
+    let Shards { driver, content, zones, world, producers, requests, leaving, draining, recordings } = parts;
     let cpus = vyuha_net::cpu::usable().context("the processors that may be used cannot be listed")?;
     let limits = limits(config);
     let shards = zones.len() as i64;
     let mut hosts = Vec::new();
-    for (((index, zones), producer), requests) in (0_u16..).zip(zones).zip(producers).zip(requests) {
+    let doors = requests.into_iter().zip(leaving);
+    for (((index, zones), producer), (requests, left)) in (0_u16..).zip(zones).zip(producers).zip(doors) {
         let here = |row: &&ItemRow| zones.iter().any(|id| i64::from(id.0) == row.owner);
         let ground: Vec<ItemRow> = world.ground.iter().filter(here).cloned().collect();
-        let shard = Shard::new(
-            ShardConfig {
+        let head = Head {
+            build: crate::VERSION.to_owned(),
+            shard: index,
+            content_hash: content.hash,
+            config: ShardConfig {
                 tick_hz: config.shard.tick_hz as u16,
                 save_interval_ticks: ticks(config.character.save_interval, config.shard.tick_hz),
                 snapshot_bytes_max: config.net.snapshot_bytes_max.bytes(),
                 seed: world.seed,
                 next_item_id: world.next_item_id + i64::from(index),
                 item_id_stride: shards,
+                simd: config.shard.simd.level(),
                 zones: zones.clone(),
             },
-            content.clone(),
-            &ground,
-            &world.known,
-        )
-        .with_context(|| format!("shard {index} cannot be set up"))?;
-        let done = Arc::new(AtomicBool::new(false));
-        let driver = Parts {
-            shard,
-            transport: SyscallTransport::new(limits),
-            requests,
-            left: left.clone(),
-            producer,
-            draining: draining.clone(),
-            telemetry: telemetry(index),
+            ground,
+            known: world.known.clone(),
         };
+        let shard = Shard::new(head.config.clone(), content.clone(), &head.ground, &head.known)
+            .with_context(|| format!("shard {index} cannot be set up"))?;
+        let recording = recordings.as_ref().map(|recordings| recordings.start(&head)).transpose()?;
+        let (sink, recorder) = recording.unzip();
+        let done = Arc::new(AtomicBool::new(false));
+        let (draining, telemetry) = (draining.clone(), telemetry(index));
         let host = ShardHost {
             name: format!("vyuha-shard-{index}"),
             cpu: config.shard.pin.then(|| cpus[index as usize % cpus.len()]),
+            driver,
             io_memory_bytes: config.shard.memory.bytes(),
             tick_hz: config.shard.tick_hz,
             backlog_ticks: config.shard.backlog_ticks,
             phase: config.tick() * u32::from(index) / shards as u32,
         };
         let (failed, is_done) = (failed.clone(), done.clone());
-        let handle =
-            spawn_shard(host, move || Hosted { driver: Driver::new(driver), failed, done: is_done })?;
-        hosts.push(Host { handle, done });
+        let handle = spawn_shard(host, move || {
+            let transport = transport(driver, limits)?;
+            let shard = Recorded::new(shard, sink);
+            let parts = Parts { shard, transport, requests, left, producer, draining, telemetry };
+            io::Result::Ok(Hosted { driver: Driver::new(parts), failed, done: is_done })
+        })?;
+        hosts.push(Host { handle, done, recorder });
     }
     Ok(hosts)
+}
+
+/// The sockets, for the calling thread.
+fn transport(driver: net::Driver, limits: Limits) -> io::Result<Box<dyn Transport>> {
+    Ok(match driver {
+        net::Driver::IoUring => Box::new(UringTransport::new(limits)?),
+        net::Driver::Syscalls => Box::new(SyscallTransport::new(limits)),
+    })
 }
 
 /// What one connection may take, in the transport's terms.
@@ -165,7 +186,11 @@ pub fn join_hosts(hosts: Vec<Host>) -> anyhow::Result<()> {
         host.handle.stop();
     }
     for host in hosts {
-        host.handle.join()?;
+        let ended = host.handle.join();
+        if let Some(recorder) = host.recorder {
+            recorder.join().map_err(|_| anyhow::anyhow!("a recording's thread panicked: see the log"))?;
+        }
+        ended?;
     }
     Ok(())
 }

@@ -15,6 +15,7 @@ use vyuha_gateway::{
     Feed, MARK_UNITS_PER_TILE, MARKS_MAX, Mark, MarkKind, Metrics, REPORT_HZ, ShardMetrics, ShardReport,
     TickUs, ZoneReport,
 };
+use vyuha_net::runtime::TickStart;
 use vyuha_net::transport::Stats;
 use vyuha_protocol::message::ClientMessage;
 use vyuha_protocol::units::TILE_UNITS;
@@ -75,6 +76,8 @@ pub struct Totals {
     pub shed_ticks: u64,
     /// How long each took, in microseconds.
     pub tick_us: Histogram<u64>,
+    /// How long after its time each began, in microseconds.
+    pub lateness_us: Histogram<u64>,
     /// Time by stage, in nanoseconds, in the order of [`Stage::ALL`].
     pub stage_ns: [u64; Stage::ALL.len()],
     /// Bytes sent.
@@ -90,6 +93,7 @@ impl Default for Totals {
             late_ticks: 0,
             shed_ticks: 0,
             tick_us: histogram(),
+            lateness_us: histogram(),
             stage_ns: [0; Stage::ALL.len()],
             bytes_out: 0,
             session_ticks: 0,
@@ -104,6 +108,7 @@ impl Totals {
         self.late_ticks += other.late_ticks;
         self.shed_ticks += other.shed_ticks;
         self.tick_us.add(&other.tick_us).expect("both hold the same range");
+        self.lateness_us.add(&other.lateness_us).expect("both hold the same range");
         for (sum, more) in self.stage_ns.iter_mut().zip(other.stage_ns) {
             *sum += more;
         }
@@ -176,14 +181,17 @@ impl Telemetry {
         }
     }
 
-    /// A tick begins; `shed_ticks` were left out before it.
-    pub fn begin(&mut self, late: bool, shed_ticks: u64) {
+    /// A tick begins.
+    pub fn begin(&mut self, start: &TickStart) {
+        let (late, shed_ticks) = (start.late, start.shed);
         self.begun = Instant::now();
         self.lap = self.begun;
         self.window.late_ticks += u64::from(late);
         self.window.shed_ticks += shed_ticks;
         self.late_ticks += u64::from(late);
         self.shed_ticks += shed_ticks;
+        self.window.lateness_us.saturating_record(start.lateness.as_micros() as u64);
+        self.metrics.tick_lateness_seconds.observe(start.lateness);
         self.metrics.late_ticks.inc_by(u64::from(late));
         self.metrics.shed_ticks.inc_by(shed_ticks);
     }

@@ -1,7 +1,9 @@
 //! What a tick of the zone costs, and what it could cost on this machine: scenarios, benches by pass, a
-//! flamegraph, a chart, and peers that do the same work side by side.
+//! flamegraph, a chart, and peers that do the same work side by side. And what the clients' sockets ([`wire`]) and the
+//! rings between threads ([`rings`]) cost.
 //!
-//! Everything is driven through [`vyuha_core::Zone`] as the server drives it, so what is measured is what runs.
+//! Everything is driven through [`vyuha_core::Zone`] and [`vyuha_net::transport::Transport`] as the server drives them, so
+//! what is measured is what runs.
 //! This crate reads clocks and prints; it never changes what the zone does, and nothing depends on it.
 
 pub mod bandwidth;
@@ -10,9 +12,12 @@ pub mod flame;
 #[cfg(feature = "peers")]
 pub mod peers;
 pub mod progress;
+pub mod queries;
+pub mod rings;
 pub mod scenario;
 pub mod statistics;
 pub mod tick;
+pub mod wire;
 
 use std::sync::Arc;
 

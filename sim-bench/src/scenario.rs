@@ -7,7 +7,7 @@ use std::f64::consts::PI;
 use rand::{RngExt as _, SeedableRng as _};
 use rand_pcg::Pcg64Mcg;
 use thiserror::Error;
-use vyuha_core::{PAIR_RADIUS_UNITS_MAX, SimdLevel, Spawn, ZONE_ENTITIES_MAX, Zone};
+use vyuha_core::{PAIR_RADIUS_UNITS_MAX, SimdLevel, Spawn, Warm, ZONE_ENTITIES_MAX, Zone};
 use vyuha_protocol::map::MAP_TILES_MAX;
 use vyuha_protocol::motion::{Heading, displacement};
 use vyuha_protocol::units::{UNITS_PER_METRE, metres};
@@ -187,7 +187,13 @@ impl World {
         zone.set_simd(simd);
         zone.watch_pairs(Some(NEIGHBOUR_UNITS));
         let spawn = |(&pos, &by): (&Pos, &Displacement)| {
-            let id = zone.spawn(Spawn { pos, kind: EntityKind::npc(1), state: 0, name: "" });
+            let id = zone.spawn(Spawn {
+                pos,
+                kind: EntityKind::npc(1),
+                state: 0,
+                name: "",
+                warm: Warm::default(),
+            });
             zone.walk(id, by);
             id
         };
@@ -206,9 +212,7 @@ impl World {
 
     /// Hands the inputs that were decided to the zone, as the server does before its step.
     pub fn order(&mut self) {
-        for &(id, by) in &self.orders {
-            self.zone.walk(id, by);
-        }
+        self.zone.walk_all(&self.orders);
     }
 
     /// How many others stand within [`NEIGHBOUR_UNITS`] of one, on average over a sample.

@@ -51,6 +51,61 @@ fn tick_ends_with_its_json() {
 }
 
 #[test]
+fn wire_serves_every_client_in_every_way() {
+    let stdout = succeeds(&["wire", "--clients", "40,3", "--rounds", "2", "--ticks", "3", "--json"]);
+    assert!(stdout.contains("3 clients: ") && stdout.contains("times the floor"));
+    let report: Value = serde_json::from_str(stdout.lines().last().unwrap()).unwrap();
+    let rows = report["rows"].as_array().unwrap();
+    let modes = ["floor", "vyuha", "plain", "epoll", "tokio", "glommio_streams"];
+    let expected = [40, 3].into_iter().flat_map(|clients| modes.map(|mode| (mode, clients)));
+    let seen = rows.iter().map(|row| (row["mode"].as_str().unwrap(), row["clients"].as_u64().unwrap()));
+    assert!(seen.eq(expected), "{report}");
+    for row in rows {
+        assert_eq!(
+            keys(row),
+            ["clients", "mode", "of_floor", "us_min", "us_of_clients", "us_per_client_tick"]
+        );
+        for key in ["of_floor", "us_min", "us_of_clients", "us_per_client_tick"] {
+            positive(&row[key]);
+        }
+    }
+}
+
+#[test]
+fn wire_measures_what_it_is_asked_for() {
+    let stdout =
+        succeeds(&["wire", "--clients", "5", "--rounds", "1", "--ticks", "1", "--modes", "plain", "--json"]);
+    let report: Value = serde_json::from_str(stdout.lines().last().unwrap()).unwrap();
+    assert_eq!(report["rows"].as_array().unwrap().len(), 1);
+    assert!(report["rows"][0].get("of_floor").is_none());
+    for (arguments, word) in [
+        (["--clients", "0"], "it is not from 1"),
+        (["--clients", "some"], "not a whole number"),
+        (["--modes", "carrier_pigeon"], "glommio_streams"),
+        (["--clients", "900000"], "raise RLIMIT_NOFILE"),
+    ] {
+        let output = sim_bench(&[&["wire"], &arguments[..]].concat());
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success() && text.contains(word), "{arguments:?}: {text}");
+    }
+}
+
+#[test]
+fn queries_end_with_their_json() {
+    let stdout = succeeds(&["queries", "--entities", "3000", "--rounds", "1", "--json"]);
+    let report: Value = serde_json::from_str(stdout.lines().last().unwrap()).unwrap();
+    assert_eq!(keys(&report), ["entities", "queries", "simd"]);
+    let queries = report["queries"].as_array().unwrap();
+    for query in queries {
+        assert_eq!(keys(query), ["name", "ns"]);
+        positive(&query["ns"]);
+    }
+    let names: Vec<&str> = queries.iter().map(|query| query["name"].as_str().unwrap()).collect();
+    assert_eq!(names, sim_bench::queries::query_names().collect::<Vec<_>>());
+    assert!(names.contains(&"ray_past") && names.contains(&"nearest_hostile"));
+}
+
+#[test]
 fn tick_speaks_in_words() {
     for shape in ["uniform", "crowd", "clustered"] {
         let stdout = succeeds(&["tick", "--entities", "500", "--ticks", "1", "--shape", shape]);
@@ -81,6 +136,7 @@ fn what_cannot_be_measured_is_refused() {
         &["tick", "--simd", "avx3"],
         &["flame", "tick", "--seconds", "0"],
         &["flame", "tick", "--entities", "0"],
+        &["rings", "--rounds", "0"],
         &["soup"],
         &[],
     ] {
@@ -112,6 +168,21 @@ fn chart_draws_every_shape() {
     let output =
         sim_bench(&["chart", "--entities-max", "1000", "--ticks", "1", "--out", nowhere.to_str().unwrap()]);
     assert!(!output.status.success() && String::from_utf8_lossy(&output.stderr).contains("cannot write"));
+}
+
+#[test]
+fn rings_end_with_their_json() {
+    let stdout = succeeds(&["rings", "--rounds", "1", "--json"]);
+    assert!(stdout.contains("256 bytes, batches of 16"));
+    let report: Value = serde_json::from_str(stdout.lines().last().unwrap()).unwrap();
+    assert_eq!(keys(&report), ["rows"]);
+    for row in report["rows"].as_array().unwrap() {
+        assert_eq!(keys(row), ["batch", "item_bytes", "ns_per_item", "queue", "ratio", "reader"]);
+        positive(&row["ns_per_item"]["p50"]);
+        positive(&row["ratio"]);
+        let (queue, reader) = (row["queue"].as_str().unwrap(), row["reader"].as_str().unwrap());
+        assert!(["vyuha", "rtrb", "crossbeam"].contains(&queue) && ["polls", "sleeps"].contains(&reader));
+    }
 }
 
 #[cfg(feature = "peers")]

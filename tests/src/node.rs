@@ -14,7 +14,8 @@ use tempfile::TempDir;
 use vyuha_game::content::Content;
 use vyuha_net::client::{BlockingClient, ClientContent};
 
-use crate::{Metrics, PATIENCE, client_content, http_get, program, test_world, test_world_folder};
+use crate::confinement::Confinement;
+use crate::{Metrics, PATIENCE, WebProxy, client_content, http_get, program, test_world, test_world_folder};
 
 /// How much of the end of a log a failed test shows.
 const LOG_SHOWN_BYTES: usize = 16 << 10;
@@ -23,7 +24,9 @@ const LOG_SHOWN_BYTES: usize = 16 << 10;
 #[derive(Debug, Clone)]
 pub struct Options {
     flags: Vec<(String, String)>,
+    by_web: bool,
     content: Arc<ClientContent>,
+    confinement: Confinement,
 }
 
 impl Options {
@@ -48,10 +51,18 @@ impl Options {
         self
     }
 
+    /// Lets players come as browsers do, over WebSocket: [`Node::listen`] is a port that goes on to the web port.
+    #[must_use]
+    pub fn by_web(mut self) -> Options {
+        self.by_web = true;
+        self
+    }
+
     fn bare(content: &Content) -> Options {
         let flags = [
             ("listen-address", "127.0.0.1:0"),
             ("admin-address", "127.0.0.1:0"),
+            ("web-address", "127.0.0.1:0"),
             ("shard-count", "2"),
             ("shard-pin", "false"),
             ("net-handshake-timeout", "5m"),
@@ -60,7 +71,16 @@ impl Options {
             ("accounts-hash-iterations", "1"),
         ];
         let flags = flags.map(|(flag, value)| (flag.to_owned(), value.to_owned()));
-        Options { flags: flags.into(), content: client_content(content) }
+        let (flags, content) = (flags.into(), client_content(content));
+        let options = Options { flags, by_web: false, content, confinement: Confinement::default() };
+        if on_syscalls() { options.with("net-driver", "syscalls") } else { options }
+    }
+
+    /// The same, confined as a container might be.
+    #[must_use]
+    pub fn confined(mut self, confinement: Confinement) -> Options {
+        self.confinement = confinement;
+        self
     }
 
     fn arguments(&self, data: &Path) -> Vec<String> {
@@ -80,6 +100,11 @@ pub struct Node {
     pub listen: SocketAddr,
     /// Where the admin port is.
     pub admin: SocketAddr,
+    /// What drives its sockets, as it says.
+    pub driver: String,
+    /// Where browsers play.
+    pub web: SocketAddr,
+    proxy: Option<WebProxy>,
     /// From the start of the process to its ready line.
     pub ready_after: Duration,
 }
@@ -101,16 +126,19 @@ impl Node {
     pub fn start(options: &Options) -> Node {
         let folder = tempfile::tempdir().expect("there is room for a folder");
         fs::create_dir(folder.path().join("data")).expect("there is room for a folder");
-        let Launched { child, listen, admin, ready_after } = launch(options, folder.path());
-        Node { options: options.clone(), folder, child, listen, admin, ready_after }
+        let Launched { child, listen, admin, driver, web, proxy, ready_after } =
+            launch(options, folder.path());
+        Node { options: options.clone(), folder, child, listen, admin, web, proxy, driver, ready_after }
     }
 
     /// Starts the node again on the same data, once it has ended.
     pub fn start_again(&mut self) {
         assert!(self.child.try_wait().expect("the child can be asked").is_some(), "the node still runs");
-        let Launched { child, listen, admin, ready_after } = launch(&self.options, self.folder.path());
+        let Launched { child, listen, admin, driver, web, proxy, ready_after } =
+            launch(&self.options, self.folder.path());
         self.child = child;
-        (self.listen, self.admin, self.ready_after) = (listen, admin, ready_after);
+        (self.listen, self.admin, self.web) = (listen, admin, web);
+        (self.proxy, self.driver, self.ready_after) = (proxy, driver, ready_after);
     }
 
     /// The same with one flag set otherwise from now on.
@@ -253,8 +281,21 @@ impl SharedNode {
 /// # Panics
 /// If it does not end.
 pub fn run_program(arguments: &[&str]) -> (Option<i32>, String, String) {
+    let arguments: Vec<String> = arguments.iter().map(|&argument| argument.to_owned()).collect();
+    run_confined(&arguments, &Confinement::default())
+}
+
+/// Starts a node that is to end by itself, and waits for that: exit status, stdout and stderr.
+///
+/// # Panics
+/// If it does not end.
+pub fn run_node(options: &Options) -> (Option<i32>, String, String) {
+    run_confined(&options.arguments(Path::new("data")), &options.confinement)
+}
+
+fn run_confined(arguments: &[String], confinement: &Confinement) -> (Option<i32>, String, String) {
     let folder = tempfile::tempdir().expect("there is room for a folder");
-    let mut child = command(folder.path())
+    let mut child = command(folder.path(), confinement)
         .args(arguments)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -292,15 +333,24 @@ struct Launched {
     child: Child,
     listen: SocketAddr,
     admin: SocketAddr,
+    driver: String,
+    web: SocketAddr,
+    proxy: Option<WebProxy>,
     ready_after: Duration,
+}
+
+/// Whether this is a test of nodes that plain system calls drive: those have it in their names.
+fn on_syscalls() -> bool {
+    std::env::args_os().next().is_some_and(|test| test.to_string_lossy().contains("_on_syscalls"))
 }
 
 /// The program in a folder, without what the tests' own environment would tell it. Begun by a shell that leaves it a write
 /// past [`Node::limit_files`] as an error and not as a signal.
-fn command(folder: &Path) -> Command {
+fn command(folder: &Path, confinement: &Confinement) -> Command {
     let mut command = Command::new("sh");
     command.args(["-c", r#"trap "" XFSZ; exec "$0" "$@""#]).arg(program());
     command.current_dir(folder).stdin(Stdio::null());
+    confinement.apply(&mut command);
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("VYUHA_")) {
         command.env_remove(name);
     }
@@ -312,7 +362,7 @@ fn launch(options: &Options, folder: &Path) -> Launched {
     let log =
         File::options().create(true).append(true).open(folder.join("log")).expect("there is room for a log");
     let begun = Instant::now();
-    let mut child = command(folder)
+    let mut child = command(folder, &options.confinement)
         .args(options.arguments(&folder.join("data")))
         .stdout(Stdio::piped())
         .stderr(log)
@@ -329,7 +379,12 @@ fn launch(options: &Options, folder: &Path) -> Launched {
     });
     match lines.recv_timeout(PATIENCE) {
         Ok(line) => match read_ready(&line) {
-            Some((listen, admin)) => Launched { child, listen, admin, ready_after: begun.elapsed() },
+            Some(([listen, admin, web], driver)) => {
+                let ready_after = begun.elapsed();
+                let proxy = options.by_web.then(|| WebProxy::start(web));
+                let listen = proxy.as_ref().map_or(listen, |proxy| proxy.address);
+                Launched { child, listen, admin, driver, web, proxy, ready_after }
+            }
             None => fail(child, folder, &format!("the first line on stdout is no ready line: {line:?}")),
         },
         Err(RecvTimeoutError::Timeout) => fail(child, folder, "the node does not get ready"),
@@ -344,12 +399,13 @@ fn fail(mut child: Child, folder: &Path, what: &str) -> ! {
     panic!("{what} ({status}); its log:\n{}", log_end(folder));
 }
 
-/// The ports of a ready line.
-fn read_ready(line: &str) -> Option<(SocketAddr, SocketAddr)> {
+/// The ports of a ready line, and what drives the sockets.
+fn read_ready(line: &str) -> Option<([SocketAddr; 3], String)> {
     let ready: serde_json::Value = serde_json::from_str(line).ok()?;
     let address = |name: &str| ready[name].as_str()?.parse().ok();
     (ready["ready"] == true).then_some(())?;
-    Some((address("listen")?, address("admin")?))
+    let driver = ready["driver"].as_str()?.to_owned();
+    Some(([address("listen")?, address("admin")?, address("web")?], driver))
 }
 
 fn log_end(folder: &Path) -> String {
@@ -362,10 +418,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_ready_line_names_both_ports() {
-        let line = r#"{"ready":true,"listen":"127.0.0.1:43211","admin":"127.0.0.1:43212","pid":7}"#;
-        let ports = (([127, 0, 0, 1], 43211).into(), ([127, 0, 0, 1], 43212).into());
-        assert_eq!(read_ready(line), Some(ports));
+    fn a_ready_line_names_every_port() {
+        let line = r#"{"ready":true,"listen":"127.0.0.1:43211","admin":"127.0.0.1:43212","web":"127.0.0.1:3","driver":"x"}"#;
+        let ports = [43211, 43212, 3].map(|port| ([127, 0, 0, 1], port).into());
+        assert_eq!(read_ready(line), Some((ports, "x".to_owned())));
         for line in ["", "ready", "{}", r#"{"ready":false,"listen":"127.0.0.1:1","admin":"127.0.0.1:2"}"#] {
             assert_eq!(read_ready(line), None, "{line:?}");
         }

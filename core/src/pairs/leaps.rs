@@ -8,7 +8,7 @@ use vyuha_protocol::{CellCoord, EntityId, Pos};
 
 use super::{Leap, PairEvent, group, is_within};
 use crate::batch::bits_of_lanes;
-use crate::columns::{Columns, Grid, LEAPT, unpack};
+use crate::columns::{Columns, Grid, HIDDEN, LEAPT, unpack};
 use crate::history::LANES;
 use crate::simd::{SimdLevel, at_level};
 
@@ -131,7 +131,7 @@ fn rows_of_three(grid: Grid, cell: CellCoord) -> impl Iterator<Item = Range<usiz
 }
 
 /// Visits the rows of some cells, numbered one after the other, that are (or, having walked, were) in range of a
-/// place; it is told where they are.
+/// place and not hidden; it is told where they are.
 #[inline(always)]
 fn scan(
     columns: &Columns,
@@ -161,6 +161,9 @@ fn scan(
             while bits != 0 {
                 let lane = bits.trailing_zeros() as usize;
                 bits &= bits - 1;
+                if columns.flags[at + lane] & HIDDEN != 0 {
+                    continue;
+                }
                 visit(at + lane, Pos::from_cell(grid.coord(cell), local[lane]));
             }
         }

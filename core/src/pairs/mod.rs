@@ -1,9 +1,9 @@
 //! Third pass: exact interest between pairs, for zones that ask for it ([`Zone::watch_pairs`]).
 //!
-//! It keeps nothing from tick to tick but its buffers. Whoever walked was, a tick ago, where it is now less its displacement, so
+//! It keeps nothing from tick to tick. Whoever walked was, a tick ago, where it is now less its displacement, so
 //! a pair that is in range now and was not then, or the reverse, is an event, found in one walk over the cells
-//! ([`walkers`]). Whoever came or went otherwise (spawns, despawns, jumps, longer ways than a step to another cell)
-//! is a [`Leap`], passed over by that walk and compared with those around the two places ([`leaps`]).
+//! ([`walkers`]). Whoever came or went otherwise (spawns, despawns, jumps, places farther away than a step) is a
+//! [`Leap`], passed over by that walk and compared with those around the two places ([`leaps`]).
 //!
 //! What this never does is decide who may know of whom.
 
@@ -38,17 +38,17 @@ impl PairEvent {
     }
 }
 
-/// Somebody who came, went, or moved by other means than a step.
+/// Somebody who came, went or moved by other means than a step. Who is hidden is nowhere.
 #[derive(Clone, Copy)]
 pub(crate) struct Leap {
     pub entity: EntityId,
-    /// Where it was; a spawn was nowhere.
+    /// Where it was; who was spawned or is shown again was nowhere.
     pub from: Option<Pos>,
-    /// Where it is; who was despawned is nowhere.
+    /// Where it is; who was despawned or hidden is nowhere.
     pub to: Option<Pos>,
 }
 
-/// What the pass knows and finds. 12 bytes an event, some 90 a leap, and two rows of cells worked out.
+/// What the pass knows and finds. 12 bytes an event, 60 a leap.
 #[derive(Default)]
 pub(crate) struct Pairs {
     radius_units: Option<u32>,
@@ -71,8 +71,7 @@ impl Pairs {
     }
 }
 
-/// Whether a displacement to another cell is longer than a step on an axis, so that it counts as a leap. Within a
-/// cell none does: who was in range of the place before stood in a cell that touches this one.
+/// Whether a displacement is longer than a step on an axis, so that it counts as a leap.
 #[inline]
 pub(crate) fn is_leap(by: Displacement) -> bool {
     by.dx.unsigned_abs().max(by.dy.unsigned_abs()) > STEP_UNITS_MAX
@@ -93,7 +92,7 @@ impl Zone {
 
     /// What the last step changed, each pair at most once, in an order that is the same at every SIMD level.
     /// Spawned ones were out of everyone's range before, despawned ones (whose ids are invalid by now) are so
-    /// after.
+    /// after, and hidden ones are so as long as they are hidden.
     pub fn pair_events(&self) -> &[PairEvent] {
         &self.pairs.events
     }

@@ -13,7 +13,7 @@ use std::ops::Range;
 use vyuha_protocol::CellCoord;
 
 use super::{PairEvent, group, is_within};
-use crate::columns::{Columns, Grid, LEAPT, unpack};
+use crate::columns::{Columns, Grid, HIDDEN, LEAPT, unpack};
 use crate::history::LANES;
 use crate::simd::at_level;
 
@@ -334,7 +334,7 @@ fn judge(
     let was_x = x - i32::from(b_by.dx) + i32::from(a_by.dx);
     let was_y = y - i32::from(b_by.dy) + i32::from(a_by.dy);
     let enters = is_within(x, y, radius_squared);
-    let leapt = (columns.flags[a] | columns.flags[b]) & LEAPT != 0;
+    let leapt = (columns.flags[a] | columns.flags[b]) & (LEAPT | HIDDEN) != 0;
     if enters != is_within(was_x, was_y, radius_squared) && !leapt {
         events.push(PairEvent::new(columns.entity[a], columns.entity[b], enters));
     }

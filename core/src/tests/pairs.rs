@@ -10,8 +10,10 @@ use super::sizes::Random;
 use super::{by, check_columns, npc, open_zone, tile};
 use crate::{PAIR_RADIUS_UNITS_MAX, PairEvent, SimdLevel, Zone};
 
+/// Where everyone is who is not hidden.
 fn places(zone: &Zone) -> Vec<(EntityId, Pos)> {
-    let mut places: Vec<_> = zone.entities().map(|(id, pos, ..)| (id, pos)).collect();
+    let shown = zone.entities().filter(|(id, ..)| zone.is_hidden(*id) == Some(false));
+    let mut places: Vec<_> = shown.map(|(id, pos, ..)| (id, pos)).collect();
     places.sort_unstable_by_key(|(id, _)| *id);
     places
 }
@@ -94,6 +96,7 @@ enum Order {
     /// To a place so far from where it is.
     Place(usize, i32, i32),
     Jump(usize, (u32, u32)),
+    Hide(usize, bool),
 }
 
 const WIDTH: u32 = 107;
@@ -118,6 +121,7 @@ fn order() -> impl Strategy<Value = Order> {
         5 => (any::<usize>(), step(), step()).prop_map(|(who, dx, dy)| Order::Walk(who, dx, dy)),
         2 => (any::<usize>(), aside(), aside()).prop_map(|(who, dx, dy)| Order::Place(who, dx, dy)),
         1 => (any::<usize>(), place()).prop_map(|(who, to)| Order::Jump(who, to)),
+        2 => any::<(usize, bool)>().prop_map(|(who, hidden)| Order::Hide(who, hidden)),
     ]
 }
 
@@ -175,6 +179,11 @@ proptest! {
                         let to = Pos { x: from.x.wrapping_add_signed(dx), y: from.y.wrapping_add_signed(dy) };
                         if map.is_open(to) {
                             zones.order(|zone| zone.place(id, to));
+                        }
+                    }
+                    Order::Hide(who, hidden) => {
+                        if let Some(id) = pick(who) {
+                            zones.order(|zone| zone.set_hidden(id, hidden));
                         }
                     }
                     Order::Jump(who, (x, y)) => {

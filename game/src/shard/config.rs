@@ -1,11 +1,12 @@
 //! What a shard is told, and why it may refuse.
 
+use vyuha_core::SimdLevel;
 use vyuha_protocol::ZoneId;
 
 use crate::inventory::ItemFault;
 
 /// What a shard is to be.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ShardConfig {
     /// The zones that it owns.
     pub zones: Vec<ZoneId>,
@@ -22,6 +23,8 @@ pub struct ShardConfig {
     /// The distance to the next one, from 1: with as many as there are shards, each starting at another, no two
     /// give the same.
     pub item_id_stride: i64,
+    /// The vector instructions of the zones' passes. Nothing that comes of them depends on it.
+    pub simd: SimdLevel,
 }
 
 /// Why a shard cannot be set up.

@@ -11,6 +11,8 @@
 
 mod commands;
 mod config;
+mod hashes;
+pub mod log;
 mod outbox;
 pub(crate) mod passes;
 mod session;
@@ -20,22 +22,22 @@ mod zone;
 
 use std::sync::Arc;
 
-use vyuha_core::{Spawn, Subscriber, View, Zone};
+use vyuha_core::{Spawn, Subscriber, View, Warm, Zone};
 use vyuha_protocol::frame::append_frame;
 use vyuha_protocol::message::EnteredZone;
-use vyuha_protocol::snapshot::SNAPSHOT_KIND;
+use vyuha_protocol::snapshot::{GROUP_LANDMARKS, SNAPSHOT_KIND};
 use vyuha_protocol::{CharacterId, EntityKind, ItemId, ItemKind, ZoneId};
 
 use crate::character::{CharacterRow, arrival};
 use crate::chat::Allowance;
 use crate::content::Content;
 use crate::ground::ZoneRow;
-use crate::hash::StateHash;
 use crate::inventory::{Inventory, ItemRow, Stack};
 use crate::movement::Steering;
 use crate::systems::{Runs, SYSTEMS, TickProbe};
 
 pub use config::{JoinError, ShardConfig, ShardError};
+pub use hashes::Part;
 pub use outbox::{Counts, LeaveCause, Left, OutMessage, Outbox};
 pub use session::SessionId;
 
@@ -112,7 +114,7 @@ impl Shard {
             if tick_hz == 0 || !tick_hz.is_multiple_of(zone_hz) {
                 return Err(ShardError::TickRate { zone: id, zone_hz, tick_hz });
             }
-            zones.push(ZoneState::new(&content, at, u64::from(tick_hz / zone_hz), config.seed));
+            zones.push(ZoneState::new(&content, at, u64::from(tick_hz / zone_hz), config.seed, config.simd));
         }
         let item_ids = ItemIds { next: config.next_item_id, stride: config.item_id_stride };
         let mut shard = Shard {
@@ -177,8 +179,13 @@ impl Shard {
         let state = &mut self.zones[zone];
         let content = &self.content.zones[state.content];
         let pos = arrival(&content.map, character.place(), content.spawn);
-        let entity =
-            state.zone.spawn(Spawn { pos, kind: EntityKind::PLAYER, state: 0, name: &character.name });
+        let entity = state.zone.spawn(Spawn {
+            pos,
+            kind: EntityKind::PLAYER,
+            state: 0,
+            name: &character.name,
+            warm: Warm::default(),
+        });
         state.players.insert(entity, session);
         let carried = inventory.slots().iter().enumerate().filter(|(_, stack)| stack.is_some());
         out.send(
@@ -194,6 +201,8 @@ impl Shard {
                 inventory: carried.map(|(slot, _)| inventory.slot_message(slot)).collect(),
             },
         );
+        let mut view = View::of(content.kind.view);
+        assert!(view.watch(GROUP_LANDMARKS), "a new view watches no group");
         let joined = Session {
             zone,
             entity,
@@ -202,7 +211,7 @@ impl Shard {
             steering: Steering::default(),
             allowance: Allowance::default(),
             request,
-            view: View::new(content.kind.view_radius),
+            view,
         };
         self.sessions.insert(session, joined);
         Ok(())
@@ -259,20 +268,6 @@ impl Shard {
     /// saved all the same: that is at most one row a session and interval.
     pub fn set_durable_open(&mut self, open: bool) {
         self.durable_open = open;
-    }
-
-    /// A hash of the whole state, but for what clients were told of it.
-    pub fn state_hash(&self) -> u64 {
-        let mut hash = StateHash::default();
-        hash.write(self.tick);
-        hash.write(self.item_ids.next as u64);
-        hash.write(u64::from(self.durable_open));
-        self.zones.iter().for_each(|zone| zone.hash_into(&mut hash));
-        for (slot, session) in self.sessions.iter() {
-            hash.write(u64::from(slot.0));
-            session.hash_into(&mut hash);
-        }
-        hash.finish()
     }
 
     /// How many ticks there were.

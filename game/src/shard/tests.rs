@@ -1,6 +1,6 @@
 //! Scripts against a small world; what is answered is compared as lines of text.
 
-mod play;
+pub(super) mod play;
 mod properties;
 
 use std::collections::BTreeSet;

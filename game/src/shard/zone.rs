@@ -2,13 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use vyuha_core::Zone;
+use vyuha_core::{SimdLevel, Zone};
 use vyuha_protocol::{EntityId, Pos, ZoneId};
 
 use super::SessionId;
 use crate::content::{Content, ZoneContent};
 use crate::ground::Ground;
-use crate::hash::StateHash;
 use crate::npc::Npcs;
 use crate::random::Rng;
 
@@ -21,6 +20,7 @@ pub(super) struct ZoneState {
     pub npcs: Npcs,
     pub ground: Ground,
     pub players: BTreeMap<EntityId, SessionId>,
+    pub walkers: Walkers,
     /// The node's ticks to one step of the zone.
     pub ticks_per_step: u64,
     pub stepped: bool,
@@ -28,10 +28,19 @@ pub(super) struct ZoneState {
     pub is_new: bool,
 }
 
+/// Working space of the pass that moves characters: who they are, where they stand and where they go.
+#[derive(Default)]
+pub(super) struct Walkers {
+    pub ids: Vec<EntityId>,
+    pub from: Vec<Option<Pos>>,
+    pub to: Vec<(EntityId, Pos)>,
+}
+
 impl ZoneState {
-    pub fn new(content: &Content, at: usize, ticks_per_step: u64, seed: u64) -> ZoneState {
+    pub fn new(content: &Content, at: usize, ticks_per_step: u64, seed: u64, simd: SimdLevel) -> ZoneState {
         let ZoneContent { id, map, .. } = &content.zones[at];
         let mut zone = Zone::new(map.clone());
+        zone.set_simd(simd);
         let mut rng = Rng::new(seed, u64::from(id.0));
         let npcs = Npcs::populate(&content.npcs, &content.zones[at], &mut zone, &mut rng);
         ZoneState {
@@ -42,6 +51,7 @@ impl ZoneState {
             npcs,
             ground: Ground::default(),
             players: BTreeMap::new(),
+            walkers: Walkers::default(),
             ticks_per_step,
             stepped: false,
             is_new: true,
@@ -51,16 +61,5 @@ impl ZoneState {
     /// Where a character stands.
     pub fn place_of(&self, entity: EntityId) -> Pos {
         self.zone.position(entity).expect("a session's entity lives as long as the session")
-    }
-
-    pub fn hash_into(&self, hash: &mut StateHash) {
-        hash.write(u64::from(self.id.0) << 32 | u64::from(self.zone.tick()));
-        hash.write(self.zone.state_hash());
-        hash.write(self.rng.fingerprint());
-        self.npcs.hash_into(hash);
-        self.ground.hash_into(hash);
-        for (entity, session) in &self.players {
-            hash.write(u64::from(entity.0) << 32 | u64::from(session.0));
-        }
     }
 }

@@ -26,6 +26,10 @@ pub type SecondsCounter = Counter<f64, AtomicU64>;
 const TICK_BOUNDS_US: &[u64] =
     &[50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 15_000, 20_000, 25_000, 33_333, 50_000, 100_000];
 
+/// Upper bounds of `vyuha_tick_lateness_seconds`, in microseconds.
+const TICK_LATENESS_BOUNDS_US: &[u64] =
+    &[20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 33_333, 100_000];
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ShardLabel {
     shard: u16,
@@ -72,6 +76,8 @@ pub struct ShardMetrics {
     pub late_ticks: Counter,
     /// Ticks left out, because the backlog was over its bound.
     pub shed_ticks: Counter,
+    /// How long after its time each tick began.
+    pub tick_lateness_seconds: DurationHistogram,
     /// How long each tick took.
     pub tick_seconds: DurationHistogram,
     /// Sessions that play on the shard.
@@ -121,6 +127,11 @@ pub struct Metrics {
     pub store_rows: Counter,
     /// Attempts to write to the store that failed.
     pub store_errors: Counter,
+    /// Bytes written to the recordings of the shards' inputs.
+    pub recorded_bytes: Counter,
+    /// Recordings that ended before their shard did.
+    pub recordings_stopped: Counter,
+    pub(crate) web_connections: Level,
     pub(crate) telemetry_dropped: Counter,
     pub(crate) watchers: Level,
 }
@@ -165,6 +176,13 @@ impl Metrics {
             ),
             store_rows: counter(vyuha, "store_rows", "Rows written to the store"),
             store_errors: counter(vyuha, "store_errors", "Writes to the store that failed"),
+            recorded_bytes: counter(vyuha, "recorded_bytes", "Bytes written to recordings of inputs"),
+            recordings_stopped: counter(
+                vyuha,
+                "recordings_stopped",
+                "Recordings that ended before their shard, because the disk was too slow or failed",
+            ),
+            web_connections: level(vyuha, "web_connections", "WebSockets of players that are open"),
             telemetry_dropped: counter(
                 vyuha,
                 "telemetry_dropped",
@@ -222,6 +240,16 @@ fn register_shards(registry: &mut Registry, shards: u16) -> Vec<ShardMetrics> {
             DurationHistogram::new(TICK_BOUNDS_US)
         });
     registry.register_with_unit("tick", "How long a tick took", Unit::Seconds, tick_seconds.clone());
+    let tick_lateness_seconds =
+        Family::<ShardLabel, DurationHistogram, fn() -> DurationHistogram>::new_with_constructor(|| {
+            DurationHistogram::new(TICK_LATENESS_BOUNDS_US)
+        });
+    registry.register_with_unit(
+        "tick_lateness",
+        "How long after its time a tick began",
+        Unit::Seconds,
+        tick_lateness_seconds.clone(),
+    );
     let bytes_in = family(registry, "bytes_in", "Bytes received from clients");
     let bytes_out = family(registry, "bytes_out", "Bytes sent to clients");
     let frames_in = family(registry, "frames_in", "Frames received from clients");
@@ -241,6 +269,7 @@ fn register_shards(registry: &mut Registry, shards: u16) -> Vec<ShardMetrics> {
                 ticks: of(&ticks),
                 late_ticks: of(&late_ticks),
                 shed_ticks: of(&shed_ticks),
+                tick_lateness_seconds: tick_lateness_seconds.get_or_create_owned(&label),
                 tick_seconds: tick_seconds.get_or_create_owned(&label),
                 sessions: sessions.get_or_create_owned(&label),
                 players: kind("player"),

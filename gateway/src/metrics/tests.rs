@@ -47,6 +47,7 @@ fn every_figure_appears_under_its_name() {
     shard.late_ticks.inc();
     shard.shed_ticks.inc_by(2);
     shard.tick_seconds.observe(Duration::from_micros(120));
+    shard.tick_lateness_seconds.observe(Duration::from_micros(60));
     shard.sessions.set(7);
     shard.players.set(6);
     shard.npcs.set(5);
@@ -69,6 +70,8 @@ fn every_figure_appears_under_its_name() {
     metrics.store_lag_frames.set(20);
     metrics.store_rows.inc_by(21);
     metrics.store_errors.inc_by(22);
+    metrics.recorded_bytes.inc_by(23);
+    metrics.recordings_stopped.inc_by(24);
 
     let samples = parse(&metrics.encode().unwrap());
     for (series, expected) in [
@@ -82,6 +85,9 @@ fn every_figure_appears_under_its_name() {
         ("vyuha_tick_seconds_bucket{le=\"+Inf\",shard=\"1\"}", 1.0),
         ("vyuha_tick_seconds_count{shard=\"1\"}", 1.0),
         ("vyuha_tick_seconds_sum{shard=\"1\"}", 0.00012),
+        ("vyuha_tick_lateness_seconds_bucket{le=\"0.00005\",shard=\"1\"}", 0.0),
+        ("vyuha_tick_lateness_seconds_bucket{le=\"0.0001\",shard=\"1\"}", 1.0),
+        ("vyuha_tick_lateness_seconds_count{shard=\"1\"}", 1.0),
         ("vyuha_sessions{shard=\"1\"}", 7.0),
         ("vyuha_entities{shard=\"1\",kind=\"player\"}", 6.0),
         ("vyuha_entities{shard=\"1\",kind=\"npc\"}", 5.0),
@@ -104,6 +110,8 @@ fn every_figure_appears_under_its_name() {
         ("vyuha_store_lag_frames", 20.0),
         ("vyuha_store_rows_total", 21.0),
         ("vyuha_store_errors_total", 22.0),
+        ("vyuha_recorded_bytes_total", 23.0),
+        ("vyuha_recordings_stopped_total", 24.0),
         ("vyuha_telemetry_dropped_total", 0.0),
         ("vyuha_console_watchers", 0.0),
     ] {

@@ -147,6 +147,13 @@ impl ClientCore {
         give_back(&mut self.outgoing);
     }
 
+    /// Ends it in favour of a program that reads on by itself: the bytes that were received and not taken as events, and the
+    /// number of the last request. What waits to be sent is lost.
+    pub fn into_unread(mut self) -> (Vec<u8>, u32) {
+        self.received.drain(..self.taken);
+        (self.received, self.request_last)
+    }
+
     /// What is in view; empty until a character entered a zone.
     pub fn world(&self) -> &World {
         &self.world

@@ -3,13 +3,14 @@
 use std::fs;
 use std::io::Error;
 
-use io_uring::IoUring as Ring;
 use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::{CapabilitySet, capabilities};
 
 use super::{Facts, IoUring, Limit, Needs};
 use crate::cpu;
+use crate::runtime::Driver;
+use crate::transport::UringTransport;
 
 /// Looks at the machine; where a soft limit is below what is needed, raises it to the hard one.
 pub fn gather(needs: &Needs) -> Result<Facts, Error> {
@@ -17,7 +18,10 @@ pub fn gather(needs: &Needs) -> Result<Facts, Error> {
     let locked_memory = raise(Resource::Memlock, needs.locked_bytes());
     let open_files = raise(Resource::Nofile, needs.files());
     Ok(Facts {
-        io_uring: try_io_uring(),
+        io_uring: match needs.driver {
+            Some(Driver::Syscalls) => IoUring::NotTried,
+            _ => try_io_uring(),
+        },
         locked_memory,
         locked_memory_free: capabilities(None)?.effective.contains(CapabilitySet::IPC_LOCK),
         open_files,
@@ -26,7 +30,7 @@ pub fn gather(needs: &Needs) -> Result<Facts, Error> {
 }
 
 fn try_io_uring() -> IoUring {
-    let Err(error) = Ring::new(8) else { return IoUring::Usable };
+    let Err(error) = UringTransport::try_ring() else { return IoUring::Usable };
     let errno = error.raw_os_error().unwrap_or_default();
     // Absent before Linux 6.6, which is the same as 0.
     let disabled = fs::read_to_string("/proc/sys/kernel/io_uring_disabled").ok();
@@ -39,6 +43,8 @@ pub(super) fn classify(errno: i32, disabled: u8) -> IoUring {
         Errno::PERM if disabled > 0 => IoUring::Disabled(disabled),
         Errno::PERM | Errno::ACCESS => IoUring::Blocked,
         Errno::NOSYS => IoUring::Missing,
+        // A flag or a request that it does not know.
+        Errno::INVAL => IoUring::Old,
         _ => IoUring::Failed(errno),
     }
 }

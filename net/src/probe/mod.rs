@@ -12,7 +12,7 @@ use std::fmt;
 
 pub use facts::gather;
 
-use crate::runtime::{EXECUTOR_FILES, LOCKED_LIMIT_BYTES_MIN, locked_bytes};
+use crate::runtime::{Driver, EXECUTOR_FILES, LOCKED_LIMIT_BYTES_MIN, locked_bytes};
 
 /// Files that a node keeps open besides sockets and executors: databases, journal, logs, the admin port's connections.
 pub const OTHER_FILES: u64 = 256;
@@ -20,7 +20,9 @@ pub const OTHER_FILES: u64 = 256;
 /// What a node is going to need.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Needs {
-    /// Shards, each with an executor.
+    /// What is to drive the shards; `None` is whatever is best here.
+    pub driver: Option<Driver>,
+    /// Shards.
     pub shards: usize,
     /// Whether each is bound to a processor of its own.
     pub pin: bool,
@@ -50,12 +52,16 @@ pub struct Facts {
 pub enum IoUring {
     /// It works.
     Usable,
+    /// Nobody asked for it.
+    NotTried,
     /// The kernel was told to refuse it: `kernel.io_uring_disabled` is this, 1 (all but a group) or 2 (all).
     Disabled(u8),
     /// Refused although the kernel is willing: a seccomp filter or a security module.
     Blocked,
     /// The kernel does not know it.
     Missing,
+    /// The kernel knows too little of it: it is older than Linux 6.1.
+    Old,
     /// Something else, by its `errno`.
     Failed(i32),
 }
@@ -105,23 +111,50 @@ impl fmt::Display for Finding {
     }
 }
 
-/// Weighs what there is against what is needed. Empty if nothing is short.
-pub fn judge(needs: &Needs, facts: &Facts) -> Vec<Finding> {
-    [
-        judge_io_uring(facts.io_uring),
-        judge_locked_memory(needs, facts),
-        judge_open_files(needs, facts.open_files),
-        judge_cpus(needs, facts.cpus),
-    ]
-    .into_iter()
-    .flatten()
-    .collect()
+/// What comes of weighing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verdict {
+    /// What drives the shards, if nothing is fatal.
+    pub driver: Driver,
+    /// What is short.
+    pub findings: Vec<Finding>,
+}
+
+/// Weighs what there is against what is needed.
+pub fn judge(needs: &Needs, facts: &Facts) -> Verdict {
+    let [io_uring, locked_memory] = match needs.driver {
+        Some(Driver::Syscalls) => [None, None],
+        _ => [judge_io_uring(needs, facts.io_uring), judge_locked_memory(needs, facts)],
+    };
+    let possible = facts.io_uring == IoUring::Usable && facts.locked_memory.allows(LOCKED_LIMIT_BYTES_MIN);
+    let best = if possible { Driver::IoUring } else { Driver::Syscalls };
+    let others = [judge_open_files(needs, facts.open_files), judge_cpus(needs, facts.cpus)];
+    Verdict {
+        driver: needs.driver.unwrap_or(best),
+        findings: [io_uring, locked_memory].into_iter().chain(others).flatten().collect(),
+    }
 }
 
 impl Needs {
     fn locked_bytes(&self) -> u64 {
         let all = (self.shards as u64).saturating_mul(locked_bytes(self.io_memory_bytes));
         all.max(LOCKED_LIMIT_BYTES_MIN)
+    }
+
+    /// Something without which io_uring cannot be used. Where it was not asked for by name, something else is.
+    fn no_io_uring(&self, short: &str, change: &str) -> Finding {
+        match self.driver {
+            None => Finding {
+                severity: Severity::Warning,
+                short: format!("{short}; plain system calls are used instead, which cost more"),
+                change: change.to_owned(),
+            },
+            Some(_) => Finding {
+                severity: Severity::Fatal,
+                short: short.to_owned(),
+                change: format!("{change}\nor do without: set net.driver to auto or to syscalls"),
+            },
+        }
     }
 
     fn files(&self) -> u64 {
@@ -135,39 +168,36 @@ impl Limit {
     }
 }
 
-fn judge_io_uring(io_uring: IoUring) -> Option<Finding> {
+fn judge_io_uring(needs: &Needs, io_uring: IoUring) -> Option<Finding> {
     let (short, change) = match io_uring {
-        IoUring::Usable => return None,
+        IoUring::Usable | IoUring::NotTried => return None,
         IoUring::Disabled(level) => (
             format!("io_uring is switched off in this kernel (kernel.io_uring_disabled = {level})"),
             "now: sysctl -w kernel.io_uring_disabled=0\n\
              for good: echo 'kernel.io_uring_disabled = 0' > /etc/sysctl.d/90-vyuha.conf\n\
-             in a container: both on the host"
-                .into(),
+             in a container: both on the host",
         ),
         IoUring::Blocked => (
             "io_uring is blocked for this process by a seccomp filter or a security module".into(),
             "Docker: --security-opt seccomp=FILE, where FILE is Docker's default profile with io_uring_setup, \
              io_uring_enter and io_uring_register allowed (or, to try it, seccomp=unconfined)\n\
              Kubernetes: such a profile under securityContext.seccompProfile (type: Localhost)\n\
-             systemd: add @aio, which holds io_uring, to SystemCallFilter="
-                .into(),
+             systemd: add @aio, which holds io_uring, to SystemCallFilter=",
         ),
         IoUring::Missing => (
             "this kernel has no io_uring".into(),
-            "run Linux 5.8 or newer, built with CONFIG_IO_URING=y\n\
+            "run Linux 6.1 or newer, built with CONFIG_IO_URING=y\n\
              in a sandbox such as gVisor: run outside it; under Podman: --security-opt seccomp=FILE as for Docker, with \
-             io_uring_setup, io_uring_enter and io_uring_register allowed"
-                .into(),
+             io_uring_setup, io_uring_enter and io_uring_register allowed",
         ),
+        IoUring::Old => ("this kernel's io_uring is too old".into(), "run Linux 6.1 or newer"),
         IoUring::Failed(errno) => (
             format!("io_uring cannot be set up: {}", std::io::Error::from_raw_os_error(errno)),
-            "if memory is short: raise RLIMIT_MEMLOCK (ulimit -l unlimited), which kernels before 5.12 charge for rings\n\
-             if open files are short: raise RLIMIT_NOFILE (ulimit -n)"
-                .into(),
+            "if memory is short: raise the limit of the container or service (memory.max)\n\
+             if open files are short: raise RLIMIT_NOFILE (ulimit -n)",
         ),
     };
-    Some(Finding { severity: Severity::Fatal, short, change })
+    Some(needs.no_io_uring(&short, change))
 }
 
 fn judge_locked_memory(needs: &Needs, facts: &Facts) -> Option<Finding> {
@@ -186,7 +216,7 @@ fn judge_locked_memory(needs: &Needs, facts: &Facts) -> Option<Finding> {
             "{} of memory may be locked (RLIMIT_MEMLOCK); an executor does not start below {LOCKED_LIMIT_BYTES_MIN} bytes",
             bytes_allowed(limit),
         );
-        return Some(Finding { severity: Severity::Fatal, short, change });
+        return Some(needs.no_io_uring(&short, &change));
     }
     if !limit.allows(needed) && !facts.locked_memory_free {
         let short = format!(

@@ -1,7 +1,13 @@
 use super::facts::classify;
 use super::*;
 
-const NEEDS: Needs = Needs { shards: 2, pin: true, io_memory_bytes: 1 << 20, connections_max: 1000 };
+const NEEDS: Needs = Needs {
+    driver: Some(Driver::IoUring),
+    shards: 2,
+    pin: true,
+    io_memory_bytes: 1 << 20,
+    connections_max: 1000,
+};
 const UNLIMITED: Limit = Limit { soft: None, hard: None, raised_from: None };
 const FINE: Facts = Facts {
     io_uring: IoUring::Usable,
@@ -18,7 +24,7 @@ fn limit(soft: u64) -> Limit {
 /// The findings' severities, and words that must stand in them.
 #[track_caller]
 fn check(needs: Needs, facts: Facts, expected: &[(Severity, &[&str])]) {
-    let findings = judge(&needs, &facts);
+    let findings = judge(&needs, &facts).findings;
     assert_eq!(findings.len(), expected.len(), "{findings:#?}");
     for (finding, (severity, words)) in findings.iter().zip(expected) {
         assert_eq!(finding.severity, *severity, "{finding}");
@@ -48,18 +54,53 @@ fn io_uring_is_told_by_what_keeps_it_off() {
         with(IoUring::Blocked),
         &[(Fatal, &["seccomp", "--security-opt", "SystemCallFilter", "seccompProfile"])],
     );
-    check(NEEDS, with(IoUring::Missing), &[(Fatal, &["Linux 5.8", "CONFIG_IO_URING"])]);
-    check(NEEDS, with(IoUring::Failed(12)), &[(Fatal, &["Cannot allocate memory", "RLIMIT_MEMLOCK"])]);
+    check(NEEDS, with(IoUring::Missing), &[(Fatal, &["Linux 6.1", "CONFIG_IO_URING"])]);
+    check(NEEDS, with(IoUring::Failed(12)), &[(Fatal, &["Cannot allocate memory", "memory.max"])]);
+}
+
+#[test]
+fn what_drives_the_shards_follows_from_what_there_is() {
+    use Severity::{Fatal, Warning};
+    let blocked = Facts { io_uring: IoUring::Blocked, ..FINE };
+    let locked = Facts { locked_memory: limit(64 << 10), ..FINE };
+    let neither = Facts { io_uring: IoUring::Old, ..locked };
+    let [ring, calls] = [Driver::IoUring, Driver::Syscalls];
+    for (wanted, facts, driver, severities) in [
+        (None, FINE, ring, &[][..]),
+        (None, blocked, calls, &[Warning]),
+        (None, locked, calls, &[Warning]),
+        (None, neither, calls, &[Warning, Warning]),
+        (Some(ring), FINE, ring, &[]),
+        (Some(ring), blocked, ring, &[Fatal]),
+        (Some(ring), neither, ring, &[Fatal, Fatal]),
+        (Some(calls), FINE, calls, &[]),
+        (Some(calls), neither, calls, &[]),
+    ] {
+        let verdict = judge(&Needs { driver: wanted, ..NEEDS }, &facts);
+        let found: Vec<_> = verdict.findings.iter().map(|finding| finding.severity).collect();
+        assert_eq!((verdict.driver, &found[..]), (driver, severities), "{wanted:?}, {facts:?}");
+        for finding in verdict.findings {
+            let word = if wanted.is_none() { "plain system calls are used instead" } else { "net.driver" };
+            assert!(finding.to_string().contains(word), "{finding}");
+        }
+    }
+}
+
+#[test]
+fn nobody_tries_what_nobody_asked_for() {
+    let needs = Needs { driver: Some(Driver::Syscalls), shards: 1, pin: false, connections_max: 16, ..NEEDS };
+    assert_eq!(gather(&needs).unwrap().io_uring, IoUring::NotTried);
 }
 
 #[test]
 fn errors_of_setup_are_classified() {
-    let [eperm, enomem, eacces, enosys] = [1, 12, 13, 38];
+    let [eperm, enomem, eacces, einval, enosys] = [1, 12, 13, 22, 38];
     for (errno, disabled, expected) in [
         (eperm, 0, IoUring::Blocked),
         (eperm, 1, IoUring::Disabled(1)),
         (eperm, 2, IoUring::Disabled(2)),
         (eacces, 0, IoUring::Blocked),
+        (einval, 0, IoUring::Old),
         (enosys, 0, IoUring::Missing),
         (enosys, 2, IoUring::Missing),
         (enomem, 0, IoUring::Failed(enomem)),
@@ -150,13 +191,16 @@ fn every_fault_is_told_at_once() {
 
 #[test]
 fn the_machine_that_runs_the_tests_is_understood() {
-    let needs = Needs { shards: 1, pin: false, io_memory_bytes: 0, connections_max: 16 };
+    let needs = Needs { shards: 1, pin: false, io_memory_bytes: 0, connections_max: 16, ..NEEDS };
     let facts = gather(&needs).unwrap();
     // The runtime's tests need what these probes ask for, so this machine has it.
     assert_eq!(facts.io_uring, IoUring::Usable);
     assert!(facts.cpus >= 1);
-    let grave: Vec<_> =
-        judge(&needs, &facts).into_iter().filter(|found| found.severity == Severity::Fatal).collect();
+    let grave: Vec<_> = judge(&needs, &facts)
+        .findings
+        .into_iter()
+        .filter(|found| found.severity == Severity::Fatal)
+        .collect();
     assert_eq!(grave, []);
 }
 

@@ -1,53 +1,60 @@
-//! The thread that hosts a shard: one glommio executor, pinned, that runs a tick at a fixed step.
+//! The thread that hosts a shard: pinned, running a tick at a fixed step.
 //!
-//! The executor gives the pinned thread, the timer, and room for other tasks between ticks. What a tick does is none of
-//! its business, and a tick that fails takes its shard down, not the process: the host sees it in
-//! [`ShardHandle::has_ended`] and learns why from [`ShardHandle::join`].
+//! It comes in two kinds, see [`Driver`]: a glommio executor, with room for other tasks between ticks, and a plain thread
+//! where io_uring is not to be had. What a tick does is none of its business, and a tick that fails takes its shard down,
+//! not the process: the host sees it in [`ShardHandle::has_ended`] and learns why from [`ShardHandle::join`].
 
 mod clock;
+mod executor;
 #[cfg(test)]
 mod tests;
+mod thread;
 
 use std::any::Any;
 use std::convert::Infallible;
 use std::ffi::CString;
+use std::fmt::Display;
+use std::num::NonZeroU64;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crossbeam::channel::{Receiver, TryRecvError, bounded};
-use glommio::{
-    BuilderErrorKind, ExecutorJoinHandle, GlommioError, LocalExecutorBuilder, Placement, ReactorErrorKind,
-    timer, yield_if_needed,
-};
-use hdrhistogram::Histogram;
+use crossbeam::channel::{Receiver, Sender, TryRecvError, bounded};
 use thiserror::Error;
 
 pub use clock::{TickClock, TickStart};
+pub use executor::{EXECUTOR_FILES, LOCKED_LIMIT_BYTES_MIN, locked_bytes};
 
-/// Significant digits of the histograms of [`LoopStats`].
-const HISTOGRAM_DIGITS: u8 = 3;
-/// Longest time that they tell apart, in microseconds: a minute.
-const HISTOGRAM_US_MAX: u64 = 60_000_000;
-/// Smallest registered buffer that an executor makes.
-const IO_MEMORY_BYTES_MIN: u64 = 64 << 10;
 /// Niceness of a shard's thread, where `CAP_SYS_NICE` or `RLIMIT_NICE` allows it.
 const SHARD_NICENESS: i32 = -10;
-/// Rings of an executor, each of which locks the registered buffer for itself.
-const RINGS: u64 = 3;
-/// Files that an executor keeps open: its rings and what wakes them.
-pub const EXECUTOR_FILES: u64 = RINGS + 1;
-/// `RLIMIT_MEMLOCK` below which an executor refuses to start, whatever it needs.
-pub const LOCKED_LIMIT_BYTES_MIN: u64 = 512 << 10;
+/// By how much a timer of a shard may be late to be run with others: not at all, where the default is 50 us.
+const TIMER_SLACK: NonZeroU64 = NonZeroU64::MIN;
 
-/// What the system answers when a thread is to be bound to a processor that the process may not use.
-const EINVAL: i32 = rustix::io::Errno::INVAL.raw_os_error();
+/// How a shard's thread and its sockets are driven.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Driver {
+    /// By io_uring: a glommio executor, and [`UringTransport`](crate::transport::UringTransport).
+    IoUring,
+    /// By plain system calls: a plain thread, and [`SyscallTransport`](crate::transport::SyscallTransport). It does all
+    /// that the other does, at more cost, wherever Linux runs.
+    Syscalls,
+}
+
+impl Driver {
+    /// Its stable name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Driver::IoUring => "io_uring",
+            Driver::Syscalls => "syscalls",
+        }
+    }
+}
 
 /// What a shard's loop calls.
 pub trait Tick {
-    /// Runs one tick. Must not wait: everything else on the shard does meanwhile. `stats` are those of the ticks before.
-    fn tick(&mut self, start: &TickStart, stats: &LoopStats);
+    /// Runs one tick. Must not wait: everything else on the shard does meanwhile.
+    fn tick(&mut self, start: &TickStart);
 }
 
 /// Where and how a shard runs.
@@ -57,7 +64,9 @@ pub struct ShardHost {
     pub name: String,
     /// The processor that it is bound to; `None` leaves the choice to the kernel, ever anew.
     pub cpu: Option<usize>,
-    /// Size of the executor's buffer for file I/O. Three times as much is locked: see [`locked_bytes`].
+    /// What drives it.
+    pub driver: Driver,
+    /// Size of the executor's buffer for file I/O, if it is one. Three times as much is locked: see [`locked_bytes`].
     pub io_memory_bytes: usize,
     /// Ticks a second, at least 1.
     pub tick_hz: u32,
@@ -66,23 +75,6 @@ pub struct ShardHost {
     /// How long after its start the first tick is due. Shards of different phases do not all want the machine, the
     /// journal and the network at the same moment.
     pub phase: Duration,
-}
-
-/// How a shard's loop did, since its start.
-#[derive(Debug, Clone)]
-pub struct LoopStats {
-    /// Ticks run.
-    pub ticks: u64,
-    /// Ticks that started a full step or more after their time.
-    pub late: u64,
-    /// Ticks left out because the backlog was full.
-    pub shed: u64,
-    /// How long after its time each tick started, in microseconds; anything over a minute counts as one.
-    pub lateness_us: Histogram<u64>,
-    /// How long each tick took, in microseconds; likewise.
-    pub duration_us: Histogram<u64>,
-    /// How long the last tick took.
-    pub last_duration: Duration,
 }
 
 /// Why a shard did not start, or how it ended.
@@ -122,6 +114,24 @@ pub enum ShardError {
         /// What the executor says.
         text: String,
     },
+    /// What it was to run could not be made.
+    #[error("{name} could not be set up: {text}")]
+    Make {
+        /// The shard's name.
+        name: String,
+        /// What is wrong.
+        text: String,
+    },
+    /// The thread could not be started.
+    #[error(
+        "the thread of {name} did not start: {text}; raise the limit of processes (ulimit -u) or of memory"
+    )]
+    Thread {
+        /// The shard's name.
+        name: String,
+        /// What the system says.
+        text: String,
+    },
     /// The shard panicked, and with it all that is on it ended.
     #[error("{name} panicked: {text}")]
     Panicked {
@@ -136,59 +146,41 @@ pub enum ShardError {
 #[derive(Debug)]
 pub struct ShardHandle {
     name: String,
-    thread: ExecutorJoinHandle<Result<LoopStats, String>>,
+    thread: Thread,
     stop: Arc<AtomicBool>,
     /// Never holds anything; its other end lives as long as the loop.
     alive: Receiver<Infallible>,
 }
 
-/// Memory that one shard's executor locks, in bytes, for its registered buffer: what [`crate::probe`] weighs against
-/// `RLIMIT_MEMLOCK`.
-pub fn locked_bytes(io_memory_bytes: u64) -> u64 {
-    RINGS * io_memory_bytes.max(IO_MEMORY_BYTES_MIN)
+#[derive(Debug)]
+enum Thread {
+    Executor(executor::Handle),
+    Plain(thread::Handle),
 }
 
 /// Starts a shard on a thread of its own and returns once its loop runs. `make` is called on that thread.
-pub fn spawn_shard<T, M>(host: ShardHost, make: M) -> Result<ShardHandle, ShardError>
+pub fn spawn_shard<T, E, M>(host: ShardHost, make: M) -> Result<ShardHandle, ShardError>
 where
     T: Tick + 'static,
-    M: FnOnce() -> T + Send + 'static,
+    E: Display,
+    M: FnOnce() -> Result<T, E> + Send + 'static,
 {
-    let ShardHost { name, cpu, io_memory_bytes, tick_hz, backlog_ticks, phase } = host;
-    let placement = cpu.map_or(Placement::Unbound, Placement::Fixed);
+    let (name, cpu) = (host.name.clone(), host.cpu);
     let stop = Arc::new(AtomicBool::new(false));
     let (keep_alive, alive) = bounded::<Infallible>(1);
     let (started, is_started) = bounded(1);
-
-    let (thread_name, stop_seen) = (name.clone(), stop.clone());
-    let run = move || async move {
-        let _keep_alive = keep_alive;
-        // glommio appends a number of its own, which may not fit.
-        if let Ok(name) = CString::new(thread_name) {
-            // Only what people see of the thread depends on it.
-            let _ = rustix::thread::set_name(&name);
-        }
-        // Where the process may: a tick comes before whatever else wants this processor. Linux takes "the calling
-        // process" as the calling thread.
-        let _ = rustix::process::setpriority_process(None, SHARD_NICENESS);
-        let mut shard = guarded(make)?;
-        // The other end waits for this.
-        let _ = started.send(());
-        timer::sleep(phase).await;
-        run_loop(&mut shard, TickClock::new(tick_hz, backlog_ticks), &stop_seen).await
+    let inner = Inner { host, stop: stop.clone(), started, _keep_alive: keep_alive };
+    let thread = match inner.host.driver {
+        Driver::IoUring => Thread::Executor(executor::spawn(inner, make)?),
+        Driver::Syscalls => Thread::Plain(thread::spawn(inner, make)?),
     };
-    let builder = LocalExecutorBuilder::new(placement).name(&name).io_memory(io_memory_bytes);
-    let thread = builder.spawn(run).map_err(|error| executor_error(&name, cpu, error))?;
-    let handle = ShardHandle { name, thread, stop, alive };
-    // `spawn` has only made the thread. Where the executor does not come up, the sender is dropped.
+    // The thread was made; whether its loop runs it says itself. Where it does not come to that, the sender is dropped.
     if is_started.recv().is_ok() {
-        return Ok(handle);
+        return Ok(ShardHandle { name, thread, stop, alive });
     }
-    let name = handle.name.clone();
-    match handle.thread.join() {
-        Ok(Err(text)) => Err(ShardError::Panicked { name, text }),
-        Ok(Ok(_)) => Err(ShardError::Executor { name, text: "it ended before its first tick".into() }),
-        Err(error) => Err(executor_error(&name, cpu, error)),
+    match thread.join(&name, cpu) {
+        Ok(()) => Err(ShardError::Executor { name, text: "it ended before its first tick".into() }),
+        Err(error) => Err(error),
     }
 }
 
@@ -209,90 +201,70 @@ impl ShardHandle {
     }
 
     /// Waits for the loop to end: after [`stop`](Self::stop), or once it [`has_ended`](Self::has_ended).
-    pub fn join(self) -> Result<LoopStats, ShardError> {
-        match self.thread.join() {
-            Ok(Ok(stats)) => Ok(stats),
-            Ok(Err(text)) => Err(ShardError::Panicked { name: self.name, text }),
-            Err(error) => Err(executor_error(&self.name, None, error)),
+    pub fn join(self) -> Result<(), ShardError> {
+        self.thread.join(&self.name, None)
+    }
+}
+
+impl Thread {
+    fn join(self, name: &str, cpu: Option<usize>) -> Result<(), ShardError> {
+        match self {
+            Thread::Executor(handle) => executor::join(handle, name, cpu),
+            Thread::Plain(handle) => thread::join(handle, name),
         }
     }
 }
 
-impl LoopStats {
-    fn new() -> LoopStats {
-        let histogram = || {
-            Histogram::new_with_max(HISTOGRAM_US_MAX, HISTOGRAM_DIGITS)
-                .expect("the bounds are valid and constant")
-        };
-        LoopStats {
-            ticks: 0,
-            late: 0,
-            shed: 0,
-            lateness_us: histogram(),
-            duration_us: histogram(),
-            last_duration: Duration::ZERO,
-        }
-    }
-
-    fn record(&mut self, start: &TickStart, duration: Duration) {
-        self.ticks += 1;
-        self.late += u64::from(start.late);
-        self.shed += start.shed;
-        self.lateness_us.saturating_record(start.lateness.as_micros() as u64);
-        self.duration_us.saturating_record(duration.as_micros() as u64);
-        self.last_duration = duration;
-    }
+/// What a shard's thread is begun with.
+struct Inner {
+    host: ShardHost,
+    stop: Arc<AtomicBool>,
+    /// Told once the loop is to run.
+    started: Sender<()>,
+    /// Dropped with the loop.
+    _keep_alive: Sender<Infallible>,
 }
 
-async fn run_loop(
-    shard: &mut impl Tick,
-    mut clock: TickClock,
-    stop: &AtomicBool,
-) -> Result<LoopStats, String> {
-    let mut stats = LoopStats::new();
-    let origin = Instant::now();
-    while !stop.load(Ordering::Acquire) {
-        match clock.start(origin.elapsed()) {
-            Err(wait) => timer::sleep(wait).await,
-            Ok(start) => {
-                let begin = Instant::now();
-                guarded(|| shard.tick(&start, &stats))?;
-                stats.record(&start, begin.elapsed());
-                // Ticks that run back to back still let the executor's other tasks have their turn.
-                yield_if_needed().await;
-            }
+impl Inner {
+    /// Begins, on the shard's own thread: sets that up and makes what is to run.
+    fn begin<T, E: Display>(
+        &self,
+        make: impl FnOnce() -> Result<T, E>,
+    ) -> Result<(T, TickClock), ShardError> {
+        // glommio appends a number of its own, which may not fit.
+        if let Ok(name) = CString::new(&*self.host.name) {
+            // Only what people see of the thread depends on it.
+            let _ = rustix::thread::set_name(&name);
         }
+        // Where the process may: a tick comes before whatever else wants this processor. Linux takes "the calling
+        // process" as the calling thread.
+        let _ = rustix::process::setpriority_process(None, SHARD_NICENESS);
+        // Without it a tick begins some microseconds later.
+        let _ = rustix::thread::set_current_timer_slack(Some(TIMER_SLACK));
+        let name = &self.host.name;
+        let made = guarded(name, make)?;
+        let made = made.map_err(|error| ShardError::Make { name: name.clone(), text: error.to_string() })?;
+        // The other end waits for this.
+        let _ = self.started.send(());
+        Ok((made, TickClock::new(self.host.tick_hz, self.host.backlog_ticks)))
     }
-    Ok(stats)
+
+    fn is_to_stop(&self) -> bool {
+        self.stop.load(Ordering::Acquire)
+    }
+
+    fn tick(&self, shard: &mut impl Tick, start: &TickStart) -> Result<(), ShardError> {
+        guarded(&self.host.name, || shard.tick(start))
+    }
 }
 
 /// Runs code of the shard and turns a panic into its message. The shard is not used again after one.
-fn guarded<R>(run: impl FnOnce() -> R) -> Result<R, String> {
-    catch_unwind(AssertUnwindSafe(run)).map_err(|panic| panic_text(panic.as_ref()))
+fn guarded<R>(name: &str, run: impl FnOnce() -> R) -> Result<R, ShardError> {
+    catch_unwind(AssertUnwindSafe(run))
+        .map_err(|panic| ShardError::Panicked { name: name.to_owned(), text: panic_text(panic.as_ref()) })
 }
 
 fn panic_text(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref().map(String::as_str));
     text.unwrap_or("a panic without a message").to_owned()
-}
-
-fn executor_error(name: &str, cpu: Option<usize>, error: GlommioError<()>) -> ShardError {
-    let name = name.to_owned();
-    match error {
-        GlommioError::ReactorError(ReactorErrorKind::MemLockLimit(limit_bytes, needed_bytes)) => {
-            ShardError::LockedMemory { name, limit_bytes, needed_bytes }
-        }
-        GlommioError::BuilderError(BuilderErrorKind::ThreadPanic(panic)) => {
-            ShardError::Executor { name, text: panic_text(panic.as_ref()) }
-        }
-        other => match (&other, cpu) {
-            (GlommioError::BuilderError(BuilderErrorKind::NonExistentCpus { .. }), Some(cpu)) => {
-                ShardError::Cpu { name, cpu, text: other.to_string() }
-            }
-            (GlommioError::IoError(error), Some(cpu)) if error.raw_os_error() == Some(EINVAL) => {
-                ShardError::Cpu { name, cpu, text: other.to_string() }
-            }
-            _ => ShardError::Executor { name, text: other.to_string() },
-        },
-    }
 }

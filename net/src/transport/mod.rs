@@ -19,16 +19,20 @@
 //! close its side, because a socket closed over unread input would take the last frame with it. After that the slot is
 //! free and its number may be given to another connection.
 
+mod connection;
 mod syscall;
 #[cfg(test)]
 mod tests;
+mod uring;
 
 use std::os::fd::OwnedFd;
 
+use socket2::{Domain, SockRef, Type};
 use thiserror::Error;
 use vyuha_protocol::frame::FrameError;
 
 pub use syscall::SyscallTransport;
+pub use uring::UringTransport;
 
 /// Longest that a closed connection waits for its peer to take the last bytes and close its side, in seconds.
 pub const LINGER_S: u32 = 2;
@@ -39,6 +43,10 @@ pub const FAREWELL_BYTES_MAX: usize = 1 << 10;
 /// Bytes that the kernel takes of a connection ahead of what it can put on the wire. What it took cannot be skipped
 /// any more: with its default, some MiB, a slow client would be shown the past.
 pub const KERNEL_UNSENT_BYTES_MAX: u32 = 16 << 10;
+
+/// Bytes that the kernel keeps of a connection until they are read, as `SO_RCVBUF` counts them. What a flood brings
+/// waits there, and then in the flooder's own machine.
+pub const KERNEL_UNREAD_BYTES_MAX: usize = 32 << 10;
 
 /// A connection's slot: dense, from 0, below [`Limits::connections_max`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -67,7 +75,7 @@ pub enum CloseCause {
     Reset,
     /// The bytes are no frames; where the next one begins is not known.
     Malformed(FrameError),
-    /// More frames than [`Limits::frames_per_second_max`].
+    /// More frames than [`Limits::frames_per_second_max`], or more bytes at once than anybody means well by.
     Flood,
     /// No whole frame for [`Limits::idle_ticks`].
     Idle,
@@ -137,9 +145,24 @@ pub enum AdmitError {
         /// How many.
         bytes: usize,
     },
-    /// The socket cannot be set up: it is no TCP socket, or is gone already.
+    /// The socket cannot be set up: it is neither a TCP nor a Unix stream, or is gone already.
     #[error("the socket cannot be set up: {0}")]
     Socket(#[from] std::io::Error),
+}
+
+/// Sets a socket up: it sends at once, and the kernel takes no more of it than it can put on the wire soon.
+fn set_up(socket: &OwnedFd) -> Result<(), std::io::Error> {
+    let socket = SockRef::from(socket);
+    if socket.r#type()? != Type::STREAM {
+        return Err(std::io::Error::new(std::io::ErrorKind::InvalidInput, "it is no stream"));
+    }
+    socket.set_recv_buffer_size(KERNEL_UNREAD_BYTES_MAX)?;
+    if socket.domain()? == Domain::UNIX {
+        // What is sent lies in the sender's account until the other end reads it.
+        return socket.set_send_buffer_size(KERNEL_UNSENT_BYTES_MAX as usize);
+    }
+    socket.set_tcp_nodelay(true)?;
+    socket.set_tcp_notsent_lowat(KERNEL_UNSENT_BYTES_MAX)
 }
 
 /// Figures since the start.
@@ -173,10 +196,11 @@ impl Stats {
     }
 }
 
-/// A driver of sockets. [`SyscallTransport`] is one.
+/// A driver of sockets: [`UringTransport`], or [`SyscallTransport`] where io_uring is not to be had. Both do the same.
 pub trait Transport {
-    /// Takes over a connected TCP socket and `received`, what was read of it already (at most
-    /// [`READ_AHEAD_BYTES_MAX`]): the next reap sees that first. Sets `TCP_NODELAY` and bounds what the kernel queues.
+    /// Takes over a connected stream socket, TCP or Unix, and `received`, what was read of it already (at most
+    /// [`READ_AHEAD_BYTES_MAX`]): the next reap sees that first. Bounds what the kernel queues; sets `TCP_NODELAY` where
+    /// it is TCP.
     fn admit(&mut self, socket: OwnedFd, received: &[u8]) -> Result<ConnId, AdmitError>;
 
     /// Begins a tick: reads what is there, within [`Limits`], and hands out each connection's whole frames in order,
@@ -197,4 +221,30 @@ pub trait Transport {
 
     /// Figures since the start.
     fn stats(&self) -> &Stats;
+}
+
+impl<T: Transport + ?Sized> Transport for Box<T> {
+    fn admit(&mut self, socket: OwnedFd, received: &[u8]) -> Result<ConnId, AdmitError> {
+        (**self).admit(socket, received)
+    }
+
+    fn reap(&mut self, sink: &mut dyn FnMut(ConnId, Received<'_>)) {
+        (**self).reap(sink);
+    }
+
+    fn queue(&mut self, conn: ConnId, frames: &[u8]) {
+        (**self).queue(conn, frames);
+    }
+
+    fn flush(&mut self, snapshot: &mut dyn FnMut(ConnId, &mut Vec<u8>)) {
+        (**self).flush(snapshot);
+    }
+
+    fn close(&mut self, conn: ConnId) {
+        (**self).close(conn);
+    }
+
+    fn stats(&self) -> &Stats {
+        (**self).stats()
+    }
 }

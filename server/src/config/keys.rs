@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::value::{Count, LogFormat, LogLevel, Setting, Size};
+use super::value::{Count, LogFormat, LogLevel, NetDriver, Setting, Simd, Size};
 
 /// One key of the configuration, as the table declares it.
 #[derive(Debug)]
@@ -23,6 +23,8 @@ pub struct Key {
     pub kind: &'static str,
     /// Its type in one word, for help: `DURATION`.
     pub placeholder: &'static str,
+    /// Its environment variable, where that does not follow from the path.
+    pub(super) variable: Option<&'static str>,
     /// Reads a value and puts it in its place.
     pub(super) set: fn(&mut Config, &Key, &str) -> Result<(), String>,
     /// The value in a configuration.
@@ -42,7 +44,8 @@ impl Key {
 
     /// Its environment variable: `VYUHA_NET_IDLE_TIMEOUT`.
     pub fn variable(&self) -> String {
-        format!("VYUHA_{}", self.path.replace('.', "_").to_uppercase())
+        let of_path = || format!("VYUHA_{}", self.path.replace('.', "_").to_uppercase());
+        self.variable.map_or_else(of_path, str::to_owned)
     }
 
     /// Its flag without the dashes in front: `net-idle-timeout`.
@@ -79,7 +82,7 @@ macro_rules! keys {
         $section:ident: $Section:ident {
             $(
                 #[doc = $doc:literal]
-                $name:ident: $Type:ty = $default:literal $(in $low:literal..=$high:literal)?;
+                $name:ident: $Type:ty = $default:literal $(in $low:literal..=$high:literal)? $(as $variable:literal)?;
             )+
         }
     )+) => {
@@ -120,6 +123,7 @@ macro_rules! keys {
             range: keys!(@range $($low $high)?),
             kind: <$Type as Setting>::KIND,
             placeholder: <$Type as Setting>::PLACEHOLDER,
+            variable: keys!(@variable $($variable)?),
             set: |config, key, text| {
                 config.$section.$name = key.parse(text)?;
                 Ok(())
@@ -127,6 +131,8 @@ macro_rules! keys {
             value: |config| config.$section.$name.to_value(),
         },)+)+];
     };
+    (@variable) => { None };
+    (@variable $variable:literal) => { Some($variable) };
     (@range) => { None };
     (@range $low:literal $high:literal) => { Some(($low, $high)) };
 }
@@ -141,6 +147,13 @@ keys! {
     admin: Admin {
         /// Address and port of the console page, health and metrics; whoever reaches it sees everything.
         address: SocketAddr = "127.0.0.1:7780";
+    }
+    /// The port that browsers play at.
+    web: Web {
+        /// Address and port of the playable page and of players over WebSocket; port 0 takes any free port.
+        address: SocketAddr = "127.0.0.1:7778";
+        /// Connections of browsers at once, for pages and for play; the next one waits.
+        connections_max: u32 = "1024" in "1"..="65536";
     }
     /// What the node keeps on disk.
     data: Data {
@@ -164,9 +177,18 @@ keys! {
         backlog_ticks: u32 = "3" in "1"..="30";
         /// Buffer that each shard's executor keeps for file input and output; three times as much memory is locked.
         memory: Size = "64KiB" in "64KiB"..="1GiB";
+        /// Vector instructions of the zones' passes; auto is the widest that the machine has. Results do not depend on it.
+        simd: Simd = "auto" as "VYUHA_SIMD";
+    }
+    /// What is recorded for `vyuha replay`.
+    record: Record {
+        /// Folder for a recording of each shard's inputs; empty to record nothing. It must not hold one already.
+        dir: PathBuf = "";
     }
     /// What a connection may take.
     net: Net {
+        /// What drives shards and sockets: io_uring, plain system calls, or auto, which is the better one that this machine allows.
+        driver: NetDriver = "auto";
         /// Connections at once; the next one is refused.
         connections_max: u32 = "10000" in "1"..="1000000";
         /// Time from connection to signed in; after it the connection is closed.
@@ -204,7 +226,7 @@ keys! {
     journal: Journal {
         /// Size of one segment file.
         segment: Size = "64MiB" in "1MiB"..="1GiB";
-        /// Batches that wait for the journal; when it is full, durable commands are refused until there is room.
+        /// Batches of one shard that wait for the journal; when it is full, durable commands are refused until there is room.
         queue_batches: u32 = "1024" in "16"..="1048576";
     }
     /// What the node says of itself.

@@ -5,6 +5,7 @@ use std::fs;
 use std::time::Duration;
 
 use proptest::prelude::*;
+use vyuha_core::SimdLevel;
 
 use super::value::Setting;
 use super::*;
@@ -36,6 +37,9 @@ fn find(path: &str) -> &'static Key {
     Key::find(path).expect("there is such a key")
 }
 
+/// A level that no machine has on which these tests run.
+const FOREIGN_LEVEL: &str = if cfg!(target_arch = "x86_64") { "neon" } else { "avx512" };
+
 #[test]
 fn the_table_is_consistent() {
     let mut config = Config::default();
@@ -63,6 +67,7 @@ fn names_follow_from_the_path() {
     assert_eq!(key.variable(), "VYUHA_NET_BYTES_PER_TICK_MAX");
     assert_eq!(key.flag(), "net-bytes-per-tick-max");
     assert_eq!(key.parts(), ("net", "bytes_per_tick_max"));
+    assert_eq!(find("shard.simd").variable(), "VYUHA_SIMD");
 }
 
 #[test]
@@ -80,6 +85,12 @@ fn values_are_read() {
     check("1.5MiB", Size::of_bytes(1_572_864));
     check("auto", Count::Auto);
     check("3", Count::Exactly(3));
+    check("auto", Simd::Auto);
+    for level in SimdLevel::supported() {
+        check(level.name(), Simd::Exactly(level));
+        assert_eq!(Simd::Exactly(level).level(), level);
+    }
+    assert_eq!(Simd::Auto.level(), SimdLevel::detect());
     check("debug", LogLevel::Debug);
     check("json", LogFormat::Json);
 }
@@ -106,6 +117,8 @@ fn wrong_values_are_refused_with_the_reason() {
         ("shard.memory", "8 parsecs", "not a size"),
         ("shard.memory", "-8MiB", "not a size"),
         ("shard.memory", "2GiB", "more than 1GiB"),
+        ("shard.simd", "avx3", "no such level; this processor supports scalar"),
+        ("shard.simd", FOREIGN_LEVEL, "this processor does not support"),
         ("net.idle_timeout", "30", "needs a unit"),
         ("net.idle_timeout", "soon", "not a duration"),
         ("net.idle_timeout", "2h", "more than 1h"),
@@ -219,9 +232,12 @@ fn a_variable_that_is_not_utf_8_is_a_fault() {
 fn keys_that_cannot_stand_together_are_faults() {
     for (file, fault) in [
         ("listen.address = \"0.0.0.0:5\"\nadmin.address = \"127.0.0.1:5\"", "share port 5"),
+        ("listen.address = \"127.0.0.1:7778\"", "players and browsers cannot share port 7778"),
+        ("web.address = \"[::]:7780\"", "console and browsers cannot share port 7780"),
         ("data.dir = \"\"", "need a folder"),
         ("data.dir = \"/dev/null\"", "something else of that name"),
         ("content.dir = \"no/such\"", "no such folder"),
+        ("record.dir = \"/dev/null\"", "something else of that name"),
         ("net = { connections_max = 10 }", "lower net.handshakes_max to 10"),
         ("shard.tick_hz = 1\ncharacter.save_interval = \"999ms\"", "raise character.save_interval to 1000ms"),
         ("shard.tick_hz = 120\nnet.frames_per_second_max = 119", "to 120 or more"),

@@ -11,6 +11,8 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use bytesize::ByteSize;
+use vyuha_core::{SimdError, SimdLevel};
+use vyuha_net::runtime::Driver;
 
 /// A type that a key can have.
 pub(super) trait Setting: Sized + PartialOrd {
@@ -188,6 +190,58 @@ impl Setting for Count {
     }
 }
 
+/// The vector instructions of the zones' passes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Simd {
+    /// The widest that the machine has.
+    Auto,
+    /// Exactly these, which the machine has.
+    Exactly(SimdLevel),
+}
+
+impl Simd {
+    /// The level that is meant on this machine.
+    pub fn level(self) -> SimdLevel {
+        match self {
+            Self::Auto => SimdLevel::detect(),
+            Self::Exactly(level) => level,
+        }
+    }
+}
+
+/// No level is more than another: all compute the same.
+impl PartialOrd for Simd {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        (self == other).then_some(Ordering::Equal)
+    }
+}
+
+impl Setting for Simd {
+    const KIND: &'static str =
+        "\"auto\", or a level that this machine has: scalar, sse2, avx2, avx512 or neon";
+    const PLACEHOLDER: &'static str = "LEVEL";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        if text == "auto" {
+            return Ok(Self::Auto);
+        }
+        SimdLevel::parse(text).map(Self::Exactly).map_err(|error| match error {
+            SimdError::Unsupported(_) => error.to_string(),
+            SimdError::Unknown(_) => {
+                let levels: Vec<&str> = SimdLevel::supported().map(SimdLevel::name).collect();
+                format!("there is no such level; this processor supports {}", levels.join(" "))
+            }
+        })
+    }
+
+    fn to_value(&self) -> toml::Value {
+        match self {
+            Self::Auto => "auto".into(),
+            Self::Exactly(level) => level.name().into(),
+        }
+    }
+}
+
 macro_rules! choice {
     (
         #[doc = $doc:literal]
@@ -226,6 +280,29 @@ macro_rules! choice {
             }
         }
     };
+}
+
+choice! {
+    /// What drives shards and sockets.
+    NetDriver: "one of auto, io_uring, syscalls" {
+        /// io_uring, or plain system calls where that is not to be had.
+        Auto = "auto",
+        /// io_uring or nothing.
+        IoUring = "io_uring",
+        /// Plain system calls.
+        Syscalls = "syscalls",
+    }
+}
+
+impl NetDriver {
+    /// What was asked for by name.
+    pub const fn wanted(self) -> Option<Driver> {
+        match self {
+            Self::Auto => None,
+            Self::IoUring => Some(Driver::IoUring),
+            Self::Syscalls => Some(Driver::Syscalls),
+        }
+    }
 }
 
 choice! {

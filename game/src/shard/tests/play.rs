@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use vyuha_core::SimdLevel;
 use vyuha_protocol::message::{
     ArchivedInventorySlot, ClientMessage, Drop, Logout, Message, PickUp, Say, ServerMessage, append,
 };
@@ -104,6 +105,7 @@ pub fn config() -> ShardConfig {
         seed: 7,
         next_item_id: 1000,
         item_id_stride: 3,
+        simd: SimdLevel::detect(),
     }
 }
 

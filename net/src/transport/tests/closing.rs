@@ -7,9 +7,22 @@ use socket2::SockRef;
 
 use super::*;
 
-#[test]
-fn an_orderly_end_is_reported_once_after_the_last_frame() {
-    let mut server = Server::new(WIDE);
+on_both_drivers! {
+    an_orderly_end_is_reported_once_after_the_last_frame,
+    what_a_tick_could_not_take_comes_before_the_end,
+    a_peer_that_shut_its_side_still_gets_what_is_queued,
+    a_peer_that_shut_its_side_still_gets_more_than_the_kernel_takes_at_once,
+    a_reset_ends_the_connection,
+    a_reset_during_a_send_is_reported_once,
+    close_sends_what_is_queued_and_reports_nothing,
+    close_sends_more_than_the_kernel_takes_at_once,
+    the_last_frame_outlives_unread_input,
+    a_peer_that_never_closes_is_not_waited_for_long,
+    an_id_is_not_given_again_while_its_connection_lingers,
+}
+
+fn an_orderly_end_is_reported_once_after_the_last_frame(driver: Driver) {
+    let mut server = Server::new(driver, WIDE);
     let (mut client, conn) = server.connect();
     client.write_all(&frame(1, b"last words")).unwrap();
     drop(client);
@@ -20,9 +33,18 @@ fn an_orderly_end_is_reported_once_after_the_last_frame() {
     assert_eq!(server.events.len(), 2);
 }
 
-#[test]
-fn a_peer_that_shut_its_side_still_gets_what_is_queued() {
-    let mut server = Server::new(WIDE);
+fn what_a_tick_could_not_take_comes_before_the_end(driver: Driver) {
+    let mut server = Server::new(driver, Limits { bytes_per_tick_max: 256, ..WIDE });
+    let (mut client, conn) = server.connect();
+    client.write_all(&frame(1, &[0; 92]).repeat(40)).unwrap();
+    drop(client);
+    server.until_closed(conn, CloseCause::Peer);
+    assert_eq!(server.events.len(), 41);
+    server.until("the slot", |s| s.slots_in_use() == 0);
+}
+
+fn a_peer_that_shut_its_side_still_gets_what_is_queued(driver: Driver) {
+    let mut server = Server::new(driver, WIDE);
     let (mut client, conn) = server.connect();
     client.shutdown(Shutdown::Write).unwrap();
     server.until("the end", |s| {
@@ -37,9 +59,8 @@ fn a_peer_that_shut_its_side_still_gets_what_is_queued() {
     assert_eq!(read_to_end(&mut client), frame(4, b"farewell"));
 }
 
-#[test]
-fn a_peer_that_shut_its_side_still_gets_more_than_the_kernel_takes_at_once() {
-    let mut server = Server::new(Limits { tick_hz: 1000, ..WIDE });
+fn a_peer_that_shut_its_side_still_gets_more_than_the_kernel_takes_at_once(driver: Driver) {
+    let mut server = Server::new(driver, Limits { tick_hz: 1000, ..WIDE });
     let (mut client, conn) = server.connect();
     server.reap();
     let snapshot = frame(9, &vec![1; 60_000]);
@@ -58,9 +79,8 @@ fn a_peer_that_shut_its_side_still_gets_more_than_the_kernel_takes_at_once() {
     assert_eq!(reader.join().unwrap(), snapshot);
 }
 
-#[test]
-fn a_reset_ends_the_connection() {
-    let mut server = Server::new(WIDE);
+fn a_reset_ends_the_connection(driver: Driver) {
+    let mut server = Server::new(driver, WIDE);
     let (client, conn) = server.connect();
     SockRef::from(&client).set_linger(Some(Duration::ZERO)).unwrap();
     drop(client);
@@ -68,9 +88,8 @@ fn a_reset_ends_the_connection() {
     server.until("the slot", |s| s.slots_in_use() == 0);
 }
 
-#[test]
-fn a_reset_during_a_send_is_reported_once() {
-    let mut server = Server::new(WIDE);
+fn a_reset_during_a_send_is_reported_once(driver: Driver) {
+    let mut server = Server::new(driver, WIDE);
     let (client, conn) = server.connect();
     SockRef::from(&client).set_linger(Some(Duration::ZERO)).unwrap();
     server.reap();
@@ -85,9 +104,8 @@ fn a_reset_during_a_send_is_reported_once() {
     assert_eq!(server.events, [Event::Closed(conn, CloseCause::Reset)]);
 }
 
-#[test]
-fn close_sends_what_is_queued_and_reports_nothing() {
-    let mut server = Server::new(WIDE);
+fn close_sends_what_is_queued_and_reports_nothing(driver: Driver) {
+    let mut server = Server::new(driver, WIDE);
     let (mut client, conn) = server.connect();
     server.reap();
     server.transport.queue(conn, &frame(1, b"logged out"));
@@ -104,9 +122,8 @@ fn close_sends_what_is_queued_and_reports_nothing() {
     assert_eq!(closed, [("by_server", 1)]);
 }
 
-#[test]
-fn close_sends_more_than_the_kernel_takes_at_once() {
-    let mut server = Server::new(Limits { reliable_bytes_max: 1 << 20, tick_hz: 1000, ..WIDE });
+fn close_sends_more_than_the_kernel_takes_at_once(driver: Driver) {
+    let mut server = Server::new(driver, Limits { reliable_bytes_max: 1 << 20, tick_hz: 1000, ..WIDE });
     let (mut client, conn) = server.connect();
     let (kind, payload) = (3, vec![5; 64 << 10]);
     for _ in 0..4 {
@@ -126,11 +143,12 @@ fn close_sends_more_than_the_kernel_takes_at_once() {
     assert!(server.transport.stats().short_sends > 0, "the test is to be about partial sends");
 }
 
-#[test]
-fn the_last_frame_outlives_unread_input() {
+fn the_last_frame_outlives_unread_input(driver: Driver) {
     // A close over unread input is a reset, which can overtake the last frame.
-    let mut server =
-        Server::new(Limits { frames_per_second_max: 10, bytes_per_tick_max: 512, tick_hz: 100_000, ..WIDE });
+    let mut server = Server::new(
+        driver,
+        Limits { frames_per_second_max: 10, bytes_per_tick_max: 512, tick_hz: 100_000, ..WIDE },
+    );
     let (mut client, conn) = server.connect();
     client.write_all(&frame(1, &[0; 100]).repeat(400)).unwrap();
     server.until("the end", |s| {
@@ -145,9 +163,8 @@ fn the_last_frame_outlives_unread_input() {
     server.until("the slot", |s| s.slots_in_use() == 0);
 }
 
-#[test]
-fn a_peer_that_never_closes_is_not_waited_for_long() {
-    let mut server = Server::new(Limits { tick_hz: 10, ..WIDE });
+fn a_peer_that_never_closes_is_not_waited_for_long(driver: Driver) {
+    let mut server = Server::new(driver, Limits { tick_hz: 10, ..WIDE });
     let (mut client, conn) = server.connect();
     server.reap();
     server.transport.close(conn);
@@ -171,9 +188,8 @@ fn a_peer_that_never_closes_is_not_waited_for_long() {
     ));
 }
 
-#[test]
-fn an_id_is_not_given_again_while_its_connection_lingers() {
-    let mut server = Server::new(WIDE);
+fn an_id_is_not_given_again_while_its_connection_lingers(driver: Driver) {
+    let mut server = Server::new(driver, WIDE);
     let (client, conn) = server.connect();
     server.transport.close(conn);
     server.tick();

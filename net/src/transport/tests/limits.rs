@@ -7,15 +7,30 @@ use vyuha_protocol::frame::{CLIENT_PAYLOAD_BYTES_MAX, FrameError};
 
 use super::*;
 
+on_both_drivers! {
+    what_is_no_frame_ends_the_connection_after_the_frames_before_it,
+    the_longest_payload_is_accepted,
+    a_burst_of_one_second_is_let_through_and_no_more,
+    the_stated_rate_goes_on_for_ever,
+    silence_ends_a_connection_and_half_a_frame_is_silence,
+    a_client_that_never_reads_is_skipped_then_dropped_and_costs_bounded_memory,
+    a_client_that_reads_again_goes_on_with_the_newest_state,
+    reliable_frames_past_the_bound_drop_a_client_that_does_not_read,
+    the_bound_of_reliable_frames_is_exact_and_leaves_room_for_a_farewell,
+    the_rest_of_a_snapshot_takes_no_room_from_reliable_frames,
+    slots_run_out_and_come_back,
+    what_cannot_be_admitted_is_refused,
+    an_unknown_id_is_without_effect,
+}
+
 fn closed(server: &Server, name: &str) -> u64 {
     server.transport.stats().closed().find(|(cause, _)| *cause == name).unwrap().1
 }
 
-#[test]
-fn what_is_no_frame_ends_the_connection_after_the_frames_before_it() {
+fn what_is_no_frame_ends_the_connection_after_the_frames_before_it(driver: Driver) {
     #[track_caller]
-    fn check(head: [u8; 8], error: FrameError) {
-        let mut server = Server::new(WIDE);
+    fn check(driver: Driver, head: [u8; 8], error: FrameError) {
+        let mut server = Server::new(driver, WIDE);
         let (mut client, conn) = server.connect();
         client.write_all(&[&frame(1, b"good")[..], &head].concat()).unwrap();
         server.until_closed(conn, CloseCause::Malformed(error));
@@ -24,15 +39,14 @@ fn what_is_no_frame_ends_the_connection_after_the_frames_before_it() {
         assert_eq!(closed(&server, "malformed"), 1);
     }
     let bound = CLIENT_PAYLOAD_BYTES_MAX;
-    check([1, 4, 0, 0, 1, 0, 0, 0], FrameError::TooLarge { length: bound + 1, bound });
-    check([255, 255, 255, 255, 1, 0, 0, 0], FrameError::TooLarge { length: u32::MAX, bound });
-    check([4, 0, 0, 0, 1, 0, 1, 0], FrameError::Reserved);
-    check([4, 0, 0, 0, 1, 0, 0, 128], FrameError::Reserved);
+    check(driver, [1, 4, 0, 0, 1, 0, 0, 0], FrameError::TooLarge { length: bound + 1, bound });
+    check(driver, [255, 255, 255, 255, 1, 0, 0, 0], FrameError::TooLarge { length: u32::MAX, bound });
+    check(driver, [4, 0, 0, 0, 1, 0, 1, 0], FrameError::Reserved);
+    check(driver, [4, 0, 0, 0, 1, 0, 0, 128], FrameError::Reserved);
 }
 
-#[test]
-fn the_longest_payload_is_accepted() {
-    let mut server = Server::new(Limits { bytes_per_tick_max: 256, ..WIDE });
+fn the_longest_payload_is_accepted(driver: Driver) {
+    let mut server = Server::new(driver, Limits { bytes_per_tick_max: 256, ..WIDE });
     let (mut client, conn) = server.connect();
     let payload = vec![3; CLIENT_PAYLOAD_BYTES_MAX as usize];
     client.write_all(&frame(1, &payload)).unwrap();
@@ -40,10 +54,9 @@ fn the_longest_payload_is_accepted() {
     assert_eq!(server.events, [Event::Frame(conn, 1, payload)]);
 }
 
-#[test]
-fn a_burst_of_one_second_is_let_through_and_no_more() {
+fn a_burst_of_one_second_is_let_through_and_no_more(driver: Driver) {
     let limits = Limits { frames_per_second_max: 20, tick_hz: 10, ..WIDE };
-    let mut server = Server::new(limits);
+    let mut server = Server::new(driver, limits);
     // All at once, and ahead of admission, so that one reap meets them: 20 of credit.
     let (_client, conn) = server.connect_with(&frame(1, b"").repeat(21));
     server.reap();
@@ -52,11 +65,10 @@ fn a_burst_of_one_second_is_let_through_and_no_more() {
     assert_eq!((closed(&server, "flood"), server.transport.stats().frames_in), (1, 20));
 }
 
-#[test]
-fn the_stated_rate_goes_on_for_ever() {
+fn the_stated_rate_goes_on_for_ever(driver: Driver) {
     // 20 a second at 10 ticks a second is 2 a tick; a third exhausts the credit of 20 within 20 ticks.
     for (frames_a_tick, ticks_until_flood) in [(2, None), (3, Some(19))] {
-        let mut server = Server::new(Limits { frames_per_second_max: 20, tick_hz: 10, ..WIDE });
+        let mut server = Server::new(driver, Limits { frames_per_second_max: 20, tick_hz: 10, ..WIDE });
         let (mut client, _) = server.connect();
         let mut flooded = None;
         for tick in 1..=200 {
@@ -83,9 +95,8 @@ fn wait_for_input(server: &Server, bytes: usize) {
     }
 }
 
-#[test]
-fn silence_ends_a_connection_and_half_a_frame_is_silence() {
-    let mut server = Server::new(Limits { idle_ticks: 10, ..WIDE });
+fn silence_ends_a_connection_and_half_a_frame_is_silence(driver: Driver) {
+    let mut server = Server::new(driver, Limits { idle_ticks: 10, ..WIDE });
     let (mut client, conn) = server.connect();
     for _ in 0..9 {
         server.tick();
@@ -108,11 +119,10 @@ fn silence_ends_a_connection_and_half_a_frame_is_silence() {
     assert_eq!(server.events[1..], [Event::Closed(conn, CloseCause::Idle)]);
 }
 
-#[test]
-fn a_client_that_never_reads_is_skipped_then_dropped_and_costs_bounded_memory() {
+fn a_client_that_never_reads_is_skipped_then_dropped_and_costs_bounded_memory(driver: Driver) {
     const SNAPSHOT_BYTES: usize = 60_000;
     let limits = Limits { stalled_ticks: 50, reliable_bytes_max: 8192, ..WIDE };
-    let mut server = Server::new(limits);
+    let mut server = Server::new(driver, limits);
     let (client, conn) = server.connect();
     let snapshot = frame(9, &vec![1; SNAPSHOT_BYTES]);
     let mut ticks = 0;
@@ -132,9 +142,8 @@ fn a_client_that_never_reads_is_skipped_then_dropped_and_costs_bounded_memory() 
     server.until("the slot", |s| s.slots_in_use() == 0);
 }
 
-#[test]
-fn a_client_that_reads_again_goes_on_with_the_newest_state() {
-    let mut server = Server::new(WIDE);
+fn a_client_that_reads_again_goes_on_with_the_newest_state(driver: Driver) {
+    let mut server = Server::new(driver, WIDE);
     let (mut client, _) = server.connect();
     let mut number = 0u32;
     let mut tick = |server: &mut Server| {
@@ -167,9 +176,8 @@ fn a_client_that_reads_again_goes_on_with_the_newest_state() {
     }
 }
 
-#[test]
-fn reliable_frames_past_the_bound_drop_a_client_that_does_not_read() {
-    let mut server = Server::new(Limits { reliable_bytes_max: 8192, ..WIDE });
+fn reliable_frames_past_the_bound_drop_a_client_that_does_not_read(driver: Driver) {
+    let mut server = Server::new(driver, Limits { reliable_bytes_max: 8192, ..WIDE });
     let (client, conn) = server.connect();
     let big = frame(1, &[7; 1000]);
     let mut ticks = 0;
@@ -185,9 +193,8 @@ fn reliable_frames_past_the_bound_drop_a_client_that_does_not_read() {
     drop(client);
 }
 
-#[test]
-fn the_bound_of_reliable_frames_is_exact_and_leaves_room_for_a_farewell() {
-    let mut server = Server::new(Limits { reliable_bytes_max: 100, ..WIDE });
+fn the_bound_of_reliable_frames_is_exact_and_leaves_room_for_a_farewell(driver: Driver) {
+    let mut server = Server::new(driver, Limits { reliable_bytes_max: 100, ..WIDE });
     let (mut client, conn) = server.connect();
     server.reap();
     server.transport.queue(conn, &frame(1, &[0; 92]));
@@ -206,9 +213,8 @@ fn the_bound_of_reliable_frames_is_exact_and_leaves_room_for_a_farewell() {
     assert_eq!(kinds, [1, 2, 5], "what was sent is a prefix of what was queued, and then the farewell");
 }
 
-#[test]
-fn the_rest_of_a_snapshot_takes_no_room_from_reliable_frames() {
-    let mut server = Server::new(Limits { reliable_bytes_max: 100, ..WIDE });
+fn the_rest_of_a_snapshot_takes_no_room_from_reliable_frames(driver: Driver) {
+    let mut server = Server::new(driver, Limits { reliable_bytes_max: 100, ..WIDE });
     let (mut client, conn) = server.connect();
     let snapshot = frame(9, &vec![1; 60_000]);
     server.reap();
@@ -230,9 +236,8 @@ fn the_rest_of_a_snapshot_takes_no_room_from_reliable_frames() {
     drop(reader.join().unwrap());
 }
 
-#[test]
-fn slots_run_out_and_come_back() {
-    let mut server = Server::new(Limits { connections_max: 2, ..WIDE });
+fn slots_run_out_and_come_back(driver: Driver) {
+    let mut server = Server::new(driver, Limits { connections_max: 2, ..WIDE });
     let (first, first_id) = server.connect();
     let (_second, second_id) = server.connect();
     assert_eq!((first_id, second_id), (ConnId(0), ConnId(1)));
@@ -245,25 +250,27 @@ fn slots_run_out_and_come_back() {
     assert_eq!(server.transport.admit(socket, &[]).unwrap(), first_id);
 }
 
-#[test]
-fn what_cannot_be_admitted_is_refused() {
-    let mut server = Server::new(WIDE);
+fn what_cannot_be_admitted_is_refused(driver: Driver) {
+    let mut server = Server::new(driver, WIDE);
     let (_client, socket) = server.sockets();
     let long = vec![0; READ_AHEAD_BYTES_MAX + 1];
     assert!(matches!(
         server.transport.admit(socket, &long),
         Err(AdmitError::ReadAhead { bytes }) if bytes == long.len()
     ));
-    let (not_tcp, _other) = std::os::unix::net::UnixStream::pair().unwrap();
-    assert!(matches!(server.transport.admit(not_tcp.into(), &[]), Err(AdmitError::Socket(_))));
+    let datagrams = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    assert!(matches!(server.transport.admit(datagrams.into(), &[]), Err(AdmitError::Socket(_))));
+    let (datagrams, _other) = std::os::unix::net::UnixDatagram::pair().unwrap();
+    assert!(matches!(server.transport.admit(datagrams.into(), &[]), Err(AdmitError::Socket(_))));
+    let file = std::fs::File::open("/dev/null").unwrap();
+    assert!(matches!(server.transport.admit(file.into(), &[]), Err(AdmitError::Socket(_))));
     assert_eq!(server.slots_in_use(), 0);
     let (_client, conn) = server.connect();
     assert_eq!(conn, ConnId(0));
 }
 
-#[test]
-fn an_unknown_id_is_without_effect() {
-    let mut server = Server::new(WIDE);
+fn an_unknown_id_is_without_effect(driver: Driver) {
+    let mut server = Server::new(driver, WIDE);
     server.transport.queue(ConnId(5), b"bytes");
     server.transport.close(ConnId(5));
     server.tick();

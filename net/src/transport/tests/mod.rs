@@ -1,6 +1,7 @@
-//! The transport against real sockets on loopback: one fault a test, then random traffic against a model.
+//! Both transports against real sockets on loopback: one fault a test, then random traffic against a model.
 
 mod closing;
+mod crowds;
 mod limits;
 mod traffic;
 
@@ -8,10 +9,11 @@ use std::io::Read;
 use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
-use socket2::{Domain, Socket, Type};
+use socket2::{Domain, SockRef, Socket, Type};
 use vyuha_protocol::frame::{SERVER_PAYLOAD_BYTES_MAX, append_frame, first_frame};
 
 use super::*;
+use crate::runtime::Driver;
 
 /// Wide enough that no test meets one that it does not set.
 const WIDE: Limits = Limits {
@@ -34,17 +36,59 @@ enum Event {
     Closed(ConnId, CloseCause),
 }
 
+/// A transport that tests look into.
+trait Tested: Transport {
+    fn slots_in_use(&self) -> usize;
+    fn socket(&self, conn: ConnId) -> &OwnedFd;
+    /// Bytes kept for a connection beyond its slot.
+    fn kept_bytes(&self, conn: ConnId) -> usize;
+}
+
+impl Tested for SyscallTransport {
+    fn slots_in_use(&self) -> usize {
+        self.table.slots_in_use()
+    }
+
+    fn socket(&self, conn: ConnId) -> &OwnedFd {
+        &self.table.slots[conn.0 as usize].as_ref().unwrap().socket
+    }
+
+    fn kept_bytes(&self, conn: ConnId) -> usize {
+        let connection = self.table.slots[conn.0 as usize].as_ref().unwrap();
+        connection.received.len() + connection.unsent.len()
+    }
+}
+
+impl Tested for UringTransport {
+    fn slots_in_use(&self) -> usize {
+        self.table.slots_in_use()
+    }
+
+    fn socket(&self, conn: ConnId) -> &OwnedFd {
+        &self.table.slots[conn.0 as usize].as_ref().unwrap().socket
+    }
+
+    fn kept_bytes(&self, conn: ConnId) -> usize {
+        let connection = self.table.slots[conn.0 as usize].as_ref().unwrap();
+        connection.received.len() + connection.unsent.len() + connection.link.waiting.len()
+    }
+}
+
 /// A transport and all it has reported.
 struct Server {
-    transport: SyscallTransport,
+    transport: Box<dyn Tested>,
     events: Vec<Event>,
     listener: TcpListener,
 }
 
 impl Server {
-    fn new(limits: Limits) -> Server {
+    fn new(driver: Driver, limits: Limits) -> Server {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        Server { transport: SyscallTransport::new(limits), events: Vec::new(), listener }
+        let transport: Box<dyn Tested> = match driver {
+            Driver::Syscalls => Box::new(SyscallTransport::new(limits)),
+            Driver::IoUring => Box::new(UringTransport::new(limits).unwrap()),
+        };
+        Server { transport, events: Vec::new(), listener }
     }
 
     /// Two connected sockets, the client's first.

@@ -1,14 +1,26 @@
 //! What goes through: framing whatever the cuts, order, and random traffic against a model.
 
 use std::io::{ErrorKind, Write};
+use std::os::unix::net::UnixStream;
 
 use proptest::prelude::*;
+use proptest::test_runner::TestRunner;
 
 use super::*;
 
-#[test]
-fn a_frame_cut_at_any_byte_arrives_whole() {
-    let mut server = Server::new(WIDE);
+on_both_drivers! {
+    a_frame_cut_at_any_byte_arrives_whole,
+    a_part_as_long_as_the_part_before_it_is_not_taken_for_it,
+    many_frames_in_one_segment_are_read_within_the_bound_of_a_tick,
+    bytes_read_ahead_come_first_and_need_no_more_to_follow,
+    reliable_frames_go_ahead_of_the_snapshot_in_one_send,
+    a_unix_stream_is_served_as_tcp_is,
+    a_sign_of_life_keeps_no_memory,
+    random_traffic_agrees_with_the_model,
+}
+
+fn a_frame_cut_at_any_byte_arrives_whole(driver: Driver) {
+    let mut server = Server::new(driver, WIDE);
     let (mut client, conn) = server.connect();
     client.set_nodelay(true).unwrap();
     let bytes = [frame(7, b"hello"), frame(8, b"")].concat();
@@ -28,9 +40,8 @@ fn a_frame_cut_at_any_byte_arrives_whole() {
     assert_eq!(server.transport.stats().frames_in, 2 * (bytes.len() as u64 - 1));
 }
 
-#[test]
-fn a_part_as_long_as_the_part_before_it_is_not_taken_for_it() {
-    let mut server = Server::new(WIDE);
+fn a_part_as_long_as_the_part_before_it_is_not_taken_for_it(driver: Driver) {
+    let mut server = Server::new(driver, WIDE);
     let (mut client, conn) = server.connect();
     client.set_nodelay(true).unwrap();
     let (one, two) = (frame(1, b"one"), frame(2, b"two"));
@@ -43,9 +54,8 @@ fn a_part_as_long_as_the_part_before_it_is_not_taken_for_it() {
     assert_eq!(server.events, [Event::Frame(conn, 1, b"one".into()), Event::Frame(conn, 2, b"two".into())]);
 }
 
-#[test]
-fn many_frames_in_one_segment_are_read_within_the_bound_of_a_tick() {
-    let mut server = Server::new(Limits { bytes_per_tick_max: 256, ..WIDE });
+fn many_frames_in_one_segment_are_read_within_the_bound_of_a_tick(driver: Driver) {
+    let mut server = Server::new(driver, Limits { bytes_per_tick_max: 256, ..WIDE });
     let (mut client, _) = server.connect();
     let bytes: Vec<u8> = (0..100).flat_map(|kind| frame(kind, &[kind as u8; 4])).collect();
     client.write_all(&bytes).unwrap();
@@ -61,9 +71,8 @@ fn many_frames_in_one_segment_are_read_within_the_bound_of_a_tick() {
     assert_eq!(kinds, (0..100).collect::<Vec<u16>>());
 }
 
-#[test]
-fn bytes_read_ahead_come_first_and_need_no_more_to_follow() {
-    let mut server = Server::new(WIDE);
+fn bytes_read_ahead_come_first_and_need_no_more_to_follow(driver: Driver) {
+    let mut server = Server::new(driver, WIDE);
     let cut = frame(3, b"cut in two");
     let (mut client, conn) = server.connect_with(&[&frame(2, b"whole"), &cut[..9]].concat());
     server.tick();
@@ -73,9 +82,8 @@ fn bytes_read_ahead_come_first_and_need_no_more_to_follow() {
     assert_eq!(server.events[1], Event::Frame(conn, 3, b"cut in two".into()));
 }
 
-#[test]
-fn reliable_frames_go_ahead_of_the_snapshot_in_one_send() {
-    let mut server = Server::new(WIDE);
+fn reliable_frames_go_ahead_of_the_snapshot_in_one_send(driver: Driver) {
+    let mut server = Server::new(driver, WIDE);
     let (mut client, conn) = server.connect();
     server.reap();
     server.transport.queue(conn, &frame(1, b"first"));
@@ -94,9 +102,34 @@ fn reliable_frames_go_ahead_of_the_snapshot_in_one_send() {
     assert_eq!(server.transport.stats().sends, 1);
 }
 
-#[test]
-fn a_sign_of_life_keeps_no_memory() {
-    let mut server = Server::new(WIDE);
+fn a_unix_stream_is_served_as_tcp_is(driver: Driver) {
+    let mut server = Server::new(driver, Limits { stalled_ticks: 50, ..WIDE });
+    let (mut client, socket) = UnixStream::pair().unwrap();
+    let conn = server.transport.admit(socket.into(), &frame(1, b"ahead")).unwrap();
+    client.write_all(&frame(2, b"there")).unwrap();
+    server.until("two frames", |s| s.events.len() == 2);
+    server.transport.queue(conn, &frame(3, b"and back"));
+    server.tick();
+    let mut back = vec![0; frame(3, b"and back").len()];
+    client.read_exact(&mut back).unwrap();
+    assert_eq!(back, frame(3, b"and back"));
+
+    // Its other end stops reading.
+    let snapshot = frame(9, &[1; 16_000]);
+    server.events.clear();
+    while server.events.is_empty() {
+        server.reap();
+        server.transport.flush(&mut |_, out| out.extend_from_slice(&snapshot));
+    }
+    assert_eq!(server.events, [Event::Closed(conn, CloseCause::Slow)]);
+    let sent = server.transport.stats().bytes_out;
+    assert!(sent < 64 << 10, "the kernel took {sent} bytes that can no longer be skipped");
+    drop(client);
+    server.until("the slot", |s| s.slots_in_use() == 0);
+}
+
+fn a_sign_of_life_keeps_no_memory(driver: Driver) {
+    let mut server = Server::new(driver, WIDE);
     let (mut client, conn) = server.connect();
     client.write_all(&frame(1, &[5; 700])).unwrap();
     server.until("the frame", |s| !s.events.is_empty());
@@ -130,85 +163,87 @@ fn step() -> impl Strategy<Value = Step> {
 const RELIABLE: u16 = 1;
 const SNAPSHOT: u16 = 2;
 
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(96))]
+/// Whatever the cuts and however slowly the client reads: the server sees every frame of the client in order; the
+/// client sees whole frames, every reliable one in order, and snapshots that only ever get newer; and a snapshot
+/// comes after every reliable frame that was queued before it.
+fn random_traffic_agrees_with_the_model(driver: Driver) {
+    let steps = proptest::collection::vec(step(), 1..120);
+    let mut runner = TestRunner::new(ProptestConfig::with_cases(64));
+    runner.run(&steps, |steps| random_traffic(driver, steps)).unwrap();
+}
 
-    /// Whatever the cuts and however slowly the client reads: the server sees every frame of the client in order; the
-    /// client sees whole frames, every reliable one in order, and snapshots that only ever get newer; and a snapshot
-    /// comes after every reliable frame that was queued before it.
-    #[test]
-    fn random_traffic_agrees_with_the_model(steps in proptest::collection::vec(step(), 1..120)) {
-        let mut server = Server::new(Limits { reliable_bytes_max: 1 << 20, ..WIDE });
-        let (mut client, conn) = server.connect();
-        client.set_nodelay(true).unwrap();
-        client.set_nonblocking(true).unwrap();
-        let (mut pending, mut sent) = (Vec::new(), Vec::new());
-        let (mut queued, mut snapshots, mut asked) = (0u32, 0u32, 0u64);
-        let (mut got, mut tick) = (Vec::new(), 0u32);
+fn random_traffic(driver: Driver, steps: Vec<Step>) -> Result<(), TestCaseError> {
+    let mut server = Server::new(driver, Limits { reliable_bytes_max: 1 << 20, ..WIDE });
+    let (mut client, conn) = server.connect();
+    client.set_nodelay(true).unwrap();
+    client.set_nonblocking(true).unwrap();
+    let (mut pending, mut sent) = (Vec::new(), Vec::new());
+    let (mut queued, mut snapshots, mut asked) = (0u32, 0u32, 0u64);
+    let (mut got, mut tick) = (Vec::new(), 0u32);
 
-        for step in steps {
-            match step {
-                Step::Send { payload, cut } => {
-                    let payload = vec![sent.len() as u8; payload];
-                    pending.extend(frame(sent.len() as u16, &payload));
-                    sent.push(Event::Frame(conn, sent.len() as u16, payload));
-                    let now = pending.len().saturating_sub(cut);
-                    write_some(&mut client, &mut pending, now);
-                }
-                Step::Read(bytes) => read_some(&mut client, &mut got, bytes),
-                Step::Queue(bytes) => {
-                    let mut payload = queued.to_le_bytes().to_vec();
-                    payload.resize(bytes, 0);
-                    server.transport.queue(conn, &frame(RELIABLE, &payload));
-                    queued += 1;
-                }
-                Step::Tick(bytes) => {
-                    tick += 1;
-                    server.reap();
-                    server.transport.flush(&mut |_, out| {
-                        let mut payload = [tick.to_le_bytes(), queued.to_le_bytes()].concat();
-                        payload.resize(bytes + 4, 0);
-                        out.extend(frame(SNAPSHOT, &payload));
-                        asked += 1;
-                    });
-                    snapshots += 1;
-                }
+    for step in steps {
+        match step {
+            Step::Send { payload, cut } => {
+                let payload = vec![sent.len() as u8; payload];
+                pending.extend(frame(sent.len() as u16, &payload));
+                sent.push(Event::Frame(conn, sent.len() as u16, payload));
+                let now = pending.len().saturating_sub(cut);
+                write_some(&mut client, &mut pending, now);
+            }
+            Step::Read(bytes) => read_some(&mut client, &mut got, bytes),
+            Step::Queue(bytes) => {
+                let mut payload = queued.to_le_bytes().to_vec();
+                payload.resize(bytes, 0);
+                server.transport.queue(conn, &frame(RELIABLE, &payload));
+                queued += 1;
+            }
+            Step::Tick(bytes) => {
+                tick += 1;
+                server.reap();
+                server.transport.flush(&mut |_, out| {
+                    let mut payload = [tick.to_le_bytes(), queued.to_le_bytes()].concat();
+                    payload.resize(bytes + 4, 0);
+                    out.extend(frame(SNAPSHOT, &payload));
+                    asked += 1;
+                });
+                snapshots += 1;
             }
         }
-        // Both sides finish: the client sends what it held back and reads on.
-        server.transport.queue(conn, &frame(RELIABLE, &queued.to_le_bytes()));
-        server.until("all to arrive", |server| {
-            let now = pending.len();
-            write_some(&mut client, &mut pending, now);
-            read_some(&mut client, &mut got, usize::MAX);
-            server.events.len() == sent.len() && server.transport.kept_bytes(conn) == 0 && {
-                let (seen, rest) = frames(&got);
-                rest.is_empty() && seen.iter().filter(|(kind, _)| *kind == RELIABLE).count() > queued as usize
-            }
-        });
-
-        prop_assert_eq!(&server.events, &sent);
-        let (seen, rest) = frames(&got);
-        prop_assert!(rest.is_empty());
-        let (mut reliable, mut newest) = (0, 0);
-        for (kind, payload) in seen {
-            let number = u32::from_le_bytes(payload[..4].try_into().unwrap());
-            if kind == RELIABLE {
-                prop_assert_eq!(number, reliable);
-                reliable += 1;
-            } else {
-                prop_assert!(number > newest);
-                newest = number;
-                let queued_before = u32::from_le_bytes(payload[4..8].try_into().unwrap());
-                prop_assert_eq!(queued_before, reliable);
-            }
-        }
-        prop_assert_eq!(reliable, queued + 1);
-        let stats = server.transport.stats();
-        prop_assert_eq!(stats.snapshots_sent, asked);
-        prop_assert!(stats.snapshots_sent + stats.snapshots_skipped >= u64::from(snapshots));
-        prop_assert_eq!(stats.bytes_out, got.len() as u64);
     }
+    // Both sides finish: the client sends what it held back and reads on.
+    server.transport.queue(conn, &frame(RELIABLE, &queued.to_le_bytes()));
+    server.until("all to arrive", |server| {
+        let now = pending.len();
+        write_some(&mut client, &mut pending, now);
+        read_some(&mut client, &mut got, usize::MAX);
+        server.events.len() == sent.len() && server.transport.kept_bytes(conn) == 0 && {
+            let (seen, rest) = frames(&got);
+            rest.is_empty() && seen.iter().filter(|(kind, _)| *kind == RELIABLE).count() > queued as usize
+        }
+    });
+
+    prop_assert_eq!(&server.events, &sent);
+    let (seen, rest) = frames(&got);
+    prop_assert!(rest.is_empty());
+    let (mut reliable, mut newest) = (0, 0);
+    for (kind, payload) in seen {
+        let number = u32::from_le_bytes(payload[..4].try_into().unwrap());
+        if kind == RELIABLE {
+            prop_assert_eq!(number, reliable);
+            reliable += 1;
+        } else {
+            prop_assert!(number > newest);
+            newest = number;
+            let queued_before = u32::from_le_bytes(payload[4..8].try_into().unwrap());
+            prop_assert_eq!(queued_before, reliable);
+        }
+    }
+    prop_assert_eq!(reliable, queued + 1);
+    let stats = server.transport.stats();
+    prop_assert_eq!(stats.snapshots_sent, asked);
+    prop_assert!(stats.snapshots_sent + stats.snapshots_skipped >= u64::from(snapshots));
+    prop_assert_eq!(stats.bytes_out, got.len() as u64);
+    Ok(())
 }
 
 fn write_some(client: &mut TcpStream, pending: &mut Vec<u8>, bytes: usize) {

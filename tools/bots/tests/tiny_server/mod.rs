@@ -333,8 +333,16 @@ impl Zone {
         };
         for client in clients.iter_mut().filter(|client| !client.over) {
             let Some(Player { pos, ack, .. }) = &client.player else { continue };
-            let head =
-                SnapshotHead { tick: self.tick, input_ack: *ack, x: pos.x, y: pos.y, dropped: 0, blocks: 1 };
+            let head = SnapshotHead {
+                tick: self.tick,
+                input_ack: *ack,
+                x: pos.x,
+                y: pos.y,
+                dropped: 0,
+                groups: 0,
+                blocks: 1,
+                reserved: 0,
+            };
             append_frame(&mut client.out, SNAPSHOT_KIND, |out| {
                 out.extend_from_slice(bytemuck::bytes_of(&head));
                 out.extend_from_slice(bytemuck::bytes_of(&block));

@@ -19,20 +19,22 @@ enum May {
 const ARROWS: &[(&str, May)] = &[
     ("vyuha-protocol", May::Only(&[])),
     ("vyuha-record", May::Only(&[])),
+    ("vyuha-ring", May::Only(&[])),
     ("vyuha-core", May::Only(&["vyuha-protocol", "vyuha-record"])),
     ("vyuha-game", May::Only(&["vyuha-core", "vyuha-protocol", "vyuha-record"])),
     ("vyuha-net", May::Only(&["vyuha-protocol"])),
-    ("vyuha-store", May::Only(&["vyuha-record"])),
+    ("vyuha-store", May::Only(&["vyuha-record", "vyuha-ring"])),
     ("vyuha-gateway", May::Only(&["vyuha-protocol", "vyuha-record", "vyuha-store"])),
     ("vyuha-bots", May::Only(&["vyuha-protocol", "vyuha-net", "vyuha-core", "vyuha-game", "vyuha-record"])),
     ("vyuha", May::Everything),
     ("sim-bench", May::Everything),
     ("vyuha-tests", May::Everything),
+    ("vyuha-fuzz", May::Everything),
     ("xtask", May::Only(&[])),
 ];
 
 /// Crates that nothing depends on.
-const ROOFS: &[&str] = &["sim-bench", "vyuha-tests", "xtask"];
+const ROOFS: &[&str] = &["sim-bench", "vyuha-tests", "vyuha-fuzz", "xtask"];
 
 /// The tables of a manifest that name dependencies.
 const DEPENDENCY_TABLES: &[&str] = &["dependencies", "dev-dependencies", "build-dependencies"];

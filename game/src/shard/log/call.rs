@@ -1,0 +1,128 @@
+//! The calls that change a shard. One that is added to the shard gets its line in [`Call`], and the compiler names the
+//! places that are missing.
+
+use std::borrow::Cow;
+
+use vyuha_protocol::message::ClientMessage;
+use vyuha_record::Record as _;
+
+use super::LogError;
+use super::bytes::{Bytes, put_blob, put_rows};
+use crate::character::CharacterRow;
+use crate::inventory::ItemRow;
+use crate::shard::{Outbox, SessionId, Shard};
+
+/// Session numbers of a log are below this, because a shard keeps a place for every number up to the highest. A driver's
+/// are below its bound on connections, which is at most a million.
+pub const SESSIONS_MAX: u32 = 1 << 20;
+
+/// A call that changes a shard, with all that is handed in.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Call<'a> {
+    /// [`Shard::tick`]. The tick's number and the hashes of all parts follow it.
+    Tick,
+    /// [`Shard::bootstrap`].
+    Bootstrap,
+    /// [`Shard::join`].
+    Join {
+        /// The session.
+        session: SessionId,
+        /// The request that it answers.
+        request: u32,
+        /// The character's row.
+        character: Cow<'a, CharacterRow>,
+        /// The rows of its inventory.
+        items: Cow<'a, [ItemRow]>,
+    },
+    /// [`Shard::receive`].
+    Receive {
+        /// The session.
+        session: SessionId,
+        /// The message's kind.
+        kind: u16,
+        /// The message's bytes.
+        payload: &'a [u8],
+    },
+    /// [`Shard::leave`].
+    Leave {
+        /// The session.
+        session: SessionId,
+    },
+    /// [`Shard::set_durable_open`].
+    SetDurableOpen(bool),
+}
+
+impl<'a> Call<'a> {
+    /// Appends the call: its number and what is handed in.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        match self {
+            Call::Tick => out.push(0),
+            Call::Bootstrap => out.push(1),
+            Call::Join { session, request, character, items } => {
+                out.push(2);
+                out.extend(session.0.to_le_bytes());
+                out.extend(request.to_le_bytes());
+                put_blob(out, |out| character.encode(out));
+                put_rows(out, items);
+            }
+            Call::Receive { session, kind, payload } => {
+                out.push(3);
+                out.extend(session.0.to_le_bytes());
+                out.extend(kind.to_le_bytes());
+                put_blob(out, |out| out.extend(*payload));
+            }
+            Call::Leave { session } => {
+                out.push(4);
+                out.extend(session.0.to_le_bytes());
+            }
+            Call::SetDurableOpen(open) => out.extend([5, u8::from(*open)]),
+        }
+    }
+
+    /// Takes a call off the front.
+    pub(super) fn decode(bytes: &mut Bytes<'a>) -> Result<Call<'a>, LogError> {
+        Ok(match bytes.u8()? {
+            0 => Call::Tick,
+            1 => Call::Bootstrap,
+            2 => Call::Join {
+                session: session(bytes)?,
+                request: bytes.u32()?,
+                character: Cow::Owned(bytes.row()?),
+                items: Cow::Owned(bytes.list(Bytes::row)?),
+            },
+            3 => Call::Receive { session: session(bytes)?, kind: bytes.u16()?, payload: bytes.blob()? },
+            4 => Call::Leave { session: session(bytes)? },
+            5 => Call::SetDurableOpen(match bytes.u8()? {
+                0 => false,
+                1 => true,
+                _ => return Err(LogError::Range("a yes or no")),
+            }),
+            other => return Err(LogError::Call(other)),
+        })
+    }
+
+    /// Makes the call. What a shard refused when it was recorded it refuses again.
+    pub(super) fn make(self, shard: &mut Shard, out: &mut Outbox) -> Result<(), LogError> {
+        match self {
+            Call::Tick => shard.tick(&mut (), out),
+            Call::Bootstrap => shard.bootstrap(out),
+            Call::Join { session, request, character, items } => {
+                // Whoever could not be taken in is not in the recorded state either.
+                let _ = shard.join(session, request, character.into_owned(), &items, out);
+            }
+            Call::Receive { session, kind, payload } => {
+                shard.receive(session, ClientMessage::decode(kind, payload)?, out);
+            }
+            Call::Leave { session } => shard.leave(session, out),
+            Call::SetDurableOpen(open) => shard.set_durable_open(open),
+        }
+        Ok(())
+    }
+}
+
+fn session(bytes: &mut Bytes<'_>) -> Result<SessionId, LogError> {
+    match bytes.u32()? {
+        number @ 0..SESSIONS_MAX => Ok(SessionId(number)),
+        _ => Err(LogError::Range("a session's number")),
+    }
+}

@@ -1,0 +1,149 @@
+//! The clients, in the server's thread.
+
+use std::io;
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, SendFlags, recv, send};
+use socket2::SockRef;
+use vyuha_net::cpu::thread_time;
+use vyuha_protocol::frame::{FRAME_HEAD_BYTES, append_frame};
+
+/// What a client sends a tick, head included.
+pub const INPUT_BYTES: usize = 24;
+/// What it gets a tick, head included.
+pub const SNAPSHOT_BYTES: usize = 400;
+/// Ticks before those that count: buffers and caches are as they will be.
+const WARM_TICKS: usize = 5;
+/// Clients that connect to one address: each address has some 28,000 ports to connect from.
+const CLIENTS_PER_ADDRESS: usize = 5000;
+
+/// Clients, and what the server's ticks between their turns took.
+#[derive(Default)]
+pub struct Clients {
+    sockets: Vec<OwnedFd>,
+    /// Ticks that count.
+    ticks: usize,
+    input: Vec<u8>,
+    buffer: Vec<u8>,
+    turns: usize,
+    bytes: u64,
+    /// Processor time when the server's tick began.
+    begun: Duration,
+    times_us: Vec<f64>,
+    own_times_us: Vec<f64>,
+}
+
+impl Clients {
+    /// Clients that are connected, and the server's sockets.
+    pub fn connect(count: usize, ticks: usize) -> io::Result<(Clients, Vec<OwnedFd>)> {
+        let (mut sockets, mut accepted) = (Vec::new(), Vec::new());
+        let mut input = Vec::new();
+        append_frame(&mut input, 1, |out| out.extend([7; INPUT_BYTES - FRAME_HEAD_BYTES]));
+        for begin in (0..count).step_by(CLIENTS_PER_ADDRESS) {
+            let address = Ipv4Addr::new(127, 0, 0, 1 + (begin / CLIENTS_PER_ADDRESS) as u8);
+            let listener = TcpListener::bind((address, 0))?;
+            for _ in begin..count.min(begin + CLIENTS_PER_ADDRESS) {
+                let client = TcpStream::connect(listener.local_addr()?)?;
+                client.set_nodelay(true)?;
+                // A reset leaves no port waiting: the next run needs as many.
+                SockRef::from(&client).set_linger(Some(Duration::ZERO))?;
+                let (socket, _) = listener.accept()?;
+                socket.set_nodelay(true)?;
+                sockets.push(client.into());
+                accepted.push(socket.into());
+            }
+        }
+        let clients = Clients {
+            sockets,
+            ticks,
+            input,
+            buffer: vec![0; 4096],
+            turns: 0,
+            bytes: 0,
+            begun: Duration::ZERO,
+            times_us: Vec::new(),
+            own_times_us: Vec::new(),
+        };
+        Ok((clients, accepted))
+    }
+
+    /// How many they are.
+    pub fn count(&self) -> usize {
+        self.sockets.len()
+    }
+
+    /// The server's tick is over: everyone takes what came and sends an input, and the next tick begins. `false` once
+    /// there are to be no more.
+    pub fn turn(&mut self) -> Result<bool, String> {
+        let now = thread_time();
+        if self.turns > WARM_TICKS {
+            self.times_us.push(microseconds(now.saturating_sub(self.begun)));
+        }
+        self.take().map_err(|error| format!("a client cannot receive: {error}"))?;
+        if self.turns == WARM_TICKS + self.ticks {
+            return Ok(false);
+        }
+        self.turns += 1;
+        for socket in &self.sockets {
+            let sent = send(socket, &self.input, SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
+            if sent != Ok(INPUT_BYTES) {
+                return Err(format!("a client cannot send: {sent:?}"));
+            }
+        }
+        self.begun = thread_time();
+        if self.turns > WARM_TICKS {
+            self.own_times_us.push(microseconds(self.begun.saturating_sub(now)));
+        }
+        Ok(true)
+    }
+
+    fn take(&mut self) -> Result<(), Errno> {
+        for socket in &self.sockets {
+            match recv(socket, &mut self.buffer[..], RecvFlags::DONTWAIT) {
+                Ok((_, bytes)) => self.bytes += bytes as u64,
+                Err(Errno::AGAIN) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends every connection.
+    pub fn leave(&mut self) {
+        self.sockets.clear();
+    }
+
+    /// Inputs that each of them has sent.
+    pub fn inputs_sent(&self) -> u64 {
+        self.turns as u64
+    }
+
+    /// Bytes received by all of them.
+    pub fn bytes_received(&self) -> u64 {
+        self.bytes
+    }
+
+    /// The server's processor time in each tick that counts, in microseconds.
+    pub fn times_us(&self) -> &[f64] {
+        &self.times_us
+    }
+
+    /// The clients' own, in microseconds.
+    pub fn own_times_us(&self) -> &[f64] {
+        &self.own_times_us
+    }
+}
+
+fn microseconds(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e6
+}
+
+/// A snapshot as the server sends it.
+pub fn snapshot_frame() -> Vec<u8> {
+    let mut frame = Vec::new();
+    append_frame(&mut frame, 2, |out| out.extend([3; SNAPSHOT_BYTES - FRAME_HEAD_BYTES]));
+    frame
+}

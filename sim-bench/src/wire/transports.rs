@@ -1,0 +1,52 @@
+//! The server's own transports, called as its driver calls them.
+
+use std::os::fd::OwnedFd;
+
+use vyuha_net::transport::{Limits, Received, SyscallTransport, Transport, UringTransport};
+
+use super::Snapshots;
+use super::clients::Clients;
+
+/// As the server's configuration has them by default.
+fn limits(connections: usize) -> Limits {
+    Limits {
+        connections_max: connections as u32,
+        frames_per_second_max: 120,
+        bytes_per_tick_max: 4 << 10,
+        reliable_bytes_max: 64 << 10,
+        idle_ticks: 900,
+        stalled_ticks: 900,
+        tick_hz: 30,
+    }
+}
+
+pub fn serve_vyuha(clients: &mut Clients, sockets: Vec<OwnedFd>) -> Result<u64, String> {
+    let transport = UringTransport::new(limits(clients.count()));
+    serve(clients, sockets, transport.map_err(|error| format!("io_uring is not to be had: {error}"))?)
+}
+
+pub fn serve_plain(clients: &mut Clients, sockets: Vec<OwnedFd>) -> Result<u64, String> {
+    let transport = SyscallTransport::new(limits(clients.count()));
+    serve(clients, sockets, transport)
+}
+
+fn serve(clients: &mut Clients, sockets: Vec<OwnedFd>, mut transport: impl Transport) -> Result<u64, String> {
+    for socket in sockets {
+        transport.admit(socket, &[]).map_err(|error| error.to_string())?;
+    }
+    let (mut snapshots, mut tick) = (Snapshots::new(), 0);
+    let (mut inputs, mut closed) = (0, None);
+    while clients.turn()? {
+        transport.reap(&mut |_, received| match received {
+            Received::Frame { .. } => inputs += 1,
+            Received::Closed(cause) => closed = Some(cause),
+        });
+        transport.flush(&mut |conn, out| out.extend_from_slice(snapshots.make(conn.0 as usize, tick)));
+        tick += 1;
+    }
+    clients.leave();
+    match closed {
+        Some(cause) => Err(format!("a connection was closed: {}", cause.name())),
+        None => Ok(inputs),
+    }
+}
