@@ -21,7 +21,7 @@
 //! | place of the slot, generation, kind, state | 9 | slot | | whatever is asked by id; kind and state by those that enter |
 //! | name | 16 | slot | | full blocks and those that enter |
 //!
-//! Beside that a zone needs 68 bytes a cell, and buffers for one tick's moves and blocks.
+//! Beside that a zone needs 68 bytes a cell, and buffers for one tick's moves, blocks and events of pairs.
 //!
 //! # A tick
 //! Between two steps the game gives orders ([`Zone::spawn`], [`Zone::walk_all`], [`Zone::place_all`] ...); then
