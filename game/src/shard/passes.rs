@@ -8,12 +8,22 @@ use crate::ground;
 pub fn move_characters(shard: &mut Shard, zone: usize) {
     let zone = &mut shard.zones[zone];
     let content = &shard.content.zones[zone.content];
-    for (&entity, &session) in &zone.players {
-        let session = shard.sessions.get_mut(session).expect("every player of a zone has a session");
+    for (&entity, &session_id) in &zone.players {
+        let session = shard.sessions.get_mut(session_id).expect("every player of a zone has a session");
         let from = zone.place_of(entity);
         if let Some(to) = session.steering.advance(&content.map, from, content.kind.player_speed) {
             zone.zone.place(entity, to);
+            if content.gates.iter().any(|gate| gate.at == to.tile()) {
+                shard.at_gates.push(session_id);
+            }
         }
+    }
+}
+
+/// Those who walked onto a gate go where it leads.
+pub fn cross(shard: &mut Shard, out: &mut Outbox) {
+    for session in std::mem::take(&mut shard.at_gates) {
+        shard.cross(session, out);
     }
 }
 

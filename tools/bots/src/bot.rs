@@ -341,6 +341,10 @@ impl Bot {
             .ok_or_else(|| Ending::Hopeless(format!("zone {} has no map", entered.zone)))?;
         self.wake_ns = play.pace().first_step(shared.now_ns);
         self.play = Some(play);
+        if entered.request.0 == 0 {
+            // It walked there, with all that it carries.
+            return Ok(());
+        }
         self.tries = 0;
         if let Err(mismatch) = self.book.entered(&entered.inventory) {
             shared.measures.error(&self.account, mismatch);
