@@ -292,9 +292,10 @@ messages! {
         /// The new character's id.
         character: i64,
     }
-    /// The character stands in its zone; snapshots follow.
+    /// The character stands in its zone; snapshots follow. Also without a request, when it walked through a gate: the zone and all
+    /// that is seen are new, requests and inputs go on with their numbers.
     0x8006 EnteredZone {
-        /// The request's id.
+        /// The request's id; 0 if the character walked there.
         request: u32,
         /// The zone's number.
         zone: u16,
@@ -308,7 +309,7 @@ messages! {
         x: u32,
         /// Position units from the northern edge.
         y: u32,
-        /// What the character carries; slots not named are empty.
+        /// What the character carries; slots not named are empty. Empty when it walked there: nothing of it has changed.
         inventory: Vec<InventorySlot>,
     }
     /// What takes the session up again if its connection breaks, once. The session begins here: numbered messages are

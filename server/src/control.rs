@@ -238,6 +238,7 @@ async fn keep_seats(
             match change {
                 SeatChange::Left => left.push(account),
                 SeatChange::Confirmed(ticket) => seats.confirm(account, ticket),
+                SeatChange::Moved { shard, moves } => seats.moved(account, shard, moves),
             }
         }
         if left.is_empty() {

@@ -9,15 +9,20 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use vyuha_game::shard::log::Recorded;
-use vyuha_game::shard::{LeaveCause, Outbox, SessionId};
+use vyuha_game::shard::{Departed, LeaveCause, Outbox, SessionId};
 use vyuha_net::runtime::TickStart;
-use vyuha_net::transport::{AdmitError, CloseCause, ConnId, Received, Transport};
+use vyuha_net::transport::{
+    AdmitError, CloseCause, ConnId, READ_AHEAD_BYTES_MAX, Received, Released, Transport,
+};
+use vyuha_protocol::ErrorCode;
+use vyuha_protocol::frame::{FrameError, append_frame};
 use vyuha_protocol::message::{self, Acknowledge, ClientMessage, DecodeError, Message as _, Resumed};
-use vyuha_protocol::{ErrorCode, frame::FrameError};
 use vyuha_store::journal::{Batch, Producer, SubmitError};
 
-use crate::doors::{Admission, Leaving, Notice, Request, Requests, Resumption, SeatChange};
-use crate::sessions::{Session, Sessions};
+use crate::doors::{
+    Admission, Arrival, Leaving, Neighbours, Notice, Request, Requests, Resumption, SeatChange,
+};
+use crate::sessions::{Moving, Session, Sessions};
 use crate::sign_in::error_message;
 use crate::telemetry::{Stage, Telemetry};
 
@@ -26,6 +31,11 @@ const REQUESTS_PER_TICK_MAX: usize = 64;
 /// Batches that wait in the driver while the journal's queue is full. Durable commands are refused meanwhile, so that
 /// only periodic saves and departures add to them. When even these are too many the journal is not coming back.
 const BACKLOG_BATCHES_MAX: usize = 4096;
+
+/// Ticks for which a shard knows where a session went: far longer than the control plane needs to hear of it.
+const PASSED_TICKS: u64 = 1000;
+/// Bytes of frames of a session that goes to another shard: more is a flood. What was received beside fits too.
+const MOVING_FRAMES_BYTES_MAX: usize = READ_AHEAD_BYTES_MAX / 2;
 
 /// Ticks that a drained shard goes on, so that clients can take their last frame before the sockets go.
 const DRAIN_LINGER_TICKS: u32 = 10;
@@ -38,6 +48,8 @@ pub struct Parts<T> {
     pub transport: T,
     /// The control plane's requests.
     pub requests: Requests,
+    /// What other shards hand to this one, and the other way.
+    pub neighbours: Neighbours,
     /// Where the control plane hears of those who left.
     pub left: Leaving,
     /// The way into the journal.
@@ -60,6 +72,10 @@ pub struct Driver<T> {
     /// Connections that this tick's reap found to be over; kept for its memory.
     over: Vec<(ConnId, Over)>,
     held: VecDeque<Held>,
+    /// Sessions that go to another shard and are durable, by number, serial and account.
+    passing: Vec<(SessionId, u64, i64)>,
+    /// Who went to which shard, and in which tick: whoever asks for them here just missed them.
+    passed: VecDeque<(u64, i64, u16)>,
     batch_last: u64,
     backlog: VecDeque<Batch>,
     frame: Vec<u8>,
@@ -86,6 +102,8 @@ struct Held {
     replies: Vec<(SessionId, u64, Vec<u8>)>,
     /// Sessions to be ended after these.
     closing: Vec<(SessionId, u64)>,
+    /// Sessions that go to another shard, by number, serial and account.
+    departing: Vec<(SessionId, u64, i64)>,
     /// Accounts whose sessions are over.
     left: Vec<i64>,
 }
@@ -114,6 +132,8 @@ impl<T: Transport> Driver<T> {
             sessions: Sessions::default(),
             over: Vec::new(),
             held: VecDeque::new(),
+            passing: Vec::new(),
+            passed: VecDeque::new(),
             batch_last: 0,
             backlog: VecDeque::new(),
             frame: Vec::new(),
@@ -130,6 +150,7 @@ impl<T: Transport> Driver<T> {
         self.answer_doors();
         self.release_durable();
         self.receive();
+        self.pass_on();
         while let Some(id) = self.sessions.overdue(self.ticks) {
             self.end(id, None);
         }
@@ -163,6 +184,7 @@ impl<T: Transport> Driver<T> {
         let busy = !self.held.is_empty()
             || !self.backlog.is_empty()
             || !self.parts.requests.is_empty()
+            || !self.parts.neighbours.is_empty()
             || !self.parts.left.is_empty()
             || sessions > 0;
         if !draining || busy {
@@ -175,17 +197,121 @@ impl<T: Transport> Driver<T> {
 
     /// Everyone who knocked, as far as one tick goes.
     fn answer_doors(&mut self) {
+        self.parts.neighbours.hand_waiting();
+        self.welcome_arrivals();
         for _ in 0..REQUESTS_PER_TICK_MAX {
-            match self.parts.requests.next() {
-                Some(Request::Admit(admission)) => self.admit(*admission),
-                Some(Request::Resume(resumption)) => self.resume(*resumption),
-                Some(Request::Kick { account, code }) => {
+            let Some(request) = self.parts.requests.next() else { break };
+            // Who is asked for may have been handed over since.
+            self.welcome_arrivals();
+            self.answer(request);
+        }
+    }
+
+    /// Everyone whom other shards handed over.
+    fn welcome_arrivals(&mut self) {
+        while let Some(request) = self.parts.neighbours.next() {
+            self.answer(request);
+        }
+    }
+
+    fn answer(&mut self, request: Request) {
+        match request {
+            Request::Admit(admission) => self.admit(*admission),
+            Request::Arrive(arrival) => self.arrive(*arrival),
+            Request::Resume(resumption) => match self.passed_to(resumption.account) {
+                Some(shard) => self.parts.neighbours.hand(shard, Request::Resume(resumption)),
+                None => self.resume(*resumption),
+            },
+            Request::Kick { account, code } => match self.passed_to(account) {
+                Some(shard) => self.parts.neighbours.hand(shard, Request::Kick { account, code }),
+                None => {
                     if let Some(id) = self.sessions.of_account(account) {
                         self.end(id, Some(code));
                     }
                 }
-                None => break,
+            },
+        }
+    }
+
+    /// Where an account's session went that was here until just now.
+    fn passed_to(&self, account: i64) -> Option<u16> {
+        self.passed.iter().find(|(_, passed, _)| *passed == account).map(|(.., shard)| *shard)
+    }
+
+    /// Hands on those who go to another shard and whose connections the kernel has let go of.
+    fn pass_on(&mut self) {
+        while self.passed.front().is_some_and(|(tick, ..)| tick + PASSED_TICKS < self.ticks) {
+            self.passed.pop_front();
+        }
+        for (id, serial, account) in std::mem::take(&mut self.passing) {
+            if !self.is_current(id, serial) {
+                // It ended on the way; all that it did is durable.
+                self.forget(account);
+                continue;
             }
+            let conn = self.sessions.get(id).and_then(|session| session.conn);
+            let connection = conn.and_then(|conn| self.parts.transport.release(conn));
+            if conn.is_some() && connection.is_none() {
+                self.passing.push((id, serial, account));
+                continue;
+            }
+            let Some(session) = self.sessions.remove(id) else { continue };
+            let Some(moving) = session.moving else { continue };
+            let shard = self.parts.neighbours.shard_of(moving.carried.zone());
+            let moves = session.moves + 1;
+            // Told before the other shard can tell of its end.
+            self.parts.left.push(Notice { account, change: SeatChange::Moved { shard, moves } });
+            self.parts.left.tell();
+            self.passed.push_back((self.ticks, account, shard));
+            let arrival = Arrival {
+                account,
+                carried: moving.carried,
+                connection,
+                frames: moving.frames,
+                mailbox: session.mailbox,
+                ticket_unconfirmed: session.ticket_unconfirmed,
+                moves,
+            };
+            self.parts.neighbours.hand(shard, Request::Arrive(Box::new(arrival)));
+        }
+    }
+
+    /// Goes on with a session that comes from another shard.
+    fn arrive(&mut self, arrival: Arrival) {
+        let Arrival { account, carried, connection, frames, mailbox, ticket_unconfirmed, moves } = arrival;
+        self.passed.retain(|(_, passed, _)| *passed != account);
+        let conn = connection.and_then(|Released { socket, unread, unsent }| {
+            let conn = self.take_over(socket, &[frames, unread].concat(), account)?;
+            self.parts.transport.queue(conn, &unsent);
+            Some(conn)
+        });
+        let id = self.sessions.next_id();
+        if let Err(error) = self.parts.shard.arrive(id, carried, &mut self.outbox) {
+            tracing::error!(%error, account, "a character could not enter the zone that it went to");
+            if let Some(conn) = conn {
+                self.turn_away(conn, ErrorCode::Unavailable);
+            }
+            return self.forget(account);
+        }
+        self.sessions.insert(account);
+        if let Some(session) = self.sessions.get_mut(id) {
+            (session.mailbox, session.ticket_unconfirmed, session.moves) =
+                (mailbox, ticket_unconfirmed, moves);
+        }
+        match conn {
+            _ if self.drained => {
+                if let Some(conn) = conn {
+                    self.sessions.attach(id, conn);
+                }
+                self.end(id, Some(ErrorCode::ShuttingDown));
+            }
+            Some(conn) => {
+                self.sessions.attach(id, conn);
+            }
+            None if self.awaits(id) => {
+                self.sessions.await_until(id, self.ticks + u64::from(self.parts.grace_ticks));
+            }
+            None => self.end(id, None),
         }
     }
 
@@ -199,7 +325,9 @@ impl<T: Transport> Driver<T> {
         let id = self.sessions.next_id();
         match self.parts.shard.join(id, request, character, &items, &mut self.outbox) {
             Ok(()) => {
-                self.sessions.insert(account, conn, ticket.number);
+                self.sessions.insert(account);
+                self.sessions.attach(id, conn);
+                self.give(id, ticket.number);
                 if self.parts.grace_ticks > 0 {
                     self.frame.clear();
                     message::append(&mut self.frame, &message::Ticket { ticket: ticket.secret });
@@ -223,8 +351,16 @@ impl<T: Transport> Driver<T> {
         let Some(conn) = self.take_over(socket, &unread, account) else { return };
         let Driver { parts, sessions, frame, .. } = self;
         let resumed = sessions.of_account(account).and_then(|id| {
-            let missing = sessions.get_mut(id)?.mailbox.missing(received)?;
-            let request = parts.shard.tell_anew(id)?;
+            let session = sessions.get_mut(id)?;
+            let missing = session.mailbox.missing(received)?;
+            let request = match &mut session.moving {
+                Some(moving) => {
+                    // These come again over the new connection.
+                    moving.frames.clear();
+                    moving.carried.request
+                }
+                None => parts.shard.tell_anew(id)?,
+            };
             frame.clear();
             message::append(frame, &Resumed { ticket: ticket.secret, request });
             frame.extend_from_slice(missing);
@@ -232,8 +368,16 @@ impl<T: Transport> Driver<T> {
             Some(id)
         });
         let Some(id) = resumed else { return self.turn_away(conn, ErrorCode::ResumeRefused) };
-        if let Some(before) = self.sessions.attach(id, conn, ticket.number) {
+        self.give(id, ticket.number);
+        if let Some(before) = self.sessions.attach(id, conn) {
             self.turn_away(before, ErrorCode::SignedInElsewhere);
+        }
+    }
+
+    /// Notes which ticket a session's client is being sent.
+    fn give(&mut self, id: SessionId, ticket: u32) {
+        if let Some(session) = self.sessions.get_mut(id) {
+            session.ticket_unconfirmed = Some(ticket);
         }
     }
 
@@ -273,6 +417,7 @@ impl<T: Transport> Driver<T> {
                     self.parts.transport.close(conn);
                 }
             }
+            self.passing.extend(held.departing);
             for account in held.left {
                 self.forget(account);
             }
@@ -298,6 +443,10 @@ impl<T: Transport> Driver<T> {
                     };
                     let taken = if kind == Acknowledge::KIND {
                         acknowledge(session, payload, outbox, left)
+                    } else if let Some(moving) = &mut session.moving {
+                        append_frame(&mut moving.frames, kind, |frames| frames.extend_from_slice(payload));
+                        let room = moving.frames.len() <= MOVING_FRAMES_BYTES_MAX;
+                        if room { Ok(()) } else { Err(ErrorCode::Flood) }
                     } else {
                         shard.receive(id, kind, payload, outbox).map_err(|error| match error {
                             DecodeError::UnknownKind(_) => ErrorCode::UnknownKind,
@@ -343,7 +492,7 @@ impl<T: Transport> Driver<T> {
     /// Ends a session: tells the client why, as far as it listens, and takes its character out of the world.
     fn end(&mut self, id: SessionId, code: Option<ErrorCode>) {
         let Some(session) = self.sessions.remove(id) else { return };
-        if !session.leaving {
+        if !session.leaving && session.moving.is_none() {
             self.parts.shard.leave(id, &mut self.outbox);
         }
         let Some(conn) = session.conn else { return };
@@ -401,6 +550,16 @@ impl<T: Transport> Driver<T> {
                 self.sessions.set_leaving(left.session);
             }
         }
+        for departed in self.outbox.departed.drain(..) {
+            let Departed { session: id, carried } = departed;
+            let account = carried.character.account;
+            let Some(session) = self.sessions.get_mut(id) else {
+                held.left.push(account);
+                continue;
+            };
+            held.departing.push((id, session.serial, account));
+            session.moving = Some(Box::new(Moving { carried, frames: Vec::new() }));
+        }
         self.sessions.free_ended();
         self.parts.telemetry.count(&self.outbox.counts);
         if !self.outbox.transactions.is_empty() {
@@ -408,7 +567,7 @@ impl<T: Transport> Driver<T> {
             let bytes = std::mem::take(&mut self.outbox.transactions);
             self.backlog.push_back(Batch { number: self.batch_last, bytes });
         }
-        if !held.replies.is_empty() || !held.left.is_empty() {
+        if !held.replies.is_empty() || !held.left.is_empty() || !held.departing.is_empty() {
             held.batch = self.batch_last;
             self.held.push_back(held);
         }

@@ -30,8 +30,8 @@ struct Seat {
 enum Holder {
     /// Signing in: rows are being read.
     Entering,
-    /// On a shard.
-    Playing { shard: u16 },
+    /// On a shard, to which it came by so many moves.
+    Playing { shard: u16, moves: u32 },
 }
 
 /// A seat taken for somebody who signs in; given back on drop unless [`Claim::play`] was called.
@@ -59,7 +59,7 @@ impl Seats {
                 }
                 std::collections::hash_map::Entry::Occupied(seat) => match seat.get().holder {
                     Holder::Entering => (seat.get().freed.clone(), None),
-                    Holder::Playing { shard } => (seat.get().freed.clone(), Some(shard)),
+                    Holder::Playing { shard, .. } => (seat.get().freed.clone(), Some(shard)),
                 },
             };
             // Nothing else runs on this thread between here and the first poll of the wait below.
@@ -92,8 +92,19 @@ impl Seats {
         let account = tickets.account(shown)?;
         let mut taken = self.taken.borrow_mut();
         let seat = taken.get_mut(&account)?;
-        let Holder::Playing { shard } = seat.holder else { return None };
+        let Holder::Playing { shard, .. } = seat.holder else { return None };
         Some((account, shard, tickets.renew(account, &mut seat.tickets, shown, fresh)))
+    }
+
+    /// The account's session went on to another shard; what is told late of earlier moves changes nothing. A shard that a
+    /// session has just left hands on what it is asked for it.
+    pub fn moved(&self, account: i64, to: u16, by: u32) {
+        if let Some(seat) = self.taken.borrow_mut().get_mut(&account)
+            && let Holder::Playing { shard, moves } = &mut seat.holder
+            && *moves < by
+        {
+            (*shard, *moves) = (to, by);
+        }
     }
 
     /// The account's client has its newest ticket, by number.
@@ -122,7 +133,7 @@ impl Claim {
     pub fn play(mut self, shard: u16) {
         self.kept = true;
         if let Some(seat) = self.seats.taken.borrow_mut().get_mut(&self.account) {
-            seat.holder = Holder::Playing { shard };
+            seat.holder = Holder::Playing { shard, moves: 0 };
             seat.freed.notify_waiters();
         }
     }
@@ -225,6 +236,24 @@ mod tests {
             assert_eq!(seats.resume(&[3; 16], [5; 16]), None, "it was used");
             seats.free(7);
             assert_eq!(seats.resume(&[4; 16], [5; 16]), None, "the session is over");
+        });
+    }
+
+    #[test]
+    fn a_seat_follows_its_session_and_old_news_do_not_move_it_back() {
+        run(async {
+            let seats = Rc::new(Seats::default());
+            let claim = seats.claim(7, |_| panic!("the seat was free")).await;
+            claim.ticket([1; 16]).unwrap();
+            seats.moved(7, 9, 1);
+            claim.play(3);
+            let shard = |shown: u8, fresh: u8| seats.resume(&[shown; 16], [fresh; 16]).unwrap().1;
+            assert_eq!(shard(1, 2), 3);
+            seats.moved(7, 5, 2);
+            seats.moved(7, 4, 1);
+            assert_eq!(shard(2, 3), 5);
+            seats.moved(8, 5, 2);
+            assert_eq!(seats.len(), 1);
         });
     }
 

@@ -4,6 +4,7 @@
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
 
+use vyuha_game::gates::Carried;
 use vyuha_game::shard::SessionId;
 use vyuha_net::transport::ConnId;
 
@@ -25,6 +26,18 @@ pub struct Session {
     pub mailbox: Mailbox,
     /// The ticket that the client was given and is not known to have.
     pub ticket_unconfirmed: Option<u32>,
+    /// It goes to another shard; it is in none until then.
+    pub moving: Option<Box<Moving>>,
+    /// How often it went from one shard to another.
+    pub moves: u32,
+}
+
+/// A session on its way out of the shard.
+pub struct Moving {
+    /// What is the game's of it.
+    pub carried: Carried,
+    /// Frames that came since, for the other shard.
+    pub frames: Vec<u8>,
 }
 
 /// The sessions of a shard. Memory: a slot for each number up to the most sessions at once.
@@ -47,8 +60,8 @@ impl Sessions {
         SessionId(self.free.peek().map_or(self.slots.len() as u32, |lowest| lowest.0))
     }
 
-    /// Begins a session under [`Sessions::next_id`].
-    pub fn insert(&mut self, account: i64, conn: ConnId, ticket: u32) {
+    /// Begins a session under [`Sessions::next_id`], as yet without a connection.
+    pub fn insert(&mut self, account: i64) -> SessionId {
         let id = self.next_id();
         if self.free.pop().is_none() {
             self.slots.push(None);
@@ -62,18 +75,19 @@ impl Sessions {
             leaving: false,
             mailbox: Mailbox::default(),
             ticket_unconfirmed: None,
+            moving: None,
+            moves: 0,
         });
         self.of_account.insert(account, id);
-        self.attach(id, conn, ticket);
+        id
     }
 
     /// Reaches a session by another connection from now on; the one that it had comes back.
-    pub fn attach(&mut self, id: SessionId, conn: ConnId, ticket: u32) -> Option<ConnId> {
+    pub fn attach(&mut self, id: SessionId, conn: ConnId) -> Option<ConnId> {
         let before = self.detach(id);
         let session = self.slots[id.0 as usize].as_mut()?;
         session.conn = Some(conn);
         session.away_until = None;
-        session.ticket_unconfirmed = Some(ticket);
         let index = conn.0 as usize;
         if self.of_conn.len() <= index {
             self.of_conn.resize(index + 1, None);
@@ -198,12 +212,13 @@ mod tests {
                         let id = sessions.next_id();
                         prop_assert!(!model.contains_key(&id.0));
                         (account, conn) = (account + 1, conn + 1);
-                        sessions.insert(account, ConnId(conn), 1);
+                        prop_assert_eq!(sessions.insert(account), id);
+                        sessions.attach(id, ConnId(conn));
                         model.insert(id.0, (account, Some(ConnId(conn)), None));
                     }
                     (2, Some(id)) => {
                         conn += 1;
-                        let before = sessions.attach(SessionId(id), ConnId(conn), 2);
+                        let before = sessions.attach(SessionId(id), ConnId(conn));
                         let known = model.get_mut(&id).unwrap();
                         prop_assert_eq!(before, known.1);
                         (known.1, known.2) = (Some(ConnId(conn)), None);

@@ -14,8 +14,8 @@ use rustix::net::{AddressFamily, SocketType, sockopt};
 use vyuha_net::client::{BlockingClient, ClientCore, ClientError, Event};
 use vyuha_protocol::message::{Acknowledge, Hello, Resume};
 use vyuha_protocol::motion::Heading;
-use vyuha_protocol::{EntityId, ErrorCode, PROTOCOL_VERSION, RequestId};
-use vyuha_tests::{COIN, DEPOT, Identity, Node, Options, PASSWORD, PATIENCE, Player, Wire};
+use vyuha_protocol::{EntityId, ErrorCode, PROTOCOL_VERSION, RequestId, ZoneId};
+use vyuha_tests::{COIN, DEPOT, Identity, Node, Options, PASSWORD, PATIENCE, Player, Wire, YARD};
 
 fn options() -> Options {
     Options::test_world().with("session-grace", "20s")
@@ -29,7 +29,7 @@ struct Torn {
     events: Vec<Event>,
     rng: Pcg64,
     /// Connections so far: each comes from another address.
-    connections: u8,
+    connections: u32,
 }
 
 impl Torn {
@@ -120,9 +120,9 @@ impl Torn {
 }
 
 /// A connection from one of many addresses of this machine.
-fn connect(server: SocketAddr, from: u8) -> TcpStream {
+fn connect(server: SocketAddr, from: u32) -> TcpStream {
     let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
-    let from = SocketAddrV4::new(Ipv4Addr::new(127, 0, 0, 2 + from % 100), 0);
+    let from = SocketAddrV4::new(Ipv4Addr::new(127, 0, 0, 2 + (from % 100) as u8), 0);
     rustix::net::bind(&socket, &from).unwrap();
     rustix::net::connect(&socket, &server).unwrap();
     let stream = TcpStream::from(socket);
@@ -357,4 +357,134 @@ fn tickets_end_with_the_node_and_those_who_are_awaited_are_saved() {
     );
     client.log_in(&who.account, PASSWORD).expect("the same connection serves to sign in");
     who.sign_in(&node).log_out();
+}
+
+const NORTH: Heading = Heading { x: 0, y: -127 };
+const SOUTH: Heading = Heading { x: 0, y: 127 };
+
+/// Walks until the character comes out in another zone.
+fn walk_through(player: &mut Player, heading: Heading, zone: ZoneId) {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        assert!(Instant::now() < deadline, "{} never got to zone {zone}", player.who.name);
+        // One that is too far ahead waits for the next snapshot.
+        let _ = player.client.core().input(heading);
+        let entered = player.client.wait_for(PATIENCE, |event| match event {
+            Event::Snapshot(_) => Some(None),
+            Event::EnteredZone(entered) => Some(Some(entered.clone())),
+            _ => None,
+        });
+        if let Some(entered) = entered.expect("it goes on") {
+            assert_eq!((entered.zone, entered.request), (zone, RequestId(0)));
+            player.entered = entered;
+            return;
+        }
+    }
+}
+
+#[test]
+fn who_walks_into_a_zone_of_another_shard_goes_on_there_with_all_that_is_its_own() {
+    let mut node = Node::start(&options());
+    let mut witness = Player::sign_up(&node, "Watch", DEPOT);
+    let mut walker = Player::sign_up(&node, "Walker", DEPOT);
+    let slot = walker.pick_up_any(COIN);
+    for round in 0..2 {
+        let entity = walker.entity();
+        witness.until("the walker", |core| core.world().get(entity).map(drop));
+        walk_through(&mut walker, SOUTH, YARD);
+        witness.until("nobody there", |core| core.world().get(entity).is_none().then_some(()));
+        walk_through(&mut walker, NORTH, DEPOT);
+        assert_eq!(walker.say(&format!("round {round}")), Ok(()));
+        let heard = witness.client.wait_for(PATIENCE, |event| match event {
+            Event::Said { name, text, .. } if *name == walker.who.name => Some(text.clone()),
+            _ => None,
+        });
+        assert_eq!(heard.unwrap(), format!("round {round}"));
+        let left = walker.drop_items(slot.slot, 1).expect("it still carries that").1;
+        assert_eq!(left.count, slot.count - round - 1);
+    }
+    walk_through(&mut walker, SOUTH, YARD);
+    let who = walker.log_out();
+    node.kill_9();
+    node.start_again();
+    let walker = who.sign_in(&node);
+    assert_eq!((walker.entered.zone, walker.inventory[&slot.slot].count), (YARD, slot.count - 2));
+}
+
+#[test]
+fn who_walks_between_shards_loses_nothing_wherever_connections_break() {
+    const CROSSINGS: usize = 6;
+    let node = Node::start(&options());
+    let mut player = Player::sign_up(&node, "Strider", DEPOT);
+    let slot = player.pick_up_any(COIN).slot;
+    let who = player.log_out();
+    let mut torn = Torn::sign_in(&node, &who);
+    let deadline = Instant::now() + 2 * PATIENCE;
+    let crossings = |torn: &Torn| {
+        let walked = |event: &&Event| matches!(event, Event::EnteredZone(e) if e.request == RequestId(0));
+        torn.events.iter().filter(walked).count()
+    };
+    let mut asked = 0;
+    while crossings(&torn) < CROSSINGS {
+        assert!(Instant::now() < deadline, "{} crossings", crossings(&torn));
+        let heading = if crossings(&torn).is_multiple_of(2) { SOUTH } else { NORTH };
+        let _ = torn.core.input(heading);
+        // Something is always on its way, whatever comes of it.
+        if torn.core.requests_pending().count() < 3 {
+            torn.core.drop_items(slot, 0).unwrap();
+            asked += 1;
+        }
+        torn.write(usize::MAX);
+        let ended = !torn.read(1 << 16, Duration::from_millis(30));
+        let is_near = torn.core.predictor().is_some_and(|predictor| {
+            let (x, y) = predictor.pos().tile();
+            (x == 8 && y < 4) || (x == 24 && y > 38)
+        });
+        if ended || torn.rng.random_range(0..if is_near { 3 } else { 40 }) == 0 {
+            torn.tear();
+        }
+    }
+    let deadline = Instant::now() + PATIENCE;
+    while torn.core.requests_pending().next().is_some() {
+        assert!(Instant::now() < deadline, "{:?}", torn.events.last());
+        torn.write(usize::MAX);
+        if !torn.read(1 << 16, Duration::from_millis(30)) {
+            torn.tear();
+        }
+    }
+    let refused = torn.events.iter().filter(|event| matches!(event, Event::Refused { .. })).count();
+    assert_eq!(refused, asked, "each request has one answer");
+    assert!(torn.connections > 4, "{} connections prove little", torn.connections);
+    torn.core.log_out().unwrap();
+    torn.until("it is logged out", |event| matches!(event, Event::LoggedOut { .. }));
+}
+
+#[test]
+fn a_newer_login_finds_its_character_wherever_it_walks() {
+    let node = Node::start(&options());
+    let mut player = Player::sign_up(&node, "Hunted", YARD);
+    let who = player.who.clone();
+    std::thread::scope(|scope| {
+        for login in 0..6 {
+            let walks = scope.spawn(move || {
+                let begun = Instant::now();
+                let heading = if player.entered.zone == YARD { NORTH } else { SOUTH };
+                loop {
+                    let _ = player.client.core().input(heading);
+                    let next = player
+                        .client
+                        .wait_for(PATIENCE, |event| matches!(event, Event::Snapshot(_)).then_some(()));
+                    match next {
+                        Ok(()) => assert!(begun.elapsed() < PATIENCE, "nobody took it over"),
+                        Err(ClientError::Closed { code: Some(ErrorCode::SignedInElsewhere), .. }) => return,
+                        Err(error) => panic!("{error}"),
+                    }
+                }
+            });
+            // Somewhere about the gate, which is 1.5 s away at first.
+            std::thread::sleep(Duration::from_millis(1200 + 120 * login));
+            player = who.sign_in(&node);
+            walks.join().unwrap();
+        }
+    });
 }

@@ -173,9 +173,9 @@ export interface CharacterCreated {
   character: Int64;
 }
 
-/** The character stands in its zone; snapshots follow. */
+/** The character stands in its zone; snapshots follow. Also without a request, when it walked through a gate: the zone and all that is seen are new, requests and inputs go on with their numbers. */
 export interface EnteredZone {
-  /** The request's id. */
+  /** The request's id; 0 if the character walked there. */
   request: number;
   /** The zone's number. */
   zone: number;
@@ -189,7 +189,7 @@ export interface EnteredZone {
   x: number;
   /** Position units from the northern edge. */
   y: number;
-  /** What the character carries; slots not named are empty. */
+  /** What the character carries; slots not named are empty. Empty when it walked there: nothing of it has changed. */
   inventory: InventorySlot[];
 }
 

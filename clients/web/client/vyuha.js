@@ -274,6 +274,13 @@ export class Client {
         return;
       }
     }
+    if (name === "EnteredZone" && fields.request === 0) {
+      this.#walkInto(fields).catch((fault) => {
+        console.error(fault);
+        this.socket.close();
+      });
+      return;
+    }
     const asked = this.#settle(fields.request);
     if (asked?.answer !== name) throw new Error(`${name} answers nothing that was asked`);
     if (name === "EnteredZone") this.#enter(fields);
@@ -295,6 +302,21 @@ export class Client {
     this.world = new World();
     this.inventory = new Map(entered.inventory.map((slot) => [slot.slot, slot]));
     this.listener.onInventory?.();
+  }
+
+  /** The character walked through a gate. @param {EnteredZone} entered */
+  async #walkInto(entered) {
+    const predictor = this.#predictor;
+    // Until the map is there nothing can be predicted.
+    this.#predictor = null;
+    this.entered = { ...entered, inventory: this.entered?.inventory ?? [] };
+    this.pos = { x: entered.x, y: entered.y };
+    this.world = new World();
+    const map = await this.#fetchMap(entered.zone);
+    if (this.entered.zone !== entered.zone || !predictor) return;
+    this.map = map;
+    predictor.goOn(map, entered.speed);
+    this.#predictor = predictor;
   }
 
   /** @param {InventorySlot} slot */

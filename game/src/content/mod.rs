@@ -68,6 +68,19 @@ pub struct ZoneContent {
     pub npcs: Vec<NpcSpawn>,
     /// What lies in it.
     pub ground: Vec<GroundSpawn>,
+    /// Where one walks out of it.
+    pub gates: Vec<Gate>,
+}
+
+/// A tile from which one comes into another zone, or elsewhere in the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Gate {
+    /// The tile, east and south.
+    pub at: (u32, u32),
+    /// The zone that it leads to.
+    pub to_zone: ZoneId,
+    /// Where one comes out: open ground that is no gate.
+    pub to: Pos,
 }
 
 /// What is the same for all zones of a kind.

@@ -71,6 +71,21 @@ fn check_all(changes: &[(&str, &str, &str)], expected: &[&str]) {
 }
 
 #[test]
+fn gates_lead_from_open_ground_to_open_ground() {
+    let gates = |gates: &str, expected: &[&str]| {
+        check("world.toml", "npcs = [{", &format!("gates = [{gates}]\nnpcs = [{{"), expected);
+    };
+    gates("{ at = [1, 1], to_zone = 7, to = [3, 2] }", &[]);
+    let of = |problem: &str| format!("world.toml: zones: gates[0] of Yard: {problem}");
+    gates("{ at = [0, 1], to_zone = 7, to = [3, 2] }", &[&of("its tile [0, 1] is blocked or outside")]);
+    gates("{ at = [1, 1], to_zone = 8, to = [3, 2] }", &[&of("there is no zone 8")]);
+    for to in ["2, 2", "9, 2", "1, 1"] {
+        let problem = format!("where it leads, [{to}] of Yard, is blocked, outside, or itself a gate");
+        gates(&format!("{{ at = [1, 1], to_zone = 7, to = [{to}] }}"), &[&of(&problem)]);
+    }
+}
+
+#[test]
 fn every_fault_names_its_file_and_field() {
     check("items.toml", "id = 1", "id = 0", &["items.toml: items[0].id: 0 is not from 1 to 32767"]);
     check(

@@ -1,11 +1,11 @@
 //! What clients ask for. Each command is judged whole before anything changes; what is refused changes nothing
 //! but the last request's id.
 
-use vyuha_core::View;
 use vyuha_protocol::message::{ClientMessage, Done, Dropped, LoggedOut, PickedUp, Pong, Said};
 use vyuha_protocol::motion::Heading;
 use vyuha_protocol::{EntityId, ErrorCode};
 
+use super::session::new_view;
 use super::{LeaveCause, Outbox, SessionId, Shard};
 use crate::chat;
 use crate::ground::within_reach;
@@ -61,7 +61,7 @@ impl Shard {
     /// of it comes back; `None` if there is no such session.
     pub fn tell_anew(&mut self, session: SessionId) -> Option<u32> {
         let told = self.sessions.get_mut(session)?;
-        told.view = View::of(self.content.zones[self.zones[told.zone].content].kind.view);
+        told.view = new_view(&self.content.zones[self.zones[told.zone].content].kind);
         Some(told.request)
     }
 

@@ -436,7 +436,11 @@ impl ClientCore {
             },
             ServerMessage::EnteredZone(m) => {
                 let entered = EnteredZone {
-                    request: self.answered::<message::EnteredZone>(m.request.into())?,
+                    request: match u32::from(m.request) {
+                        // It walked there.
+                        0 if self.zone.is_some() => RequestId(0),
+                        request => self.answered::<message::EnteredZone>(request)?,
+                    },
                     zone: ZoneId(m.zone.into()),
                     tick_hz: m.tick_hz.into(),
                     speed: m.speed.into(),
@@ -497,6 +501,10 @@ impl ClientCore {
         let predictor = Predictor::new(map.clone(), entered.speed, entered.pos)
             .filter(|_| entered.tick_hz > 0)
             .ok_or(Fault::ZoneInvalid(entered.zone))?;
+        let predictor = match self.zone.take() {
+            Some(before) if entered.request == RequestId(0) => predictor.going_on(before.predictor),
+            _ => predictor,
+        };
         self.world = World::watching(self.watch);
         self.zone = Some(Zone { predictor, tick_last: None });
         Ok(())

@@ -119,7 +119,7 @@ pub enum Event {
 /// How a character entered a zone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EnteredZone {
-    /// The request that this answers.
+    /// The request that this answers; 0 if the character walked there.
     pub request: RequestId,
     /// The zone.
     pub zone: ZoneId,
@@ -131,7 +131,7 @@ pub struct EnteredZone {
     pub entity: EntityId,
     /// Where it stands, on an open tile.
     pub pos: Pos,
-    /// What the character carries; slots not named are empty.
+    /// What the character carries; slots not named are empty. Empty when it walked there: nothing of it has changed.
     pub inventory: Vec<InventorySlot>,
 }
 

@@ -70,6 +70,13 @@ impl Predictor {
         })
     }
 
+    /// The same with the inputs of another zone's prediction, from which the character came: those that are not acknowledged
+    /// are carried out here, as far as they were not before.
+    #[must_use]
+    pub fn going_on(self, before: Predictor) -> Predictor {
+        Predictor { pending: before.pending, sequence: before.sequence, ..self }
+    }
+
     /// Takes one step. Returns the input's sequence number, from 1, and where it leads; `None`, and no step, while
     /// [`INPUTS_PENDING_MAX`] inputs are not acknowledged or no sequence number is left.
     pub fn step(&mut self, heading: Heading) -> Option<(u32, Pos)> {

@@ -332,7 +332,9 @@ impl Bot {
                     lean.take(bytes, &mut windows[self.role as usize], *now_ns, &mut |contradiction| {
                         crate::measure::note_error(errors, error_samples, account, contradiction);
                     })?;
+                let (zone, tick_hz) = lean.place();
                 match fate {
+                    Fate::Plays if zone != self.zone => self.follow(zone, tick_hz, shared),
                     Fate::Plays => Ok(()),
                     Fate::LoggedOut => Err(Ending::LoggedOut),
                     Fate::Closed(code, text) => Err(closed(code, &text)),
@@ -407,17 +409,31 @@ impl Bot {
         Ok(())
     }
 
-    fn enter(&mut self, entered: &EnteredZone, shared: &mut Shared, links: &mut Links) -> Result<(), Ending> {
-        let map = shared.options.content.maps.get(&entered.zone).cloned();
-        let map = map.ok_or_else(|| Ending::Hopeless(format!("zone {} has no map", entered.zone)))?;
-        let hz = u32::from(entered.tick_hz);
+    /// It is in a zone of so many steps a second.
+    fn follow(&mut self, zone: ZoneId, tick_hz: u16, shared: &mut Shared) -> Result<(), Ending> {
+        let hz = u32::from(tick_hz);
         let rate_hz = lcm(shared.rate_hz, hz);
         if rate_hz > RATE_HZ_MAX {
-            return Err(Ending::Hopeless(format!("zone {} has {hz} steps a second", entered.zone)));
+            return Err(Ending::Hopeless(format!("zone {zone} has {hz} steps a second")));
         }
         shared.rate_hz = rate_hz;
         self.rate_hz = hz;
-        self.zone = entered.zone;
+        self.zone = zone;
+        Ok(())
+    }
+
+    fn enter(&mut self, entered: &EnteredZone, shared: &mut Shared, links: &mut Links) -> Result<(), Ending> {
+        let map = shared.options.content.maps.get(&entered.zone).cloned();
+        let map = map.ok_or_else(|| Ending::Hopeless(format!("zone {} has no map", entered.zone)))?;
+        self.follow(entered.zone, entered.tick_hz, shared)?;
+        let watches = self.index < shared.options.watchers;
+        if entered.request.0 == 0 {
+            // It walked there, with all that it carries.
+            if let Session::Core(_, play) = &mut self.session {
+                *play = Some(Box::new(Play::new(entered, map, self.role, watches, shared)));
+            }
+            return Ok(());
+        }
         self.tries = 0;
         if let Err(mismatch) = self.book.entered(&entered.inventory) {
             shared.measures.error(&self.account, mismatch);
@@ -432,7 +448,6 @@ impl Bot {
         self.wake_ns = shared.now_ns + self.rng.random_range(RECONNECT_NS / 2..=RECONNECT_NS * 3 / 2);
         shared.measures.windows[self.role as usize].relogs += u64::from(std::mem::take(&mut self.returns));
         self.set_stage(shared, Stage::Playing);
-        let watches = self.index < shared.options.watchers;
         let Session::Core(core, play) = &mut self.session else { return Ok(()) };
         if watches || self.role == Role::Trader {
             *play = Some(Box::new(Play::new(entered, map, self.role, watches, shared)));
@@ -441,7 +456,8 @@ impl Bot {
         let core = std::mem::replace(&mut **core, ClientCore::new(shared.options.content.clone()));
         let (unread, request_last) = core.into_unread();
         let rng = Pcg32::new(self.rng.random(), u64::from(self.index));
-        let lean = Lean::new(entered, map, self.role, request_last, rng, shared.now_ns);
+        let content = shared.options.content.clone();
+        let lean = Lean::new(entered, content, map, self.role, request_last, rng, shared.now_ns);
         self.session = Session::Lean(Box::new(lean));
         self.take_bytes(&unread, shared, links)
     }

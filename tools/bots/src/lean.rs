@@ -8,13 +8,13 @@ use std::sync::Arc;
 use rand::RngExt as _;
 use rand_pcg::Pcg32;
 use thiserror::Error;
-use vyuha_net::client::EnteredZone;
+use vyuha_net::client::{ClientContent, EnteredZone};
 use vyuha_protocol::frame::FrameError;
 use vyuha_protocol::message::{self, DecodeError, Logout, Message as _, Ping, Say, ServerMessage};
 use vyuha_protocol::motion::{HEADING_FULL, Heading, displacement, step};
 use vyuha_protocol::snapshot::SnapshotHead;
 use vyuha_protocol::units::Displacement;
-use vyuha_protocol::{ErrorCode, Pos, TileMap};
+use vyuha_protocol::{ErrorCode, Pos, TileMap, ZoneId};
 
 use crate::bot::{ANSWER_NS_MAX, SECOND_NS};
 use crate::measure::Window;
@@ -33,7 +33,12 @@ const INPUT_BYTES: usize = 14;
 pub struct Lean {
     stream: Stream,
     role: Role,
+    content: Arc<ClientContent>,
     map: Arc<TileMap>,
+    zone: ZoneId,
+    tick_hz: u16,
+    /// It went through a gate, and what the server makes of its inputs since is not known yet.
+    crossed: bool,
     rng: Pcg32,
     /// Where it is predicted to stand.
     pos: Pos,
@@ -129,6 +134,7 @@ impl Lean {
     /// A character that has just entered its zone; `request_last` is the number of the connection's last request.
     pub fn new(
         entered: &EnteredZone,
+        content: Arc<ClientContent>,
         map: Arc<TileMap>,
         role: Role,
         request_last: u32,
@@ -138,7 +144,11 @@ impl Lean {
         Lean {
             stream: Stream::default(),
             role,
+            content,
             map,
+            zone: entered.zone,
+            tick_hz: entered.tick_hz,
+            crossed: false,
             rng,
             pos: entered.pos,
             speed: entered.speed,
@@ -155,6 +165,11 @@ impl Lean {
             open: None,
             pending: [Pending::default(); PENDING_MAX as usize],
         }
+    }
+
+    /// The zone that it is in, and that zone's steps a second.
+    pub fn place(&self) -> (ZoneId, u16) {
+        (self.zone, self.tick_hz)
     }
 
     /// Whether all that should have come has come.
@@ -304,6 +319,13 @@ impl Lean {
         };
         self.acknowledged = ack;
         self.acknowledged_pos = Pos { x: head.x, y: head.y };
+        if std::mem::take(&mut self.crossed) {
+            // What was under way when it came to a gate leads on from behind that.
+            let corrections = window.corrections;
+            let reconciled = self.reconcile(window);
+            window.corrections = corrections;
+            return reconciled;
+        }
         if expected == self.acknowledged_pos { Ok(()) } else { self.reconcile(window) }
     }
 
@@ -360,6 +382,19 @@ impl Lean {
                 } else {
                     Err(Contradiction::Refused(error.text.to_string()))
                 }
+            }
+            // Its connection breaks only when it wants to, or for good.
+            ServerMessage::Ticket(_) => Ok(()),
+            ServerMessage::EnteredZone(entered) if u32::from(entered.request) == 0 => {
+                let zone = ZoneId(entered.zone.into());
+                let map = self.content.maps.get(&zone).cloned();
+                self.map = map.ok_or(Contradiction::OutOfPlace("a zone without a map"))?;
+                (self.zone, self.tick_hz) = (zone, entered.tick_hz.into());
+                self.speed = entered.speed.into();
+                self.pos = Pos { x: entered.x.into(), y: entered.y.into() };
+                (self.acknowledged_pos, self.tick_last) = (self.pos, None);
+                (self.leg_steps, self.crossed) = (0, true);
+                Ok(())
             }
             _ => Err(Contradiction::OutOfPlace("an answer to another stage")),
         }

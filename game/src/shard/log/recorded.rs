@@ -7,6 +7,7 @@ use vyuha_protocol::message::{ClientMessage, DecodeError};
 
 use super::Call;
 use crate::character::CharacterRow;
+use crate::gates::Carried;
 use crate::inventory::ItemRow;
 use crate::shard::{JoinError, Outbox, SessionId, Shard};
 use crate::systems::TickProbe;
@@ -89,6 +90,20 @@ impl Recorded {
             items: Cow::Borrowed(items),
         });
         self.shard.join(session, request, character, items, out)
+    }
+
+    /// [`Shard::arrive`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn arrive(
+        &mut self,
+        session: SessionId,
+        carried: Carried,
+        out: &mut Outbox,
+    ) -> Result<(), JoinError> {
+        self.record(&Call::Arrive { session, carried: Cow::Borrowed(&carried) });
+        self.shard.arrive(session, carried, out)
     }
 
     /// [`Shard::receive`], of a message as it came.

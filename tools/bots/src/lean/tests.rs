@@ -6,6 +6,8 @@ use vyuha_protocol::snapshot::SNAPSHOT_KIND;
 use vyuha_protocol::{EntityId, RequestId, ZoneId};
 
 const STEP_NS: u64 = SECOND_NS / 30;
+/// A zone that a gate leads to.
+const BEYOND: ZoneId = ZoneId(2);
 
 fn lean(role: Role) -> Lean {
     let mut map = TileMap::open(20, 20);
@@ -19,7 +21,10 @@ fn lean(role: Role) -> Lean {
         pos: Pos::tile_centre(5, 5),
         inventory: vec![],
     };
-    Lean::new(&entered, Arc::new(map), role, 5, Pcg32::new(3, 4), 0)
+    let map = Arc::new(map);
+    let maps = [(entered.zone, map.clone()), (BEYOND, Arc::new(TileMap::open(8, 8)))].into();
+    let content = Arc::new(ClientContent { hash: [0; 32], maps });
+    Lean::new(&entered, content, map, role, 5, Pcg32::new(3, 4), 0)
 }
 
 /// A server that knows one character, and carries out what it is sent.
@@ -128,6 +133,39 @@ fn a_character_that_was_moved_goes_on_from_there() {
     let times = window.input_to_snapshot.distribution();
     assert_eq!((times.count, times.max.round()), (40, 100.0), "the oldest of four waited three steps");
     assert_eq!(window.snapshot_gap.distribution().count, 9);
+}
+
+#[test]
+fn a_gate_leads_on_and_is_no_correction() {
+    let mut lean = lean(Role::Wanderer);
+    let mut window = Window::default();
+    lean.ping_ns = NEVER;
+    for tick in 1..=3 {
+        lean.step(&mut Vec::new(), &mut window, None, tick * STEP_NS);
+    }
+    let to = Pos::tile_centre(4, 4);
+    let entered = |zone: ZoneId| message::EnteredZone {
+        request: 0,
+        zone: zone.0,
+        tick_hz: 15,
+        speed: 300,
+        entity: 8,
+        x: to.x,
+        y: to.y,
+        inventory: vec![],
+    };
+    assert_eq!(faults(&mut lean, &frame(&entered(BEYOND)), &mut window, 4 * STEP_NS), []);
+    assert_eq!(lean.place(), (BEYOND, 15));
+    // The first of the three led to the gate; the other two are still to be carried out there.
+    assert_eq!(faults(&mut lean, &snapshot(1, 1, to), &mut window, 5 * STEP_NS), []);
+    let mut pos = to;
+    for sequence in 2..=3 {
+        let heading = lean.pending[sequence].heading;
+        pos = step(&TileMap::open(8, 8), pos, displacement(heading, 300));
+    }
+    assert_eq!((lean.pos, window.corrections), (pos, 0));
+    let nowhere = faults(&mut lean, &frame(&entered(ZoneId(9))), &mut window, 6 * STEP_NS);
+    assert_eq!(nowhere, [Contradiction::OutOfPlace("a zone without a map")]);
 }
 
 #[test]
