@@ -2,6 +2,7 @@
 
 use super::{Outbox, SessionId, Shard};
 use crate::character::slots_due;
+use crate::gates::gate_at;
 use crate::ground;
 
 /// Each character in a zone takes the steps that its inputs have earned.
@@ -13,7 +14,7 @@ pub fn move_characters(shard: &mut Shard, zone: usize) {
         let from = zone.place_of(entity);
         if let Some(to) = session.steering.advance(&content.map, from, content.kind.player_speed) {
             zone.zone.place(entity, to);
-            if content.gates.iter().any(|gate| gate.at == to.tile()) {
+            if gate_at(&content.gates, to).is_some() {
                 shard.at_gates.push(session_id);
             }
         }
