@@ -3,6 +3,8 @@
 //! Runs on the control plane, one task a connection. Everything a stranger can send before playing ends here: with an
 //! answer, a stable code, or a close. Never touches a zone.
 
+mod request;
+
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -29,6 +31,7 @@ use vyuha_store::{AccountRow, Handle, Store, StoreError, TypedStore};
 use crate::doors::{Admission, Resumption, ShardDoors};
 use crate::seats::{Claim, Seats};
 use crate::tickets::{self, Ticket};
+use request::Request;
 
 /// Characters that one account may have.
 pub const CHARACTERS_MAX: usize = 8;
@@ -126,46 +129,6 @@ enum Stage {
     Greeted,
     /// Signed in.
     SignedIn { account: i64 },
-}
-
-/// A request, taken out of its frame so that the buffer is free while it is carried out.
-enum Request {
-    Hello {
-        version: u32,
-        content_hash: [u8; 32],
-    },
-    Register {
-        request: u32,
-        account: String,
-        password: String,
-    },
-    Login {
-        request: u32,
-        account: String,
-        password: String,
-    },
-    List {
-        request: u32,
-    },
-    Create {
-        request: u32,
-        name: String,
-    },
-    Select {
-        request: u32,
-        character: i64,
-    },
-    Resume {
-        ticket: [u8; 16],
-        received: u32,
-    },
-    Ping {
-        stamp: u64,
-    },
-    /// A message of the game.
-    Game {
-        request: Option<u32>,
-    },
 }
 
 struct Connection<'a> {
@@ -501,53 +464,6 @@ impl Connection<'_> {
         let mut frame = Vec::new();
         message::append(&mut frame, message);
         self.stream.write_all(&frame).await.map_err(|_| Refusal::End(End::Gone))
-    }
-}
-
-impl Request {
-    fn take(message: ClientMessage<'_>) -> Request {
-        match message {
-            ClientMessage::Hello(m) => {
-                Request::Hello { version: m.version.into(), content_hash: m.content_hash }
-            }
-            ClientMessage::RegisterAccount(m) => Request::Register {
-                request: m.request.into(),
-                account: m.account.to_string(),
-                password: m.password.to_string(),
-            },
-            ClientMessage::Login(m) => Request::Login {
-                request: m.request.into(),
-                account: m.account.to_string(),
-                password: m.password.to_string(),
-            },
-            ClientMessage::ListCharacters(m) => Request::List { request: m.request.into() },
-            ClientMessage::CreateCharacter(m) => {
-                Request::Create { request: m.request.into(), name: m.name.to_string() }
-            }
-            ClientMessage::SelectCharacter(m) => {
-                Request::Select { request: m.request.into(), character: m.character.into() }
-            }
-            ClientMessage::Resume(m) => Request::Resume { ticket: m.ticket, received: m.received.into() },
-            ClientMessage::Ping(m) => Request::Ping { stamp: m.stamp.into() },
-            ClientMessage::Input(_) | ClientMessage::Acknowledge(_) => Request::Game { request: None },
-            ClientMessage::Say(m) => Request::Game { request: Some(m.request.into()) },
-            ClientMessage::PickUp(m) => Request::Game { request: Some(m.request.into()) },
-            ClientMessage::Drop(m) => Request::Game { request: Some(m.request.into()) },
-            ClientMessage::Logout(m) => Request::Game { request: Some(m.request.into()) },
-        }
-    }
-
-    /// The request id, of those that have one.
-    fn number(&self) -> Option<u32> {
-        match self {
-            Request::Register { request, .. }
-            | Request::Login { request, .. }
-            | Request::List { request }
-            | Request::Create { request, .. }
-            | Request::Select { request, .. } => Some(*request),
-            Request::Game { request } => *request,
-            Request::Hello { .. } | Request::Resume { .. } | Request::Ping { .. } => None,
-        }
     }
 }
 

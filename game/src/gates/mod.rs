@@ -6,10 +6,16 @@
 //!   shard until the driver hands it to that one.
 //! - Items that are carried, the last request and the last input are the same on both sides.
 
+mod rules;
+#[cfg(test)]
+mod tests;
+
 use vyuha_protocol::ZoneId;
 
 use crate::character::CharacterRow;
 use crate::inventory::ItemRow;
+
+pub use rules::gate_at;
 
 /// A session between shards: all that is the game's of it.
 #[derive(Debug, Clone, PartialEq)]

@@ -8,7 +8,7 @@ use super::session::{Session, new_view};
 use super::{Departed, JoinError, Outbox, SessionId, Shard};
 use crate::character::{CharacterRow, arrival};
 use crate::chat::Allowance;
-use crate::gates::Carried;
+use crate::gates::{Carried, gate_at};
 use crate::inventory::{Inventory, ItemRow};
 use crate::movement::Steering;
 
@@ -47,9 +47,8 @@ impl Shard {
     pub(super) fn cross(&mut self, id: SessionId, out: &mut Outbox) {
         let Some(session) = self.sessions.get_mut(id) else { return };
         let from = &self.zones[session.zone];
-        let tile = from.place_of(session.entity).tile();
         let gates = &self.content.zones[from.content].gates;
-        let Some(gate) = gates.iter().find(|gate| gate.at == tile).copied() else { return };
+        let Some(gate) = gate_at(gates, from.place_of(session.entity)).copied() else { return };
         session.character.set_place(gate.to_zone, gate.to);
         out.transact(|transaction| transaction.put(&session.character));
         let entity = session.entity;
