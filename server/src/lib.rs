@@ -12,6 +12,7 @@ mod logging;
 pub mod node;
 mod record;
 pub mod replay;
+mod rooms;
 mod seats;
 mod shards;
 mod sign_in;
