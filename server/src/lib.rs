@@ -13,6 +13,7 @@ mod mailbox;
 pub mod node;
 mod record;
 pub mod replay;
+mod rooms;
 mod seats;
 mod sessions;
 mod shards;

@@ -412,7 +412,8 @@ impl Connection<'_> {
                 let zones: Vec<_> = content.start_zones().collect();
                 let start = zones[id as usize % zones.len()];
                 let name_key = name.to_ascii_lowercase();
-                let at = newcomer_place(&start.map, start.spawn, start.spawn_stroll_m, CharacterId(id));
+                let begin = start.begin(id as usize / zones.len());
+                let at = newcomer_place(&start.map, begin, start.spawn_stroll_m, CharacterId(id));
                 let (zone, x, y) = (start.id.0.into(), at.x.into(), at.y.into());
                 let row = CharacterRow { id, account, name, name_key, zone, x, y, created_ms };
                 store.insert_row(&row)?;

@@ -272,10 +272,14 @@ fn read_zone(
     let map = read_map(files, &map_path, map_faults);
     let (east, south) = entry.tile("spawn");
     let spawn_stroll_m = entry.integer("spawn_stroll_m", 0..=i64::from(SPAWN_STROLL_M_MAX));
-    if let Some((map, _)) = &map
-        && map.is_wall(east, south)
-    {
-        entry.fault("spawn", format!("tile [{east}, {south}] of {map_path} is blocked or outside"));
+    let begin = entry.tiles("begin");
+    let all = [("spawn", (east, south))].into_iter().chain(begin.iter().map(|tile| ("begin", *tile)));
+    for (field, (east, south)) in all {
+        if let Some((map, _)) = &map
+            && map.is_wall(east, south)
+        {
+            entry.fault(field, format!("tile [{east}, {south}] of {map_path} is blocked or outside"));
+        }
     }
     let npcs: Vec<NpcSpawn> =
         entry.list("npcs", |entry| read_npc_spawn(entry, kind, parts.npcs)).into_iter().flatten().collect();
@@ -297,7 +301,21 @@ fn read_zone(
     let (kind, (map, tiles)) = (kind?.clone(), map?);
     let map = Arc::new(map);
     let spawn = Pos::tile_centre(east, south);
-    Some(ZoneContent { id, name, kind, map, tiles, spawn, spawn_stroll_m, start, npcs, ground, gates })
+    let begins = begin.into_iter().map(|(east, south)| Pos::tile_centre(east, south)).collect();
+    Some(ZoneContent {
+        id,
+        name,
+        kind,
+        map,
+        tiles,
+        spawn,
+        begins,
+        spawn_stroll_m,
+        start,
+        npcs,
+        ground,
+        gates,
+    })
 }
 
 fn read_gate(entry: &mut Reader<'_, '_>) -> Gate {

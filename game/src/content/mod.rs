@@ -58,8 +58,10 @@ pub struct ZoneContent {
     /// What it looks like, for clients that draw it: the map file's character of each tile, row by row from the
     /// north-west.
     pub tiles: Arc<[u8]>,
-    /// Where characters begin, and go whose place is blocked.
+    /// Where characters go whose place is blocked.
     pub spawn: Pos,
+    /// Where new characters begin, in turn; empty for where `spawn` is.
+    pub begins: Vec<Pos>,
     /// How long a random walk from there is, in metres, at whose end a new character begins; 0 for right there.
     pub spawn_stroll_m: u32,
     /// Whether new characters may begin here.
@@ -209,6 +211,11 @@ impl Content {
 }
 
 impl ZoneContent {
+    /// Where the zone's newcomer begins whose turn it is.
+    pub fn begin(&self, turn: usize) -> Pos {
+        if self.begins.is_empty() { self.spawn } else { self.begins[turn % self.begins.len()] }
+    }
+
     /// How many heaps lie on its ground when nothing was taken.
     pub fn litter_target(&self) -> u32 {
         self.ground.iter().map(|spawn| spawn.number).sum()

@@ -301,9 +301,12 @@ impl Bot {
                 lean.check_answers(now_ns).map_err(Ending::Error)?;
                 let window = &mut shared.measures.windows[self.role as usize];
                 window.client_ticks += 1;
-                let sent = links.send(self.index, |out| match leaves {
-                    true => lean.leave(out, window, now_ns),
-                    false => lean.step(out, window, gathering, now_ns),
+                let sent = links.send(self.index, |out| {
+                    if leaves {
+                        lean.leave(out, window, now_ns);
+                    } else {
+                        lean.step(out, window, gathering, now_ns);
+                    }
                 });
                 let sent = sent.ok_or_else(does_not_read)?;
                 shared.measures.windows[self.role as usize].bytes_out += sent as u64;
@@ -311,9 +314,10 @@ impl Bot {
             }
             Session::Core(core, Some(play)) => {
                 play.check_answers(now_ns).map_err(Ending::Error)?;
-                match leaves {
-                    true => play.leave(core, &self.book, shared)?,
-                    false => play.step(core, &mut self.book, &mut self.rng, gathering, shared)?,
+                if leaves {
+                    play.leave(core, &self.book, shared)?;
+                } else {
+                    play.step(core, &mut self.book, &mut self.rng, gathering, shared)?;
                 }
                 shared.measures.windows[self.role as usize].client_ticks += 1;
                 self.flush(shared, links)

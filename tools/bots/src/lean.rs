@@ -313,9 +313,10 @@ impl Lean {
             let sent_us = self.pending[(sequence % PENDING_MAX) as usize].sent_us;
             window.input_to_snapshot.record(u64::from(now_us.wrapping_sub(sent_us)) * 1000);
         }
-        let expected = match ack == acknowledged {
-            true => self.acknowledged_pos,
-            false => self.pending[(ack % PENDING_MAX) as usize].pos,
+        let expected = if ack == acknowledged {
+            self.acknowledged_pos
+        } else {
+            self.pending[(ack % PENDING_MAX) as usize].pos
         };
         self.acknowledged = ack;
         self.acknowledged_pos = Pos { x: head.x, y: head.y };

@@ -66,8 +66,8 @@ pub fn run(
     while !load.is_over(stop.load(Ordering::Relaxed), &mut sockets.links) {
         load.wake_due(&mut sockets.links);
         load.report_progress(&mut progress);
-        let woken_ns = Cell::new(0);
-        let wait = Duration::from_nanos(load.wheel.wait_ns(load.clock()));
+        let now_ns = load.clock();
+        let (woken_ns, wait) = (Cell::new(now_ns), Duration::from_nanos(load.wheel.wait_ns(now_ns)));
         let Load { bots, shared, .. } = &mut load;
         sockets.turn(
             wait,
@@ -101,10 +101,8 @@ impl Wheel {
     }
 
     fn due_ns(&self) -> u64 {
-        let phase_ns = match self.at_once {
-            true => 0,
-            false => self.period_ns() * u64::from(self.next) / u64::from(self.clients),
-        };
+        let spread = if self.at_once { 0 } else { u64::from(self.next) };
+        let phase_ns = self.period_ns() * spread / u64::from(self.clients);
         self.began_ns + self.period * self.period_ns() + phase_ns
     }
 

@@ -36,9 +36,8 @@ proptest! {
             prop_assert!(line.room() <= LINE_BYTES_MAX);
             let arrived = line.arrived(now_ns).to_vec();
             let taken = arrived.len().min(takes);
-            for at in received.len()..received.len() + taken {
-                prop_assert!(soonest_ns[at] <= now_ns);
-            }
+            let soonest_ns = &soonest_ns[received.len()..][..taken];
+            prop_assert!(soonest_ns.iter().all(|&soonest_ns| soonest_ns <= now_ns));
             received.extend_from_slice(&arrived[..taken]);
             line.take(taken);
         }

@@ -211,7 +211,7 @@ fn requests_are_answered_one_at_a_time() {
     assert_eq!(window.commands, 1, "a text is still open");
     let answers = [frame(&Pong { stamp: STEP_NS }), frame(&Done { request: 6 })].concat();
     assert_eq!(faults(&mut lean, &answers, &mut window, 2 * STEP_NS), []);
-    assert_eq!(window.rtt.distribution().max.round(), 33.0);
+    assert!((33.0..34.0).contains(&window.rtt.distribution().max));
     lean.leave(&mut out, &mut window, 3 * STEP_NS);
     let fate = lean
         .take(&frame(&LoggedOut { request: 7 }), &mut window, 4 * STEP_NS, &mut |wrong| panic!("{wrong}"));

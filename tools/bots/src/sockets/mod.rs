@@ -43,7 +43,7 @@ pub type Sink<'a> = &'a mut dyn FnMut(&mut Links, u32, Arrived<'_>);
 
 /// The connections and what is to be done about them in the next turn.
 pub struct Links {
-    links: Vec<Link>,
+    slots: Vec<Link>,
     serial_last: u32,
     /// The driver's sockets block; only its operations do not.
     blocking: bool,
@@ -118,7 +118,7 @@ impl Sockets {
 
     fn with(driver: Driver, clients: u32) -> Sockets {
         let links = Links {
-            links: (0..clients).map(|_| Link::default()).collect(),
+            slots: (0..clients).map(|_| Link::default()).collect(),
             serial_last: 0,
             blocking: matches!(driver, Driver::Uring(_)),
             outbound: Vec::new(),
@@ -165,7 +165,7 @@ impl Links {
             bind(&socket, &SocketAddr::from((source, 0)))?;
         }
         self.serial_last = (self.serial_last + 1) & SERIAL_MAX;
-        let link = &mut self.links[slot as usize];
+        let link = &mut self.slots[slot as usize];
         link.socket = Some(socket);
         link.serial = self.serial_last;
         link.target = Some(target);
@@ -175,7 +175,7 @@ impl Links {
 
     /// Ends a connection without a word; nothing more is heard of it.
     pub fn close(&mut self, slot: u32) {
-        let link = &mut self.links[slot as usize];
+        let link = &mut self.slots[slot as usize];
         let Some(socket) = link.socket.take() else { return };
         // Ends a receive in flight, too, which would keep the connection open. Fails where it is over already.
         let _ = shutdown(&socket, Shutdown::Both);
@@ -185,7 +185,7 @@ impl Links {
     /// Sends what `write` appends, with the next turn. Returns how many bytes that are, or `None`, and sends nothing, if
     /// the peer does not read or there is no connection.
     pub fn send(&mut self, slot: u32, write: impl FnOnce(&mut Vec<u8>)) -> Option<usize> {
-        let link = &mut self.links[slot as usize];
+        let link = &mut self.slots[slot as usize];
         if link.socket.is_none() || link.unsent.len() > UNSENT_BYTES_MAX {
             return None;
         }
@@ -216,7 +216,7 @@ impl Links {
 
     /// Tries again to send what could not be sent.
     pub fn resend(&mut self, slot: u32) {
-        let link = &mut self.links[slot as usize];
+        let link = &mut self.slots[slot as usize];
         if link.connected && !link.unsent.is_empty() && link.batched != self.turn {
             link.batched = self.turn;
             self.batch.push(Send { slot, serial: link.serial, fresh: None });
@@ -225,7 +225,7 @@ impl Links {
 
     /// Lets a connection read only when it is told to, and the kernel hold little of it, or lets it read again.
     pub fn set_slow(&mut self, slot: u32, slow: bool) -> io::Result<()> {
-        let link = &mut self.links[slot as usize];
+        let link = &mut self.slots[slot as usize];
         if link.slow == slow {
             return Ok(());
         }
@@ -240,14 +240,14 @@ impl Links {
 
     /// Lets a slow connection read once.
     pub fn read_once(&mut self, slot: u32) {
-        let link = &self.links[slot as usize];
+        let link = &self.slots[slot as usize];
         if link.slow && !link.receiving {
             self.wishes.push((Wish::Receive, slot, link.serial));
         }
     }
 
     fn link(&mut self, slot: u32, serial: u32) -> Option<&mut Link> {
-        self.links.get_mut(slot as usize).filter(|link| link.serial == serial && link.socket.is_some())
+        self.slots.get_mut(slot as usize).filter(|link| link.serial == serial && link.socket.is_some())
     }
 
     /// A connection is there: sends what waited for it, and reads.
@@ -278,7 +278,7 @@ impl Links {
 
     /// Notes what came of a send. A failure is left to the receive to tell.
     fn sent(&mut self, send: &Send, outbound: &[u8], sent: usize) {
-        let Some(link) = self.links.get_mut(send.slot as usize).filter(|link| link.serial == send.serial)
+        let Some(link) = self.slots.get_mut(send.slot as usize).filter(|link| link.serial == send.serial)
         else {
             return;
         };

@@ -70,7 +70,7 @@ impl PolledDriver {
             if link.connected {
                 self.read(links, slot, serial, READ_BYTES, sink);
             } else {
-                self.judge_connect(links, slot, serial, sink)?;
+                judge_connect(links, slot, serial, sink)?;
             }
         }
         self.events = Vec::with_capacity(EVENTS_MAX);
@@ -90,7 +90,7 @@ impl PolledDriver {
                 let Some(target) = link.target else { return Ok(()) };
                 match connect(link.fd(), &target) {
                     Ok(()) | Err(Errno::INPROGRESS) => {
-                        epoll::add(&self.epoll, link.fd(), data, EventFlags::OUT)?
+                        epoll::add(&self.epoll, link.fd(), data, EventFlags::OUT)?;
                     }
                     Err(error) => sink(links, slot, Arrived::Failed(io::Error::from(error).kind())),
                 }
@@ -98,15 +98,6 @@ impl PolledDriver {
             Wish::Receive if link.slow => self.read(links, slot, serial, SLOW_READ_BYTES, sink),
             Wish::Receive => epoll::modify(&self.epoll, link.fd(), data, EventFlags::IN)?,
             Wish::Cancel => epoll::modify(&self.epoll, link.fd(), data, EventFlags::empty())?,
-        }
-        Ok(())
-    }
-
-    fn judge_connect(&mut self, links: &mut Links, slot: u32, serial: u32, sink: Sink<'_>) -> io::Result<()> {
-        let Some(link) = links.link(slot, serial) else { return Ok(()) };
-        match sockopt::socket_error(link.fd())? {
-            Ok(()) => links.connected(slot, serial),
-            Err(error) => sink(links, slot, Arrived::Failed(io::Error::from(error).kind())),
         }
         Ok(())
     }
@@ -121,4 +112,14 @@ impl PolledDriver {
             Err(error) => sink(links, slot, Arrived::Failed(io::Error::from(error).kind())),
         }
     }
+}
+
+/// Whether the connection came about.
+fn judge_connect(links: &mut Links, slot: u32, serial: u32, sink: Sink<'_>) -> io::Result<()> {
+    let Some(link) = links.link(slot, serial) else { return Ok(()) };
+    match sockopt::socket_error(link.fd())? {
+        Ok(()) => links.connected(slot, serial),
+        Err(error) => sink(links, slot, Arrived::Failed(io::Error::from(error).kind())),
+    }
+    Ok(())
 }
