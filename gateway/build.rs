@@ -1,5 +1,7 @@
-//! Builds the crate anew when a file is added to the page, which `include_dir!` alone would not notice.
+//! Builds the crate anew when a file is added to a page, which `include_dir!` alone would not notice.
 
 fn main() {
-    println!("cargo::rerun-if-changed=console");
+    for folder in ["console", "../clients/web/page", "../clients/web/client"] {
+        println!("cargo::rerun-if-changed={folder}");
+    }
 }

@@ -1,4 +1,4 @@
-//! Batched questions to a [`Moment`], present or past: rays, circles, cones and who is nearest.
+//! Batched questions to a [`Moment`], present or past: circles, cones and who is nearest.
 //!
 //! Every answer is exact and the same at every SIMD level: whole groups of lanes are tested with integers, and
 //! only what passed is looked at one by one. An answer's buffer is cleared first and can be used again.
@@ -9,9 +9,7 @@ use vyuha_protocol::motion::Heading;
 use vyuha_protocol::{CellCoord, EntityId, EntityKind, Pos};
 
 use crate::history::{LANES, Moment};
-use crate::integrate::is_open_between;
-use crate::query::{cells_between, cells_near, distance_squared_to_cell};
-use crate::sight::first_wall;
+use crate::query::{cells_near, distance_squared_to_cell};
 use crate::simd::at_level;
 
 /// All places within a distance of one.
@@ -37,20 +35,6 @@ pub struct Cone {
     pub cosine: i16,
 }
 
-/// A shot. It hits whoever's middle is as near to it as the radius, between the planes across its two ends; a
-/// ray of no length, or with an end outside the map, hits nobody.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Ray {
-    /// Where it begins.
-    pub from: Pos,
-    /// Where it ends unless it hits something before.
-    pub to: Pos,
-    /// The targets' radius, in units.
-    pub radius_units: u32,
-    /// Who cannot be hit: the shooter.
-    pub ignore: Option<EntityId>,
-}
-
 /// The answers to a batch of questions that may each find several.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Found {
@@ -73,13 +57,6 @@ impl Found {
 type Accept<'a> = &'a dyn Fn(usize, EntityId, EntityKind) -> bool;
 
 impl Moment<'_> {
-    /// By ray, whom it hits first, and where that one stood; of several equally far ones the one with the lowest
-    /// id. A wall that the ray touches before it comes to them hides them.
-    pub fn rays(&self, rays: &[Ray], out: &mut Vec<Option<(EntityId, Pos)>>) {
-        out.clear();
-        shoot(self.zone.simd, *self, rays, out);
-    }
-
     /// By circle, all in it.
     pub fn all_within(&self, circles: &[Circle], out: &mut Found) {
         out.entities.clear();
@@ -128,7 +105,8 @@ impl Moment<'_> {
         let x = corner.x.wrapping_sub(origin.x) as i32;
         let y = corner.y.wrapping_sub(origin.y) as i32;
         for at in rows.clone().step_by(LANES) {
-            let (group, _) = self.local[at..].split_first_chunk::<LANES>().expect("rows behind the last");
+            let mut rest = [0; LANES];
+            let group = self.local_lanes(at, &mut rest);
             let (mut measures, mut passed) = ([M::default(); LANES], [0u8; LANES]);
             #[allow(
                 clippy::needless_range_loop,
@@ -293,72 +271,4 @@ fn seek_body(
         }
         out.push(best);
     }
-}
-
-at_level! {
-    fn shoot(moment: Moment<'_>, rays: &[Ray], out: &mut Vec<Option<(EntityId, Pos)>>) = shoot_body
-}
-
-#[inline(always)]
-fn shoot_body(moment: Moment<'_>, rays: &[Ray], out: &mut Vec<Option<(EntityId, Pos)>>) {
-    for ray in rays {
-        out.push(shoot_one(moment, ray));
-    }
-}
-
-#[inline(always)]
-fn shoot_one(moment: Moment<'_>, ray: &Ray) -> Option<(EntityId, Pos)> {
-    let Ray { from, to, radius_units, ignore } = *ray;
-    if from == to || !moment.holds(from) || !moment.holds(to) {
-        return None;
-    }
-    let by = (to.x.wrapping_sub(from.x) as i32, to.y.wrapping_sub(from.y) as i32);
-    let dot = |x: i32, y: i32| i64::from(x) * i64::from(by.0) + i64::from(y) * i64::from(by.1);
-    let cross = |x: i32, y: i32| i64::from(x) * i64::from(by.1) - i64::from(y) * i64::from(by.0);
-    let whole = dot(by.0, by.1);
-    // The distance from the line is the cross product over the ray's length; this is what that may be, squared
-    // and rooted so that the comparison is exact.
-    let radius_squared = u64::from(radius_units).pow(2);
-    let reach = match radius_squared.checked_mul(whole as u64) {
-        Some(squared) => squared.isqrt() as i64,
-        None => (u128::from(radius_squared) * whole as u128).isqrt() as i64,
-    };
-    // A cell whose middle is farther from the line than this has nothing within reach.
-    let half = 1 << 15;
-    let reach_of_cell = reach + half * (i64::from(by.0).abs() + i64::from(by.1).abs());
-    let low = Pos {
-        x: from.x.min(to.x).saturating_sub(radius_units),
-        y: from.y.min(to.y).saturating_sub(radius_units),
-    };
-    let high = Pos {
-        x: from.x.max(to.x).saturating_add(radius_units),
-        y: from.y.max(to.y).saturating_add(radius_units),
-    };
-    let mut best = None;
-    let mut bound = (whole, EntityId(u32::MAX));
-    for cell in cells_between(moment.grid, low, high) {
-        let middle = Pos::from_cell(cell, 0x8000_8000);
-        let off = cross(middle.x.wrapping_sub(from.x) as i32, middle.y.wrapping_sub(from.y) as i32);
-        if off.abs() > reach_of_cell {
-            continue;
-        }
-        let test = |x, y| {
-            let (along, off) = (dot(x, y), cross(x, y));
-            (along, along >= 0 && along <= whole && off.abs() <= reach)
-        };
-        moment.scan(cell, from, test, |id, pos, along| {
-            if (along, id) <= bound && Some(id) != ignore && moment.living_kind(id).is_some() {
-                bound = (along, id);
-                best = Some((id, pos));
-            }
-        });
-    }
-    let hit = best?;
-    if is_open_between(&moment.zone.walled, moment.grid, from, to) {
-        return Some(hit);
-    }
-    let hidden = first_wall(&moment.zone.map, from, to).is_some_and(|wall| {
-        bound.0 as u128 * u128::from(wall.whole) >= u128::from(wall.part) * whole as u128
-    });
-    if hidden { None } else { Some(hit) }
 }

@@ -1,12 +1,15 @@
-//! Where everything is kept: hot columns in cell order, warm and cold ones by slot.
+//! Where everything is kept: hot and warm columns in cell order, cold ones by slot.
 
 use std::collections::VecDeque;
 use std::ops::Range;
 
+use bytemuck::{Pod, Zeroable};
 use vyuha_protocol::ids::ENTITY_SLOT_BITS;
 use vyuha_protocol::snapshot::CellKey;
 use vyuha_protocol::text::CHARACTER_NAME_BYTES_MAX;
 use vyuha_protocol::{CellCoord, Displacement, EntityId, EntityKind, Pos, TileMap};
+
+use crate::hash::{add, subtract, warm_term};
 
 /// The bits of an id that number the slot.
 pub(crate) const SLOT_MASK: u32 = (1 << ENTITY_SLOT_BITS) - 1;
@@ -14,12 +17,42 @@ pub(crate) const SLOT_MASK: u32 = (1 << ENTITY_SLOT_BITS) - 1;
 pub(crate) const PLACED: u8 = 1;
 /// The displacement was given by `place` for the coming step.
 pub(crate) const PLACE: u8 = 1 << 1;
-/// To be told to observers whole: its state changed or it jumped within its cell.
+/// To be told to observers whole: it came to its cell, its state changed or it jumped within its cell.
 pub(crate) const CHANGED: u8 = 1 << 2;
 /// Despawned: leaves with the coming step.
 pub(crate) const GONE: u8 = 1 << 3;
 /// Goes with the coming step to where its entry in the pending list says.
 pub(crate) const JUMP: u8 = 1 << 4;
+/// With the coming step it is hidden if it was not, and shown if it was hidden.
+pub(crate) const TURN: u8 = 1 << 5;
+/// Observers do not have it.
+pub(crate) const HIDDEN: u8 = 1 << 6;
+/// Its displacement does not tell where it was for others: it was placed farther away than a step, jumped, was spawned,
+/// hidden or shown. The pass over pairs, if it runs, takes it off again.
+pub(crate) const LEAPT: u8 = 1 << 7;
+/// The flags that are state: the others are cleared by the step.
+pub(crate) const KEPT: u8 = PLACED | HIDDEN;
+const _: () = assert!(TURN << 1 == HIDDEN);
+
+/// The flags with [`TURN`] carried out.
+#[inline]
+pub(crate) fn turned(flags: u8) -> u8 {
+    (flags ^ (flags & TURN) << 1) & !TURN
+}
+
+/// What rules of combat ask of whoever is near: kept in cell order beside the hot columns, 4 bytes an entity, so
+/// that they read it in the runs in which they find the places. Only regrid and hash stream through it. No
+/// observer is told of it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub struct Warm {
+    /// Points of health; what 0 means is up to the rules.
+    pub health: u16,
+    /// Whose side it is on.
+    pub team: u8,
+    /// What it is doing.
+    pub action: u8,
+}
 
 /// How cells are numbered: row by row, with a ring of empty cells around the map, so that a cell's eight
 /// neighbours always exist and a stencil needs no test for the edge.
@@ -43,6 +76,12 @@ impl Grid {
         ((u32::from(cell.y) + 1) * self.stride + u32::from(cell.x) + 1) as usize
     }
 
+    /// The number of the cell so many cells beside one of the map's own, at most one along each axis.
+    #[inline]
+    pub fn beside(self, cell: CellCoord, (dx, dy): (i32, i32)) -> usize {
+        self.index(cell).wrapping_add_signed(dy as isize * self.stride as isize + dx as isize)
+    }
+
     /// The inverse of [`Grid::index`] for the map's own cells; those of the ring have no coordinates.
     #[inline]
     pub fn coord(self, index: usize) -> CellCoord {
@@ -59,7 +98,7 @@ impl Grid {
     }
 }
 
-/// The hot columns. Entities of cell `c` lie at `start[c]..start[c + 1]`.
+/// The columns in cell order. Entities of cell `c` lie at `start[c]..start[c + 1]`.
 pub(crate) struct Columns {
     /// The place within the cell, x in the low half and y in the high half.
     pub local: Vec<u32>,
@@ -67,16 +106,27 @@ pub(crate) struct Columns {
     pub velocity: Vec<u32>,
     /// The id: what observers are told, so that to encode it nothing is looked up by slot.
     pub entity: Vec<u32>,
-    /// [`PLACED`] and its like; all but that one are cleared by the step.
+    /// [`PLACED`] and its like; all but [`KEPT`] are cleared by the step.
     pub flags: Vec<u8>,
+    pub warm: Vec<Warm>,
+    /// Of each of the last four ticks a bit: in the low half whether it moved, in the high half whether observers
+    /// were told it whole. The lowest bits are the last tick's. It follows from the rest and is no state.
+    pub recent: Vec<u8>,
     /// Where each cell's entities begin; one more entry than there are cells.
     pub start: Vec<u32>,
 }
 
 impl Columns {
     pub fn new(cells: usize) -> Columns {
-        let (local, velocity, entity, flags) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        Columns { local, velocity, entity, flags, start: vec![0; cells + 1] }
+        Columns {
+            local: Vec::new(),
+            velocity: Vec::new(),
+            entity: Vec::new(),
+            flags: Vec::new(),
+            warm: Vec::new(),
+            recent: Vec::new(),
+            start: vec![0; cells + 1],
+        }
     }
 
     pub fn len(&self) -> usize {
@@ -88,6 +138,8 @@ impl Columns {
         self.velocity.resize(length, 0);
         self.entity.resize(length, 0);
         self.flags.resize(length, 0);
+        self.warm.resize(length, Warm::default());
+        self.recent.resize(length, 0);
     }
 
     /// Where a cell's entities lie.
@@ -96,19 +148,24 @@ impl Columns {
         self.start[cell] as usize..self.start[cell + 1] as usize
     }
 
-    /// The index of an entity that stands in a cell.
-    ///
-    /// # Panics
-    /// If it does not: slots and columns would disagree.
-    pub fn find(&self, cell: usize, id: EntityId) -> usize {
+    /// The index of an entity, if it stands in a cell.
+    #[inline]
+    pub fn find(&self, cell: usize, id: EntityId) -> Option<usize> {
         const BLOCK: usize = 16;
         let run = self.run(cell);
-        let entities = &self.entity[run.clone()];
-        // Without an early exit the comparison of a block vectorises; this is what makes crowded cells bearable.
-        let hits = |block: &[u32]| block.iter().map(|e| u32::from(*e == id.0)).sum::<u32>();
-        let before = entities.chunks(BLOCK).take_while(|block| hits(block) == 0).count() * BLOCK;
-        let within = entities.iter().skip(before).position(|e| *e == id.0);
-        run.start + before + within.expect("an entity's cell holds it")
+        let Some(last) = self.entity.len().checked_sub(BLOCK) else {
+            return self.entity.iter().position(|entity| *entity == id.0).filter(|at| run.contains(at));
+        };
+        // Whole blocks, which may reach beyond the run: an id is nowhere else. So a block's sum is the number of
+        // the lane that hit, counted from 1, or 0; unlike a search this compiles to vectors.
+        run.step_by(BLOCK).find_map(|at| {
+            let begin = at.min(last);
+            let block: &[u32; BLOCK] =
+                self.entity[begin..].first_chunk().expect("a block fits before the end");
+            let lanes = block.iter().zip(1..).map(|(entity, lane)| if *entity == id.0 { lane } else { 0u32 });
+            let hit = lanes.sum::<u32>() as usize;
+            (hit != 0).then(|| begin + hit - 1)
+        })
     }
 }
 
@@ -125,7 +182,7 @@ const FREE_SLOTS_KEPT: usize = 256;
 /// What is kept by slot.
 #[derive(Default)]
 pub(crate) struct Slots {
-    /// The cell's number, or [`PENDING`] and an index, or [`DEAD`].
+    /// The cell's number, or [`PENDING`] and an index, or [`DEAD`]. Changed by [`Slots::relocate`] only.
     pub place: Vec<u32>,
     pub generation: Vec<u8>,
     pub kind: Vec<u16>,
@@ -134,6 +191,9 @@ pub(crate) struct Slots {
     pub live: usize,
     /// Those that can be taken again, the first freed first.
     pub free: VecDeque<u32>,
+    /// What the state hash has of the slots: the terms of each entity's cell and of its kind and state. So little
+    /// of it changes in a tick that it is kept up to date rather than summed anew.
+    pub sum: (u32, u32),
 }
 
 impl Slots {
@@ -144,29 +204,51 @@ impl Slots {
     pub fn take(&mut self, place: u32, kind: EntityKind, state: u16, name: [u8; 16]) -> u32 {
         self.live += 1;
         let reused = if self.free.len() > FREE_SLOTS_KEPT { self.free.pop_front() } else { None };
-        let Some(slot) = reused else {
+        let slot = reused.unwrap_or_else(|| {
             let slot = self.place.len() as u32;
             assert!(slot <= SLOT_MASK, "a zone holds at most 2^{ENTITY_SLOT_BITS} entities");
-            self.place.push(place);
+            self.place.push(DEAD);
             self.generation.push(0);
-            self.kind.push(kind.0);
-            self.state.push(state);
+            self.kind.push(0);
+            self.state.push(0);
             self.name.push(name);
-            return slot;
-        };
+            slot
+        });
         let at = slot as usize;
-        self.place[at] = place;
         self.kind[at] = kind.0;
         self.state[at] = state;
         self.name[at] = name;
+        self.sum = add(self.sum, self.look_term(slot));
+        self.relocate(self.id(slot), DEAD, place);
         slot
+    }
+
+    /// From one place on an entity is kept at another.
+    #[inline]
+    pub fn relocate(&mut self, id: EntityId, from: u32, to: u32) {
+        self.place[id.slot() as usize] = to;
+        let term = |place: u32| if place & PENDING == 0 { warm_term(id.0, place, 0, 0) } else { (0, 0) };
+        self.sum = add(subtract(self.sum, term(from)), term(to));
+    }
+
+    /// Changes an entity's state, and says whether that is another one.
+    pub fn set_state(&mut self, slot: u32, state: u16) -> bool {
+        self.sum = subtract(self.sum, self.look_term(slot));
+        let before = std::mem::replace(&mut self.state[slot as usize], state);
+        self.sum = add(self.sum, self.look_term(slot));
+        before != state
+    }
+
+    fn look_term(&self, slot: u32) -> (u32, u32) {
+        warm_term(self.id(slot).0, 0, self.kind[slot as usize], self.state[slot as usize])
     }
 
     /// From now on the slot's id is invalid. The slot itself is held back until [`Slots::free`], because the
     /// columns show the entity until the step.
     pub fn kill(&mut self, slot: u32) {
         self.live -= 1;
-        self.place[slot as usize] = DEAD;
+        self.sum = subtract(self.sum, self.look_term(slot));
+        self.relocate(self.id(slot), self.place[slot as usize], DEAD);
     }
 
     /// Lets a dead slot be taken again.
@@ -201,10 +283,10 @@ pub(crate) fn unpack(velocity: u32) -> Displacement {
     Displacement { dx: velocity as i16, dy: (velocity >> 16) as i16 }
 }
 
-/// Adds both halves, each modulo 2^16.
+/// Subtracts both halves, each modulo 2^16.
 #[inline]
-pub(crate) fn add_halves(a: u32, b: u32) -> u32 {
-    (a.wrapping_add(b) & 0xffff) | (a & 0xffff_0000).wrapping_add(b & 0xffff_0000)
+pub(crate) fn subtract_halves(a: u32, b: u32) -> u32 {
+    (a.wrapping_sub(b) & 0xffff) | (a & 0xffff_0000).wrapping_sub(b & 0xffff_0000)
 }
 
 /// A place moved by a displacement.
@@ -246,7 +328,7 @@ mod tests {
             }
             columns.start = vec![0, 5, 5 + length as u32, 7 + length as u32];
             for i in 5..5 + length {
-                assert_eq!(columns.find(1, EntityId(1000 + i as u32)), i);
+                assert_eq!(columns.find(1, EntityId(1000 + i as u32)), Some(i));
             }
         }
     }
@@ -272,11 +354,11 @@ mod tests {
 
     proptest! {
         #[test]
-        fn halves_are_added_apart(x: u16, y: u16, dx: i16, dy: i16) {
+        fn halves_are_subtracted_apart(x: u16, y: u16, dx: i16, dy: i16) {
             let local = u32::from(x) | u32::from(y) << 16;
-            let sum = add_halves(local, pack(Displacement { dx, dy }));
-            prop_assert_eq!(sum as u16, x.wrapping_add_signed(dx));
-            prop_assert_eq!((sum >> 16) as u16, y.wrapping_add_signed(dy));
+            let rest = subtract_halves(local, pack(Displacement { dx, dy }));
+            prop_assert_eq!(rest as u16, x.wrapping_sub_signed(dx));
+            prop_assert_eq!((rest >> 16) as u16, y.wrapping_sub_signed(dy));
             prop_assert_eq!(unpack(pack(Displacement { dx, dy })), Displacement { dx, dy });
         }
     }

@@ -1,14 +1,15 @@
-//! Fourth pass: the state hash, by which two runs are compared tick by tick.
+//! Fifth pass: the state hash, by which two runs are compared tick by tick.
 //!
 //! It is two sums over entities, each modulo 2^32, so the order of the columns does not matter. Each term is a
 //! keyed Feistel network over two words, a bijection of them whatever the key: a change of one entity's place or
 //! displacement, or of its cell, kind and state, always changes the hash. Multiplications are of 32 bits, which
-//! every vector unit has.
+//! every vector unit has. The columns in cell order are summed each tick; what is kept by slot seldom changes, and
+//! the sum of it is kept up to date ([`Slots::sum`](crate::columns::Slots::sum)).
 //!
 //! Beside it, and only when asked for, [`Zone::column_hashes`] sums each column alone: whoever finds that two runs
 //! differ can say in what.
 
-use crate::columns::{DEAD, PLACED};
+use crate::columns::{Columns, DEAD, HIDDEN, KEPT, PLACED, Warm};
 use crate::simd::at_level;
 use crate::zone::Zone;
 
@@ -35,13 +36,16 @@ fn term(key: u32, left: u32, right: u32) -> (u32, u32) {
     (left, right)
 }
 
-/// The term of a row of the hot columns. `PLACED` is the flag on which the next step depends.
+/// The term of a row of the columns in cell order.
 #[inline(always)]
-pub(crate) fn hot_term(entity: u32, flags: u8, local: u32, velocity: u32) -> (u32, u32) {
-    term(entity ^ u32::from(flags & PLACED).wrapping_mul(KEY[1]), local, velocity)
+pub(crate) fn hot_term(entity: u32, flags: u8, local: u32, velocity: u32, warm: Warm) -> (u32, u32) {
+    let warm = bytemuck::cast::<Warm, u32>(warm).wrapping_mul(ROUND[0]);
+    // What the halves of the multiplied word are added to, each round spreads over all bits.
+    let key = entity ^ u32::from(flags & KEPT).wrapping_mul(KEY[1]);
+    term(key, local ^ warm, velocity ^ warm.rotate_left(16))
 }
 
-/// The term of a slot.
+/// A term of a slot: of an entity's cell, or of its kind and state.
 #[inline(always)]
 pub(crate) fn warm_term(id: u32, cell: u32, kind: u16, state: u16) -> (u32, u32) {
     term(id ^ WARM, cell, u32::from(kind) | u32::from(state) << 16)
@@ -53,75 +57,96 @@ pub(crate) fn add(sum: (u32, u32), term: (u32, u32)) -> (u32, u32) {
     (sum.0.wrapping_add(term.0), sum.1.wrapping_add(term.1))
 }
 
+/// Takes terms back out of a sum.
+#[inline(always)]
+pub(crate) fn subtract(sum: (u32, u32), term: (u32, u32)) -> (u32, u32) {
+    (sum.0.wrapping_sub(term.0), sum.1.wrapping_sub(term.1))
+}
+
 /// Two sums as one hash.
 pub(crate) fn joined(sum: (u32, u32)) -> u64 {
     u64::from(sum.0) | u64::from(sum.1) << 32
 }
 
+/// Rows that are copied and hashed at a time: they fit in the first-level cache.
+const CHUNK: usize = 1024;
+
 /// What [`Zone::column_hashes`] tells apart, in its order.
-pub const COLUMNS: [&str; 5] = ["identity", "place", "displacement", "kind", "state"];
+pub const COLUMNS: [&str; 6] = ["identity", "place", "displacement", "kind", "state", "warm"];
 
 impl Zone {
     /// A hash of each of [`COLUMNS`] as it stands now, whatever the order in memory: which ids are valid, where each
-    /// entity is, its displacement a tick, its kind, its state. It is no pass of the step and costs as much as two.
+    /// entity is, its displacement a tick, its kind, its state, its [`Warm`] and whether it is hidden. It is no pass
+    /// of the step, and costs as much as three of the hash.
     pub fn column_hashes(&self) -> [u64; COLUMNS.len()] {
         let (columns, slots) = (&self.columns, &self.slots);
-        let (local, displacement) =
-            sum_hot_columns(self.simd, &columns.entity, &columns.flags, &columns.local, &columns.velocity);
+        let [local, displacement, warm] = sum_hot_columns(
+            self.simd,
+            &columns.entity,
+            &columns.flags,
+            &columns.local,
+            &columns.velocity,
+            &columns.warm,
+        );
         let [identity, cell, kind, state] =
             sum_warm_columns(self.simd, &slots.place, &slots.generation, &slots.kind, &slots.state);
-        [identity, add(local, cell), displacement, kind, state].map(joined)
+        [identity, add(local, cell), displacement, kind, state, warm].map(joined)
     }
 
-    pub(crate) fn sum_state(&self) -> u64 {
-        let (columns, slots) = (&self.columns, &self.slots);
-        let hot = sum_hot(self.simd, &columns.entity, &columns.flags, &columns.local, &columns.velocity);
-        let warm = sum_warm(self.simd, &slots.place, &slots.generation, &slots.kind, &slots.state);
-        joined(add(hot, warm))
+    /// Fourth pass: the state is hashed, and what of it the history keeps is copied while it is in the cache.
+    pub(crate) fn record_and_hash(&mut self) {
+        let Zone { columns, slots, history, simd, .. } = self;
+        let mut sum = slots.sum;
+        let mut past = history.begin(self.tick, &columns.start, columns.len());
+        for begin in (0..columns.len()).step_by(CHUNK) {
+            let rows = begin..(begin + CHUNK).min(columns.len());
+            if let Some(past) = &mut past {
+                past.fill(*simd, columns, rows.clone());
+            }
+            let Columns { entity, flags, local, velocity, warm, .. } = columns;
+            let (entity, flags, warm) = (&entity[rows.clone()], &flags[rows.clone()], &warm[rows.clone()]);
+            sum = add(sum, sum_hot(*simd, entity, flags, &local[rows.clone()], &velocity[rows], warm));
+        }
+        self.hash = joined(sum);
     }
 }
 
 at_level! {
-    fn sum_hot(entity: &[u32], flags: &[u8], local: &[u32], velocity: &[u32]) -> (u32, u32) = sum_hot_body
+    fn sum_hot(entity: &[u32], flags: &[u8], local: &[u32], velocity: &[u32], warm: &[Warm]) -> (u32, u32)
+        = sum_hot_body
 }
 
 #[inline(always)]
-fn sum_hot_body(entity: &[u32], flags: &[u8], local: &[u32], velocity: &[u32]) -> (u32, u32) {
-    let rows = entity.iter().zip(flags).zip(local).zip(velocity);
-    let term = |(((entity, flags), local), velocity): (((&u32, &u8), &u32), &u32)| {
-        hot_term(*entity, *flags, *local, *velocity)
-    };
-    rows.fold((0, 0), |sum, row| add(sum, term(row)))
-}
-
-at_level! {
-    fn sum_warm(place: &[u32], generation: &[u8], kind: &[u16], state: &[u16]) -> (u32, u32) = sum_warm_body
-}
-
-#[inline(always)]
-fn sum_warm_body(place: &[u32], generation: &[u8], kind: &[u16], state: &[u16]) -> (u32, u32) {
-    let (mut sum, mut slot) = ((0, 0), 0u32);
-    for (((place, generation), kind), state) in place.iter().zip(generation).zip(kind).zip(state) {
-        let (left, right) = warm_term(slot | u32::from(*generation) << 24, *place, *kind, *state);
-        let living = u32::from(*place == DEAD).wrapping_sub(1);
-        sum = add(sum, (left & living, right & living));
-        slot = slot.wrapping_add(1);
-    }
-    sum
+fn sum_hot_body(entity: &[u32], flags: &[u8], local: &[u32], velocity: &[u32], warm: &[Warm]) -> (u32, u32) {
+    let rows = entity.iter().zip(flags).zip(local).zip(velocity).zip(warm);
+    rows.fold((0, 0), |sum, ((((entity, flags), local), velocity), warm)| {
+        add(sum, hot_term(*entity, *flags, *local, *velocity, *warm))
+    })
 }
 
 type Sum = (u32, u32);
 
 at_level! {
-    fn sum_hot_columns(entity: &[u32], flags: &[u8], local: &[u32], velocity: &[u32]) -> (Sum, Sum) = sum_hot_columns_body
+    fn sum_hot_columns(entity: &[u32], flags: &[u8], local: &[u32], velocity: &[u32], warm: &[Warm]) -> [Sum; 3]
+        = sum_hot_columns_body
 }
 
 #[inline(always)]
-fn sum_hot_columns_body(entity: &[u32], flags: &[u8], local: &[u32], velocity: &[u32]) -> (Sum, Sum) {
-    let places = entity.iter().zip(local).map(|(entity, local)| hot_term(*entity, 0, *local, 0));
+fn sum_hot_columns_body(
+    entity: &[u32],
+    flags: &[u8],
+    local: &[u32],
+    velocity: &[u32],
+    warm: &[Warm],
+) -> [Sum; 3] {
+    let none = Warm::default();
+    let places = entity.iter().zip(local).map(|(entity, local)| hot_term(*entity, 0, *local, 0, none));
     let rows = entity.iter().zip(flags).zip(velocity);
-    let displacements = rows.map(|((entity, flags), velocity)| hot_term(*entity, *flags, 0, *velocity));
-    (places.fold((0, 0), add), displacements.fold((0, 0), add))
+    let displacements =
+        rows.map(|((entity, flags), velocity)| hot_term(*entity, flags & PLACED, 0, *velocity, none));
+    let rows = entity.iter().zip(flags).zip(warm);
+    let warm = rows.map(|((entity, flags), warm)| hot_term(*entity, flags & HIDDEN, 0, 0, *warm));
+    [places.fold((0, 0), add), displacements.fold((0, 0), add), warm.fold((0, 0), add)]
 }
 
 at_level! {
@@ -130,22 +155,25 @@ at_level! {
 
 #[inline(always)]
 fn sum_warm_columns_body(place: &[u32], generation: &[u8], kind: &[u16], state: &[u16]) -> [Sum; 4] {
-    let (mut sums, mut slot) = ([(0, 0); 4], 0u32);
-    for (((place, generation), kind), state) in place.iter().zip(generation).zip(kind).zip(state) {
-        let id = slot | u32::from(*generation) << 24;
+    // A loop for each: together they would not vectorise half as well.
+    [
+        sum_by_slot(place, generation, place, |id, _| warm_term(id, 0, 0, 0)),
+        sum_by_slot(place, generation, place, |id, cell| warm_term(id, cell, 0, 0)),
+        sum_by_slot(place, generation, kind, |id, kind| warm_term(id, 0, kind, 0)),
+        sum_by_slot(place, generation, state, |id, state| warm_term(id, 0, 0, state)),
+    ]
+}
+
+#[inline(always)]
+fn sum_by_slot<T: Copy>(place: &[u32], generation: &[u8], column: &[T], term: impl Fn(u32, T) -> Sum) -> Sum {
+    let (mut sum, mut slot) = ((0, 0), 0u32);
+    for ((place, generation), value) in place.iter().zip(generation).zip(column) {
+        let (left, right) = term(slot | u32::from(*generation) << 24, *value);
         let living = u32::from(*place == DEAD).wrapping_sub(1);
-        let terms = [
-            warm_term(id, 0, 0, 0),
-            warm_term(id, *place, 0, 0),
-            warm_term(id, 0, *kind, 0),
-            warm_term(id, 0, 0, *state),
-        ];
-        for (sum, (left, right)) in sums.iter_mut().zip(terms) {
-            *sum = add(*sum, (left & living, right & living));
-        }
+        sum = add(sum, (left & living, right & living));
         slot = slot.wrapping_add(1);
     }
-    sums
+    sum
 }
 
 #[cfg(test)]
@@ -162,7 +190,13 @@ mod tests {
         let mut zone = Zone::new(Arc::new(TileMap::open(40, 40)));
         for tile in 1..30 {
             let pos = Pos::tile_centre(tile, tile);
-            let id = zone.spawn(Spawn { pos, kind: EntityKind(tile as u16), state: 3, name: "" });
+            let id = zone.spawn(Spawn {
+                pos,
+                kind: EntityKind(tile as u16),
+                state: 3,
+                name: "",
+                warm: Warm::default(),
+            });
             zone.walk(id, Displacement { dx: tile as i16, dy: -2 });
             if tile == 7 {
                 zone.despawn(id);
@@ -188,13 +222,23 @@ mod tests {
         check(|zone| zone.slots.place[3] += 1, &["place"]);
         check(|zone| zone.columns.velocity[3] ^= 1 << 16, &["displacement"]);
         check(|zone| zone.columns.flags[3] ^= PLACED, &["displacement"]);
+        check(|zone| zone.columns.flags[3] ^= HIDDEN, &["warm"]);
+        check(|zone| zone.columns.warm[3].health += 1, &["warm"]);
+        check(|zone| zone.columns.warm[3].team += 1, &["warm"]);
+        check(|zone| zone.columns.warm[3].action += 1, &["warm"]);
         check(|zone| zone.slots.kind[3] += 1, &["kind"]);
         check(|zone| zone.slots.state[3] += 1, &["state"]);
         check(|zone| zone.slots.state[6] += 1, &[]);
         check(|zone| zone.slots.place[3] = DEAD, &["identity", "place", "kind", "state"]);
         check(|zone| zone.columns.velocity.swap(3, 4), &["displacement"]);
         let all_but = |zone: &mut Zone| {
-            zone.spawn(Spawn { pos: Pos::tile_centre(1, 1), kind: EntityKind(1), state: 0, name: "" });
+            zone.spawn(Spawn {
+                pos: Pos::tile_centre(1, 1),
+                kind: EntityKind(1),
+                state: 0,
+                name: "",
+                warm: Warm::default(),
+            });
         };
         check(all_but, &["identity", "place", "kind", "state"]);
     }
@@ -214,15 +258,20 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_single_change_changes_the_terms(hot: (u32, u8, u32, u32), warm: (u32, u32, u16, u16), flip in 0u32..32) {
-            let (entity, flags, local, velocity) = hot;
+        fn every_single_change_changes_the_terms(hot: (u32, u8, u32, u32, u32), warm: (u32, u32, u16, u16), flip in 0u32..32) {
+            let (entity, flags, local, velocity, combat) = hot;
+            let hot_term = |entity, flags, local, velocity, combat: u32| {
+                hot_term(entity, flags, local, velocity, bytemuck::cast(combat))
+            };
             let others = [
-                hot_term(entity ^ 1 << flip, flags, local, velocity),
-                hot_term(entity, flags ^ PLACED, local, velocity),
-                hot_term(entity, flags, local ^ 1 << flip, velocity),
-                hot_term(entity, flags, local, velocity ^ 1 << flip),
+                hot_term(entity ^ 1 << flip, flags, local, velocity, combat),
+                hot_term(entity, flags ^ PLACED, local, velocity, combat),
+                hot_term(entity, flags ^ HIDDEN, local, velocity, combat),
+                hot_term(entity, flags, local ^ 1 << flip, velocity, combat),
+                hot_term(entity, flags, local, velocity ^ 1 << flip, combat),
+                hot_term(entity, flags, local, velocity, combat ^ 1 << flip),
             ];
-            prop_assert!(!others.contains(&hot_term(entity, flags, local, velocity)));
+            prop_assert!(!others.contains(&hot_term(entity, flags, local, velocity, combat)));
             let (id, cell, kind, state) = warm;
             let others = [
                 warm_term(id ^ 1 << flip, cell, kind, state),
@@ -234,17 +283,21 @@ mod tests {
         }
 
         #[test]
-        fn each_bit_changes_about_half_of_the_term(entity: u32, local: u32, velocity: u32) {
-            let base = joined(hot_term(entity, 0, local, velocity));
-            let mut changed = [0; 3];
+        fn each_bit_changes_about_half_of_the_term(entity: u32, local: u32, velocity: u32, combat: u32) {
+            let term = |entity, local, velocity, combat: u32| {
+                joined(hot_term(entity, 0, local, velocity, bytemuck::cast(combat)))
+            };
+            let base = term(entity, local, velocity, combat);
+            let mut changed = [0; 4];
             for flip in 0..32 {
                 let others = [
-                    hot_term(entity ^ 1 << flip, 0, local, velocity),
-                    hot_term(entity, 0, local ^ 1 << flip, velocity),
-                    hot_term(entity, 0, local, velocity ^ 1 << flip),
+                    term(entity ^ 1 << flip, local, velocity, combat),
+                    term(entity, local ^ 1 << flip, velocity, combat),
+                    term(entity, local, velocity ^ 1 << flip, combat),
+                    term(entity, local, velocity, combat ^ 1 << flip),
                 ];
                 for (changed, other) in changed.iter_mut().zip(others) {
-                    *changed += (joined(other) ^ base).count_ones();
+                    *changed += (other ^ base).count_ones();
                 }
             }
             // 32 flips of 64 bits each, half of them expected: 1,024, and far from it if a word mixed badly.
@@ -261,7 +314,8 @@ mod tests {
         for a in 0..24u32 {
             for b in 0..24u32 {
                 for (x, y) in [(0, 1), (1, 0), (5, 5), (1 << 16, 0), (0, 1 << 16)] {
-                    let sum = add(hot_term(2 * a, 0, x, y), hot_term(2 * b + 1, 0, y, x));
+                    let warm = Warm { health: 100, ..Warm::default() };
+                    let sum = add(hot_term(2 * a, 0, x, y, warm), hot_term(2 * b + 1, 0, y, x, warm));
                     assert!(seen.insert(joined(sum)), "{a} {b} {x} {y}");
                     count += 1;
                 }

@@ -1,50 +1,110 @@
 //! First pass: every displacement is added to its place. Only where that leads to another tile are walls and
 //! cell borders looked at.
 
+use std::ops::Range;
+
 use vyuha_protocol::snapshot::CellKey;
 use vyuha_protocol::units::{CELL_TILES, TILE_UNITS};
-use vyuha_protocol::{CellCoord, Displacement, EntityId, Pos, TileMap, motion};
+use vyuha_protocol::{CellCoord, EntityId, Pos, TileMap, motion};
 
 use crate::columns::{
-    CHANGED, GONE, Grid, JUMP, PENDING, PLACE, PLACED, add_halves, between, offset, pack, unpack,
+    CHANGED, Columns, GONE, Grid, HIDDEN, JUMP, KEPT, LEAPT, PENDING, PLACE, PLACED, TURN, between, offset,
+    pack, subtract_halves, turned, unpack,
 };
+use crate::pairs::Leap;
 use crate::query::cells_between;
-use crate::regrid::Arrival;
-use crate::simd::{at_level, bits_of};
+use crate::regrid::{Arrival, ones};
+use crate::simd::{at_level, bits_of, prefetch};
 use crate::zone::Zone;
 
-/// Entities that are advanced at a time: what they touch stays in the first-level cache until it is settled.
+/// Entities that are advanced at a time.
 const CHUNK: usize = 256;
 /// The bits of a place within its cell that number its tile, on both axes. Displacements are below half a
 /// cell, so these bits differ whenever a border of tile or cell was crossed.
 const TILE_BITS: u32 = (CELL_TILES - 1) * TILE_UNITS * 0x1_0001;
 
-/// A bit for each of a chunk that needs a closer look.
-type Crossed = [u64; CHUNK / 64];
+/// Flags that need a closer look.
+const MARKED: u8 = GONE | JUMP | TURN | LEAPT;
+
+/// How many are looked at while the next one's rows are fetched.
+const AHEAD: usize = 16;
+
+/// A bit for each of a chunk.
+type Bits = [u64; CHUNK / 64];
+
+/// Sets the bits that are set in others, within a range.
+fn copy_bits(into: &mut Bits, from: &Bits, range: Range<usize>) {
+    for (word, (into, from)) in into.iter_mut().zip(from).enumerate() {
+        let below = |end: usize| match end.saturating_sub(word * 64) {
+            0 => 0,
+            bits => u64::MAX >> (64 - bits.min(64)),
+        };
+        *into |= from & below(range.end) & !below(range.start);
+    }
+}
 
 impl Zone {
     pub(crate) fn integrate(&mut self) {
-        let mut cell = 0;
+        let mut closer = std::mem::take(&mut self.closer);
+        let mut walled = 0;
         for begin in (0..self.columns.len()).step_by(CHUNK) {
             let chunk = begin..(begin + CHUNK).min(self.columns.len());
-            let crossed = advance(
+            let mut bits = advance(
                 self.simd,
                 &mut self.columns.local[chunk.clone()],
                 &mut self.columns.velocity[chunk.clone()],
-                &mut self.columns.flags[chunk],
+                &mut self.columns.flags[chunk.clone()],
             );
-            for (word, mut bits) in crossed.into_iter().enumerate() {
-                while bits != 0 {
-                    let index = begin + word * 64 + bits.trailing_zeros() as usize;
-                    bits &= bits - 1;
-                    while self.columns.start[cell + 1] as usize <= index {
-                        cell += 1;
-                    }
-                    if !self.is_free_within(index, cell) {
-                        self.settle(index, cell);
-                    }
-                }
+            self.look_for_walls(&chunk, &mut walled, &mut bits);
+            for (word, bits) in bits.into_iter().enumerate() {
+                closer.extend(ones(begin / 64 + word, bits).map(|index| index as u32));
             }
+        }
+        let mut cell = 0;
+        for (at, &index) in closer.iter().enumerate() {
+            if let Some(&ahead) = closer.get(at + AHEAD) {
+                self.fetch(ahead as usize);
+            }
+            let index = index as usize;
+            while self.columns.start[cell + 1] as usize <= index {
+                cell += 1;
+            }
+            if !self.is_free_within(index, cell) {
+                self.settle(index, cell);
+            }
+        }
+        closer.clear();
+        self.closer = closer;
+    }
+
+    fn fetch(&self, index: usize) {
+        let Columns { local, velocity, entity, flags, warm, .. } = &self.columns;
+        prefetch(local, index);
+        prefetch(velocity, index);
+        prefetch(entity, index);
+        prefetch(flags, index);
+        prefetch(warm, index);
+    }
+
+    /// In cells with walls, those that came to another tile are looked at as well. `walled` numbers the first
+    /// such cell that does not end before the chunk.
+    fn look_for_walls(&self, chunk: &Range<usize>, walled: &mut usize, closer: &mut Bits) {
+        let mut tiles = None;
+        while let Some(&cell) = self.walled_cells.get(*walled) {
+            let run = self.columns.run(cell as usize);
+            if run.start >= chunk.end {
+                break;
+            }
+            let tiles = tiles.get_or_insert_with(|| {
+                let Columns { local, velocity, .. } = &self.columns;
+                crossed_tiles(self.simd, &local[chunk.clone()], &velocity[chunk.clone()])
+            });
+            let within = run.start.max(chunk.start) - chunk.start..run.end.min(chunk.end) - chunk.start;
+            copy_bits(closer, tiles, within);
+            if run.end > chunk.end {
+                break;
+            }
+            *walled += 1;
         }
     }
 
@@ -54,61 +114,126 @@ impl Zone {
     fn is_free_within(&self, index: usize, cell: usize) -> bool {
         let (to, velocity) = (self.columns.local[index], self.columns.velocity[index]);
         let by = unpack(velocity);
-        let from = add_halves(to, pack(Displacement { dx: by.dx.wrapping_neg(), dy: by.dy.wrapping_neg() }));
+        let from = subtract_halves(to, velocity);
         // An axis left the cell if what was added to it took it round.
         let left = |to: u32, from: u32, by: i16| (to as u16 >= from as u16) != (by >= 0);
         let left = left(to, from, by.dx) || left(to >> 16, from >> 16, by.dy);
         // As `motion::step` looks: first along x in the row that it comes from, then along y.
         let walled = self.walled[cell] >> block(to, from) | self.walled[cell] >> block(to, to);
-        let marked = self.columns.flags[index] & (GONE | JUMP) != 0;
+        let marked = self.columns.flags[index] & MARKED != 0;
         !left && walled & 1 == 0 && !marked
     }
 
-    /// Decides what becomes of an entity that crossed a border or was marked to leave.
+    /// Decides what becomes of an entity that crossed a border or was marked.
     fn settle(&mut self, index: usize, cell: usize) {
-        let flags = self.columns.flags[index];
         let id = EntityId(self.columns.entity[index]);
-        if flags & GONE != 0 {
-            self.slots.free(id.slot());
-            self.moves.depart(cell, index, id, CellKey::NOWHERE);
-            return;
-        }
-        if flags & JUMP != 0 {
-            self.settle_jump(index, cell, id);
-            return;
-        }
+        let before = self.columns.flags[index];
         let coord = self.grid.coord(cell);
-        let by = unpack(self.columns.velocity[index]);
-        let back = pack(Displacement { dx: by.dx.wrapping_neg(), dy: by.dy.wrapping_neg() });
-        let from = Pos::from_cell(coord, add_halves(self.columns.local[index], back));
-        let to = if flags & PLACED == 0 { motion::step(&self.map, from, by) } else { offset(from, by) };
-        let made = pack(between(from, to).expect("a step is never longer than its displacement"));
+        let (local, velocity) = (self.columns.local[index], self.columns.velocity[index]);
+        let by = unpack(velocity);
+        let from = Pos::from_cell(coord, subtract_halves(local, velocity));
+        if before & GONE != 0 {
+            self.leap(id, before, from, None);
+            self.slots.free(id.slot());
+            self.depart(index, cell, before, CellKey::NOWHERE);
+            return;
+        }
+        if before & JUMP != 0 {
+            self.settle_jump(index, cell, before, from);
+            return;
+        }
+        let (mut to, mut made) = (offset(from, by), velocity);
+        if before & PLACED == 0 && !self.is_open_step(from, to) {
+            to = motion::step(&self.map, from, by);
+            made = pack(between(from, to).expect("a step is never longer than its displacement"));
+        }
+        let mark = if before & (LEAPT | TURN) == 0 { 0 } else { self.leap(id, before, from, Some(to)) };
+        let flags = turned(before) & !LEAPT | mark;
         let to_cell = to.cell();
         if to_cell == coord {
             self.columns.local[index] = to.local();
             self.columns.velocity[index] = made;
+            self.columns.flags[index] = flags;
+            self.tell_turn(index, cell, before);
         } else {
             let to_index = self.grid.index(to_cell);
-            self.moves.depart(cell, index, id, to_cell.into());
-            let (flags, into) = (flags & PLACED, to_index as u32);
-            self.moves.arrive(Arrival { local: to.local(), velocity: made, entity: id, flags, cell: into });
-            self.slots.place[id.slot() as usize] = into;
+            self.depart(index, cell, before, to_cell.into());
+            let (flags, warm, into) = (flags & KEPT | mark, self.columns.warm[index], to_index as u32);
+            self.moves.arrive(Arrival {
+                local: to.local(),
+                velocity: made,
+                entity: id,
+                flags,
+                warm,
+                cell: into,
+            });
+            self.slots.relocate(id, cell as u32, into);
         }
     }
 
-    fn settle_jump(&mut self, index: usize, cell: usize, id: EntityId) {
-        let entry = self.slots.place[id.slot() as usize] & !PENDING;
-        let target = &self.pending[entry as usize];
-        let to_cell = target.pos.cell();
-        if to_cell == self.grid.coord(cell) {
-            self.columns.local[index] = target.pos.local();
-            self.columns.velocity[index] = target.velocity;
-            self.columns.flags[index] = CHANGED;
-            self.slots.place[id.slot() as usize] = cell as u32;
+    /// Whether no wall is near what [`motion::step`] looks at. It may say no of open ground.
+    #[inline]
+    fn is_open_step(&self, from: Pos, to: Pos) -> bool {
+        // First along x in the row that it comes from, then along y.
+        let is_open = |at: Pos| {
+            let local = at.local();
+            self.walled[self.grid.index(at.cell())] >> block(local, local) & 1 == 0
+        };
+        is_open(Pos { x: to.x, y: from.y }) && is_open(to)
+    }
+
+    fn settle_jump(&mut self, index: usize, cell: usize, before: u8, from: Pos) {
+        let id = EntityId(self.columns.entity[index]);
+        let place = self.slots.place[id.slot() as usize];
+        let entry = (place & !PENDING) as usize;
+        let to = self.pending[entry].pos;
+        let mark = self.leap(id, before, from, Some(to));
+        if to.cell() == self.grid.coord(cell) {
+            self.columns.local[index] = to.local();
+            self.columns.velocity[index] = self.pending[entry].velocity;
+            self.columns.flags[index] = turned(before) & HIDDEN | CHANGED | mark;
+            self.slots.relocate(id, place, cell as u32);
             self.moves.touch(cell);
+            self.tell_turn(index, cell, before);
         } else {
             // Its arrival is made with those of the spawns.
-            self.moves.depart(cell, index, id, to_cell.into());
+            let target = &mut self.pending[entry];
+            (target.flags, target.warm) = (turned(before) & HIDDEN | mark, self.columns.warm[index]);
+            self.depart(index, cell, before, to.cell().into());
+        }
+    }
+
+    /// An entity is where it is by other means than a step, or others see it no more or again: whatever pairs it
+    /// makes and breaks by that is found apart from those of walkers. Returns the mark of its row.
+    fn leap(&mut self, entity: EntityId, before: u8, from: Pos, to: Option<Pos>) -> u8 {
+        let from = (before & HIDDEN == 0).then_some(from);
+        let to = to.filter(|_| turned(before) & HIDDEN == 0);
+        if from.is_none() && to.is_none() {
+            return 0;
+        }
+        self.pairs.leap(Leap { entity, from, to });
+        self.pairs.mark()
+    }
+
+    /// The entity at an index leaves its cell: whoever has it is told where to, unless it is hidden from now on.
+    fn depart(&mut self, index: usize, cell: usize, before: u8, to: CellKey) {
+        self.moves.depart(cell, index);
+        if before & HIDDEN == 0 {
+            let to = if turned(before) & HIDDEN == 0 { to } else { CellKey::NOWHERE };
+            self.moves.tell(cell, EntityId(self.columns.entity[index]), to);
+        }
+    }
+
+    /// Observers of the cell in which an entity stays are told if it is hidden or shown from now on.
+    fn tell_turn(&mut self, index: usize, cell: usize, before: u8) {
+        if before & TURN == 0 {
+            return;
+        }
+        if before & HIDDEN == 0 {
+            self.moves.tell(cell, EntityId(self.columns.entity[index]), CellKey::NOWHERE);
+        } else {
+            self.columns.flags[index] |= CHANGED;
+            self.moves.touch(cell);
         }
     }
 }
@@ -159,25 +284,46 @@ pub(crate) fn is_open_between(walled: &[u64], grid: Grid, a: Pos, b: Pos) -> boo
 }
 
 at_level! {
-    /// Advances one chunk and tells which of it need a closer look.
-    fn advance(local: &mut [u32], velocity: &mut [u32], flags: &mut [u8]) -> Crossed = advance_body
+    /// Advances one chunk and tells which of it left their cell or are [`MARKED`].
+    fn advance(local: &mut [u32], velocity: &mut [u32], flags: &mut [u8]) -> Bits = advance_body
 }
 
 #[inline(always)]
-fn advance_body(local: &mut [u32], velocity: &mut [u32], flags: &mut [u8]) -> Crossed {
+fn advance_body(local: &mut [u32], velocity: &mut [u32], flags: &mut [u8]) -> Bits {
     if flags.iter().fold(0, |all, flags| all | flags) & (PLACE | PLACED) != 0 {
         for (velocity, flags) in velocity.iter_mut().zip(&mut *flags) {
             *velocity = if *flags & (PLACE | PLACED) == PLACED { 0 } else { *velocity };
             *flags = *flags & !(PLACE | PLACED) | (*flags & PLACE) >> 1;
         }
     }
-    let mut crossed = [0; CHUNK];
-    for (((local, velocity), flags), crossed) in local.iter_mut().zip(velocity).zip(flags).zip(&mut crossed) {
-        let to = add_halves(*local, *velocity);
-        *crossed = u8::from((to ^ *local) & TILE_BITS | u32::from(*flags & (GONE | JUMP)) != 0);
-        *local = to;
+    let mut closer = [0; CHUNK];
+    for (((local, velocity), flags), closer) in local.iter_mut().zip(velocity).zip(flags).zip(&mut closer) {
+        // Each half plus its signed displacement: whoever stays in its cell has nothing above 16 bits.
+        let x = (*local & 0xffff).wrapping_add_signed((*velocity << 16) as i32 >> 16);
+        let y = (*local >> 16).wrapping_add_signed(*velocity as i32 >> 16);
+        *closer = u8::from((x | y) >> 16 | u32::from(*flags & MARKED) != 0);
+        *local = x & 0xffff | y << 16;
     }
-    let (words, _) = crossed.as_chunks::<64>();
+    bits(&closer)
+}
+
+at_level! {
+    /// Tells which of an advanced chunk came to another tile.
+    fn crossed_tiles(local: &[u32], velocity: &[u32]) -> Bits = crossed_tiles_body
+}
+
+#[inline(always)]
+fn crossed_tiles_body(local: &[u32], velocity: &[u32]) -> Bits {
+    let mut crossed = [0; CHUNK];
+    for ((local, velocity), crossed) in local.iter().zip(velocity).zip(&mut crossed) {
+        *crossed = u8::from((subtract_halves(*local, *velocity) ^ *local) & TILE_BITS != 0);
+    }
+    bits(&crossed)
+}
+
+#[inline(always)]
+fn bits(bytes: &[u8; CHUNK]) -> Bits {
+    let (words, _) = bytes.as_chunks::<64>();
     std::array::from_fn(|word| bits_of(&words[word]))
 }
 

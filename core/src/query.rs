@@ -81,11 +81,17 @@ pub(crate) fn cells_near(grid: Grid, centre: Pos, radius_units: u32) -> CellsBet
 /// The map's cells that a rectangle touches, given by its north-western and south-eastern corners, row by row.
 #[inline]
 pub(crate) fn cells_between(grid: Grid, low: Pos, high: Pos) -> CellsBetween {
-    let last = |high: u32, cells: u16| ((high >> 16) as u16).min(cells - 1);
-    let (first, last) =
-        (low.cell(), CellCoord { x: last(high.x, grid.cells.x), y: last(high.y, grid.cells.y) });
+    let (first, last) = corners(grid, low, high);
     let next = (first.x <= last.x && first.y <= last.y).then_some(first);
     CellsBetween { next, first_x: first.x, last }
+}
+
+/// The first and the last of the map's cells that a rectangle touches. The first lies behind the last if there are
+/// none.
+#[inline(always)]
+pub(crate) fn corners(grid: Grid, low: Pos, high: Pos) -> (CellCoord, CellCoord) {
+    let last = |high: u32, cells: u16| ((high >> 16) as u16).min(cells - 1);
+    (low.cell(), CellCoord { x: last(high.x, grid.cells.x), y: last(high.y, grid.cells.y) })
 }
 
 /// A rectangle of cells. Written out because the vector kernels that walk it must be inlined whole.

@@ -7,7 +7,8 @@
 use vyuha_protocol::snapshot::{CellKey, Leave};
 use vyuha_protocol::{EntityId, Pos};
 
-use crate::columns::{Columns, DEAD, PENDING};
+use crate::columns::{CHANGED, Columns, DEAD, HIDDEN, PENDING, Warm, turned};
+use crate::pairs::Leap;
 use crate::zone::Zone;
 
 /// An entity that appears with the coming step.
@@ -17,6 +18,9 @@ pub(crate) struct Pending {
     pub slot: u32,
     /// The cell that it jumps from; none for a spawn.
     pub from: Option<u32>,
+    /// Of a jump: not before the step, until which the columns have them; then those of its row after it.
+    pub flags: u8,
+    pub warm: Warm,
 }
 
 /// An entity on its way into a cell.
@@ -25,6 +29,7 @@ pub(crate) struct Arrival {
     pub velocity: u32,
     pub entity: EntityId,
     pub flags: u8,
+    pub warm: Warm,
     pub cell: u32,
 }
 
@@ -39,11 +44,12 @@ struct Segment {
 pub(crate) struct Moves {
     /// Indices of those that leave their cell, ascending.
     leaving: Vec<u32>,
-    /// The same as observers are told.
+    /// What observers are told to leave, cell by cell.
     pub leaves: Vec<Leave>,
     arriving: Vec<Arrival>,
-    /// By cell: how many leave and arrive, and where the next arrival goes.
-    pub departures: Vec<u32>,
+    /// By cell: how many leave it, how many observers are told of, how many arrive, and where the next one goes.
+    departures: Vec<u32>,
+    pub told: Vec<u32>,
     pub arrivals: Vec<u32>,
     next: Vec<u32>,
     /// A bit a cell in which anything but walking within it happened.
@@ -58,6 +64,7 @@ impl Moves {
             leaves: Vec::new(),
             arriving: Vec::new(),
             departures: vec![0; cells],
+            told: vec![0; cells],
             arrivals: vec![0; cells],
             next: vec![0; cells],
             touched: vec![0; cells.div_ceil(64)],
@@ -76,10 +83,16 @@ impl Moves {
     }
 
     /// The entity at an index leaves its cell. Called in the order of the columns.
-    pub fn depart(&mut self, cell: usize, index: usize, entity: EntityId, to: CellKey) {
+    pub fn depart(&mut self, cell: usize, index: usize) {
         self.touch(cell);
         self.departures[cell] += 1;
         self.leaving.push(index as u32);
+    }
+
+    /// Observers are told that an entity leaves their cell. Called in the order of cells.
+    pub fn tell(&mut self, cell: usize, entity: EntityId, to: CellKey) {
+        self.touch(cell);
+        self.told[cell] += 1;
         self.leaves.push(Leave { entity: entity.0, to });
     }
 
@@ -94,6 +107,7 @@ impl Moves {
         for (word, bits) in self.touched.iter_mut().enumerate() {
             for cell in ones(word, *bits) {
                 self.departures[cell] = 0;
+                self.told[cell] = 0;
                 self.arrivals[cell] = 0;
             }
             *bits = 0;
@@ -104,8 +118,8 @@ impl Moves {
     }
 }
 
-/// The cells whose bits are set in a word.
-fn ones(word: usize, mut bits: u64) -> impl Iterator<Item = usize> {
+/// The numbers of the bits that are set in a word of many.
+pub(crate) fn ones(word: usize, mut bits: u64) -> impl Iterator<Item = usize> {
     std::iter::from_fn(move || {
         let bit = bits.trailing_zeros() as usize;
         bits &= bits.checked_sub(1)?;
@@ -121,14 +135,23 @@ impl Zone {
 
     fn admit_pending(&mut self) {
         for (entry, pending) in self.pending.drain(..).enumerate() {
-            let place = &mut self.slots.place[pending.slot as usize];
-            if *place == PENDING | entry as u32 {
+            let place = self.slots.place[pending.slot as usize];
+            if place == PENDING | entry as u32 {
                 let cell = self.grid.index(pending.pos.cell()) as u32;
-                *place = cell;
                 let (local, velocity) = (pending.pos.local(), pending.velocity);
                 let entity = self.slots.id(pending.slot);
-                self.moves.arrive(Arrival { local, velocity, entity, flags: 0, cell });
-            } else if *place == DEAD && pending.from.is_none() {
+                self.slots.relocate(entity, place, cell);
+                let mut flags = pending.flags;
+                if pending.from.is_none() {
+                    flags = turned(flags) & HIDDEN;
+                    if flags == 0 {
+                        self.pairs.leap(Leap { entity, from: None, to: Some(pending.pos) });
+                        flags = self.pairs.mark();
+                    }
+                }
+                let warm = pending.warm;
+                self.moves.arrive(Arrival { local, velocity, entity, flags, warm, cell });
+            } else if place == DEAD && pending.from.is_none() {
                 self.slots.free(pending.slot);
             }
         }
@@ -162,7 +185,9 @@ impl Moves {
             columns.local[index] = arrival.local;
             columns.velocity[index] = arrival.velocity;
             columns.entity[index] = arrival.entity.0;
-            columns.flags[index] = arrival.flags;
+            columns.flags[index] = arrival.flags | CHANGED;
+            columns.warm[index] = arrival.warm;
+            columns.recent[index] = 0;
         }
         columns.resize(after);
     }
@@ -214,6 +239,8 @@ impl Segment {
         columns.local.copy_within(from.clone(), to);
         columns.velocity.copy_within(from.clone(), to);
         columns.entity.copy_within(from.clone(), to);
-        columns.flags.copy_within(from, to);
+        columns.flags.copy_within(from.clone(), to);
+        columns.warm.copy_within(from.clone(), to);
+        columns.recent.copy_within(from, to);
     }
 }

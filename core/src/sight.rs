@@ -8,6 +8,9 @@ use std::cmp::Ordering;
 use vyuha_protocol::units::TILE_UNITS;
 use vyuha_protocol::{Pos, TileMap};
 
+use crate::integrate::is_open_between;
+use crate::zone::Zone;
+
 /// Where along a line something is: `part / whole` of its length.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Fraction {
@@ -15,11 +18,15 @@ pub(crate) struct Fraction {
     pub whole: u64,
 }
 
-/// By request, whether no wall touches the line from the first place to the second, both included. The cost
-/// grows with the tiles between them.
-pub fn lines_of_sight(map: &TileMap, lines: &[(Pos, Pos)], out: &mut Vec<bool>) {
-    out.clear();
-    out.extend(lines.iter().map(|&(from, to)| first_wall(map, from, to).is_none()));
+impl Zone {
+    /// By request, whether no wall touches the line from the first place to the second, both included. Over open
+    /// country it costs a look at the cells between them, among walls one at every tile.
+    pub fn lines_of_sight(&self, lines: &[(Pos, Pos)], out: &mut Vec<bool>) {
+        out.clear();
+        out.extend(lines.iter().map(|&(from, to)| {
+            is_open_between(&self.walled, self.grid, from, to) || first_wall(&self.map, from, to).is_none()
+        }));
+    }
 }
 
 /// How far along a line its first blocked tile begins.
@@ -88,6 +95,8 @@ impl Axis {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use proptest::prelude::*;
 
@@ -144,7 +153,8 @@ mod tests {
             ((1, 1), (0, 1), false),
         ] {
             let mut out = Vec::new();
-            lines_of_sight(&map, &[(corner(from.0, from.1), corner(to.0, to.1))], &mut out);
+            Zone::new(Arc::new(map.clone()))
+                .lines_of_sight(&[(corner(from.0, from.1), corner(to.0, to.1))], &mut out);
             assert_eq!(out, [sees], "{from:?} to {to:?}");
         }
     }
@@ -160,7 +170,7 @@ mod tests {
             let tiles = (0..12).flat_map(|y| (0..12).map(move |x| (x, y)));
             let blocked = tiles.filter(|&(x, y)| map.is_wall(x, y)).any(|tile| touches(from, to, tile));
             let mut out = Vec::new();
-            lines_of_sight(&map, &[(from, to), (to, from)], &mut out);
+            Zone::new(Arc::new(map.clone())).lines_of_sight(&[(from, to), (to, from)], &mut out);
             prop_assert_eq!(&out, &[!blocked, !blocked]);
             if let Some(at) = first_wall(&map, from, to) {
                 // Up to where the wall begins the line is free; a unit further it is not.

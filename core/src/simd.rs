@@ -122,20 +122,30 @@ impl Level {
 /// Declares a function that takes a [`SimdLevel`] before its arguments and runs the body as compiled for that
 /// level. The body is a function marked `#[inline(always)]`, or it would not be compiled anew.
 ///
-/// SSE2 and NEON are what the compiler takes for granted on their processors, so they are the plain call.
+/// SSE2 and NEON are what the compiler takes for granted on their processors, so they are the plain call. Three
+/// bodies are the plain one, that for AVX2 and that for AVX-512: one that names instructions itself.
 macro_rules! at_level {
     ($(#[$meta:meta])* $vis:vis fn $name:ident($($arg:ident: $type:ty),* $(,)?) $(-> $out:ty)? = $body:path) => {
+        $crate::simd::at_level! {
+            $(#[$meta])*
+            $vis fn $name($($arg: $type),*) $(-> $out)? = ($body, $body, $body)
+        }
+    };
+    (
+        $(#[$meta:meta])* $vis:vis fn $name:ident($($arg:ident: $type:ty),* $(,)?) $(-> $out:ty)?
+            = ($plain:expr, $avx2:expr, $avx512:expr)
+    ) => {
         $(#[$meta])*
         $vis fn $name(simd: $crate::simd::SimdLevel, $($arg: $type),*) $(-> $out)? {
             #[cfg(target_arch = "x86_64")]
             {
                 #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
                 fn avx2($($arg: $type),*) $(-> $out)? {
-                    $body($($arg),*)
+                    $avx2($($arg),*)
                 }
                 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,bmi1,bmi2,lzcnt,popcnt")]
                 fn avx512($($arg: $type),*) $(-> $out)? {
-                    $body($($arg),*)
+                    $avx512($($arg),*)
                 }
                 match simd.0 {
                     // SAFETY: a `SimdLevel` is only made once the processor was found to support it.
@@ -147,11 +157,29 @@ macro_rules! at_level {
             }
             #[cfg(not(target_arch = "x86_64"))]
             let _ = simd;
-            $body($($arg),*)
+            $plain($($arg),*)
         }
     };
 }
 pub(crate) use at_level;
+
+/// Asks for the cache line of a row, which need not exist; nothing waits for it. A hint only, where there is one.
+#[inline(always)]
+pub(crate) fn prefetch<T>(column: &[T], at: usize) {
+    let row = column.as_ptr().wrapping_add(at);
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a prefetch changes nothing and never faults, whatever the address.
+    unsafe {
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(row.cast());
+    }
+    #[cfg(target_arch = "aarch64")]
+    // SAFETY: as above.
+    unsafe {
+        std::arch::asm!("prfm pldl1keep, [{}]", in(reg) row, options(nostack, preserves_flags, readonly));
+    }
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    let _ = row;
+}
 
 /// A bit for each byte, set where it is 1; each must be 0 or 1.
 #[inline(always)]

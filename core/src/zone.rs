@@ -3,17 +3,19 @@
 use std::sync::Arc;
 
 use vyuha_protocol::snapshot::Name;
-use vyuha_protocol::units::STEP_UNITS_MAX;
-use vyuha_protocol::{Displacement, EntityId, EntityKind, Pos, TileMap};
+use vyuha_protocol::{EntityId, EntityKind, Pos, TileMap};
 
-use crate::columns::{
-    CHANGED, Columns, GONE, Grid, JUMP, PENDING, PLACE, PLACED, Slots, between, offset, pack, unpack,
-};
-use crate::encode::{Deltas, Fulls};
+use crate::columns::{CHANGED, Columns, GONE, Grid, HIDDEN, PENDING, Slots, TURN, Warm, turned};
+use crate::encode::Blocks;
+use crate::groups::Groups;
 use crate::history::History;
 use crate::integrate::walled_blocks;
+use crate::orders::Seat;
+use crate::pairs::Pairs;
 use crate::regrid::{Moves, Pending};
+use crate::screen::Marks;
 use crate::simd::SimdLevel;
+use crate::visible::Sight;
 
 /// Most entities that a zone can hold at once.
 pub const ZONE_ENTITIES_MAX: usize = 1 << vyuha_protocol::ids::ENTITY_SLOT_BITS;
@@ -24,19 +26,26 @@ pub struct Zone {
     pub(crate) grid: Grid,
     /// By cell: where the map has walls, roughly; see [`walled_blocks`].
     pub(crate) walled: Vec<u64>,
+    /// Where that is not 0.
+    pub(crate) walled_cells: Vec<u32>,
     pub(crate) tick: u32,
     pub(crate) columns: Columns,
     pub(crate) slots: Slots,
+    /// Working space of `integrate`: who needs a closer look.
+    pub(crate) closer: Vec<u32>,
     /// What appears with the coming step: spawns, and jumps too far for a displacement.
     pub(crate) pending: Vec<Pending>,
     pub(crate) moves: Moves,
-    pub(crate) deltas: Deltas,
-    pub(crate) fulls: Fulls,
+    pub(crate) blocks: Blocks,
+    pub(crate) pairs: Pairs,
     pub(crate) hash: u64,
     pub(crate) simd: SimdLevel,
     pub(crate) history: History,
-    /// Working space of `write_snapshot`: a bit a cell around a client.
+    pub(crate) groups: Groups,
+    pub(crate) sight: Sight,
+    /// Working space of `write_snapshot`: a bit a cell around a client, and marks on whom it knows.
     pub(crate) near: Vec<u64>,
+    pub(crate) marks: Marks,
 }
 
 /// A new entity.
@@ -50,6 +59,8 @@ pub struct Spawn<'a> {
     pub state: u16,
     /// A player's name, at most 16 bytes (a longer one is cut); it is told for players only.
     pub name: &'a str,
+    /// What rules of combat ask of it.
+    pub warm: Warm,
 }
 
 /// A pass of [`Zone::step`].
@@ -59,6 +70,8 @@ pub enum Pass {
     Integrate,
     /// Those that came to another cell are moved in the columns; spawns and despawns take effect.
     Regrid,
+    /// Who came into whose range and who left it, if the zone watches pairs.
+    Interest,
     /// What changed is encoded, once a cell.
     Encode,
     /// The history, if one is kept, is extended, and everything that is state is hashed.
@@ -67,13 +80,14 @@ pub enum Pass {
 
 impl Pass {
     /// Every pass, in the order in which they run.
-    pub const ALL: [Pass; 4] = [Pass::Integrate, Pass::Regrid, Pass::Encode, Pass::Hash];
+    pub const ALL: [Pass; 5] = [Pass::Integrate, Pass::Regrid, Pass::Interest, Pass::Encode, Pass::Hash];
 
     /// The pass's stable name, as metrics show it.
     pub fn name(self) -> &'static str {
         match self {
             Pass::Integrate => "integrate",
             Pass::Regrid => "regrid",
+            Pass::Interest => "interest",
             Pass::Encode => "encode",
             Pass::Hash => "hash",
         }
@@ -90,9 +104,9 @@ impl Probe for () {
     fn lap(&mut self, _: Pass) {}
 }
 
-/// Where an entity is kept just now.
-enum Seat {
-    Column { cell: usize, index: usize },
+/// Where an entity's flags and warm columns are: those of one that jumps stay in the columns until the step.
+enum Home {
+    Column(usize),
     Pending(usize),
 }
 
@@ -101,21 +115,27 @@ impl Zone {
     pub fn new(map: Arc<TileMap>) -> Zone {
         let grid = Grid::new(&map);
         let cells = grid.count();
+        let walled = walled_blocks(&map, grid);
         Zone {
-            walled: walled_blocks(&map, grid),
+            walled_cells: (0..cells as u32).filter(|cell| walled[*cell as usize] != 0).collect(),
+            walled,
             map,
             grid,
             tick: 0,
             columns: Columns::new(cells),
             slots: Slots::default(),
+            closer: Vec::new(),
             pending: Vec::new(),
             moves: Moves::new(cells),
-            deltas: Deltas::new(cells),
-            fulls: Fulls::new(cells),
+            blocks: Blocks::new(cells),
+            pairs: Pairs::default(),
             hash: 0,
             simd: SimdLevel::detect(),
             history: History::default(),
+            groups: Groups::default(),
+            sight: Sight::default(),
             near: Vec::new(),
+            marks: Marks::default(),
         }
     }
 
@@ -158,40 +178,19 @@ impl Zone {
         let place = PENDING | self.pending.len() as u32;
         let name = Name::new(0, spawn.name).name;
         let slot = self.slots.take(place, spawn.kind, spawn.state, name);
-        self.pending.push(Pending { pos: spawn.pos, velocity: 0, slot, from: None });
+        let (pos, warm) = (spawn.pos, spawn.warm);
+        self.pending.push(Pending { pos, velocity: 0, slot, from: None, flags: 0, warm });
         self.slots.id(slot)
     }
 
     /// Removes an entity, and says whether there was one. Its id is invalid at once, and queries pass it over;
     /// clients are told with the next step.
     pub fn despawn(&mut self, id: EntityId) -> bool {
-        let Some(seat) = self.seat(id) else { return false };
-        match seat {
-            Seat::Column { index, .. } => self.columns.flags[index] |= GONE,
-            Seat::Pending(entry) => {
-                if let Some(cell) = self.pending[entry].from {
-                    let index = self.columns.find(cell as usize, id);
-                    self.columns.flags[index] |= GONE;
-                }
-            }
-        }
+        let Some((flags, _)) = self.row_mut(id) else { return false };
+        *flags |= GONE;
+        self.groups.leave(id);
         self.slots.kill(id.slot());
         true
-    }
-
-    /// Where an entity is; if it was spawned or placed since the last step, where it will be after the next.
-    pub fn position(&self, id: EntityId) -> Option<Pos> {
-        Some(match self.seat(id)? {
-            Seat::Column { cell, index } => {
-                let pos = Pos::from_cell(self.grid.coord(cell), self.columns.local[index]);
-                if self.columns.flags[index] & PLACE == 0 {
-                    pos
-                } else {
-                    offset(pos, unpack(self.columns.velocity[index]))
-                }
-            }
-            Seat::Pending(entry) => self.pending[entry].pos,
-        })
     }
 
     /// What an entity is.
@@ -208,66 +207,39 @@ impl Zone {
     /// happens if that is its state already or the id is invalid.
     pub fn set_state(&mut self, id: EntityId, state: u16) {
         let Some(seat) = self.seat(id) else { return };
-        let known = &mut self.slots.state[id.slot() as usize];
-        if *known == state {
+        if !self.slots.set_state(id.slot(), state) {
             return;
         }
-        *known = state;
         if let Seat::Column { cell, index } = seat {
             self.columns.flags[index] |= CHANGED;
             self.moves.touch(cell);
         }
     }
 
-    /// Lets an entity walk with a displacement a tick, each axis confined to ±[`STEP_UNITS_MAX`], until told
-    /// otherwise. Each step obeys [`vyuha_protocol::motion::step`]; what a wall leaves of an axis is what the
-    /// entity goes on with, so that it soon stands still on that axis.
-    ///
-    /// Of several `walk` and `place` between two steps the last counts; only after a jump (see [`Zone::place`])
-    /// or a spawn a walk tells how to go on from there. Nothing happens if the id is invalid.
-    pub fn walk(&mut self, id: EntityId, by: Displacement) {
-        let max = STEP_UNITS_MAX as i16;
-        let by = Displacement { dx: by.dx.clamp(-max, max), dy: by.dy.clamp(-max, max) };
-        match self.seat(id) {
-            Some(Seat::Column { index, .. }) => {
-                self.columns.velocity[index] = pack(by);
-                self.columns.flags[index] &= !(PLACE | PLACED);
-            }
-            Some(Seat::Pending(entry)) => self.pending[entry].velocity = pack(by),
-            None => {}
+    /// What rules of combat ask of an entity.
+    pub fn warm(&self, id: EntityId) -> Option<Warm> {
+        self.row(id).map(|(_, warm)| *warm)
+    }
+
+    /// The same, to be changed. It takes effect at once; no client is told.
+    pub fn warm_mut(&mut self, id: EntityId) -> Option<&mut Warm> {
+        self.row_mut(id).map(|(_, warm)| warm)
+    }
+
+    /// Hides an entity from all clients, or shows it again, with the next step: they are told that it leaves to
+    /// nowhere, then nothing of it, then that it enters. Queries find it all the same. Nothing happens if that is
+    /// how it is already or the id is invalid.
+    pub fn set_hidden(&mut self, id: EntityId, hidden: bool) {
+        let Some((flags, _)) = self.row_mut(id) else { return };
+        *flags &= !TURN;
+        if (*flags & HIDDEN != 0) != hidden {
+            *flags |= TURN;
         }
     }
 
-    /// Gives the place where an entity is after the next step; it stands there until it is placed again or told
-    /// to walk. Walls are not looked at again, so this is for a place that [`vyuha_protocol::motion::step`]
-    /// gave. A place more than 16 m away on an axis is a jump, of any distance; clients see an entity leave and
-    /// enter. Nothing happens if the id is invalid.
-    ///
-    /// # Panics
-    /// If the place is blocked or outside the map.
-    pub fn place(&mut self, id: EntityId, to: Pos) {
-        self.assert_open(to);
-        match self.seat(id) {
-            Some(Seat::Column { cell, index }) => {
-                let from = Pos::from_cell(self.grid.coord(cell), self.columns.local[index]);
-                let flags = &mut self.columns.flags[index];
-                if let Some(by) = between(from, to) {
-                    self.columns.velocity[index] = pack(by);
-                    *flags |= PLACE;
-                } else {
-                    *flags |= JUMP;
-                    let slot = id.slot();
-                    self.slots.place[slot as usize] = PENDING | self.pending.len() as u32;
-                    self.pending.push(Pending { pos: to, velocity: 0, slot, from: Some(cell as u32) });
-                }
-            }
-            Some(Seat::Pending(entry)) => {
-                let pending = &mut self.pending[entry];
-                pending.pos = to;
-                pending.velocity = 0;
-            }
-            None => {}
-        }
+    /// Whether an entity is hidden, or will be with the next step.
+    pub fn is_hidden(&self, id: EntityId) -> Option<bool> {
+        self.row(id).map(|(flags, _)| turned(*flags) & HIDDEN != 0)
     }
 
     /// Runs the passes; what was ordered since the last step takes effect.
@@ -277,30 +249,51 @@ impl Zone {
         probe.lap(Pass::Integrate);
         self.regrid();
         probe.lap(Pass::Regrid);
+        self.watch();
+        probe.lap(Pass::Interest);
         self.encode();
+        self.encode_groups();
         probe.lap(Pass::Encode);
-        self.history.record(self.tick, &self.columns);
-        self.hash = self.sum_state();
+        self.record_and_hash();
         probe.lap(Pass::Hash);
     }
 
     /// A hash over everything that was state after the last step: each entity's id, cell, place, displacement,
-    /// kind and state, whatever their order in memory. It is a pass of the step; reading it costs nothing.
+    /// kind, state, warm columns and whether it is hidden, whatever their order in memory. It is a pass of the
+    /// step; reading it costs nothing.
     pub fn state_hash(&self) -> u64 {
         self.hash
     }
 
-    fn seat(&self, id: EntityId) -> Option<Seat> {
-        let place = self.slots.resolve(id)?;
-        Some(if place & PENDING == 0 {
-            let cell = place as usize;
-            Seat::Column { cell, index: self.columns.find(cell, id) }
-        } else {
-            Seat::Pending((place & !PENDING) as usize)
+    /// An entity's flags and warm columns.
+    fn row(&self, id: EntityId) -> Option<(&u8, &Warm)> {
+        Some(match self.home(id)? {
+            Home::Column(index) => (&self.columns.flags[index], &self.columns.warm[index]),
+            Home::Pending(entry) => (&self.pending[entry].flags, &self.pending[entry].warm),
         })
     }
 
-    fn assert_open(&self, pos: Pos) {
+    fn row_mut(&mut self, id: EntityId) -> Option<(&mut u8, &mut Warm)> {
+        Some(match self.home(id)? {
+            Home::Column(index) => (&mut self.columns.flags[index], &mut self.columns.warm[index]),
+            Home::Pending(entry) => {
+                let Pending { flags, warm, .. } = &mut self.pending[entry];
+                (flags, warm)
+            }
+        })
+    }
+
+    fn home(&self, id: EntityId) -> Option<Home> {
+        Some(match self.seat(id)? {
+            Seat::Column { index, .. } => Home::Column(index),
+            Seat::Pending(entry) => match self.pending[entry].from {
+                Some(cell) => Home::Column(self.columns.find(cell as usize, id)?),
+                None => Home::Pending(entry),
+            },
+        })
+    }
+
+    pub(crate) fn assert_open(&self, pos: Pos) {
         assert!(self.map.is_open(pos), "{pos:?} is blocked or outside the map");
     }
 }

@@ -21,8 +21,39 @@ impl StateHash {
         self.0 = mixed ^ (mixed >> 31);
     }
 
+    /// Takes many things in, each hashed by itself and added up: the processor works on several at once, where `write` makes
+    /// each number wait for the one before. Their order does not count, so each must name what it is of.
+    pub fn write_each<T>(&mut self, things: impl Iterator<Item = T>, write: impl Fn(&mut StateHash, T)) {
+        let of = |thing| {
+            let mut hash = StateHash::default();
+            write(&mut hash, thing);
+            hash.0
+        };
+        self.write(things.map(of).fold(0, u64::wrapping_add));
+    }
+
     /// The hash of all that was taken in.
     pub fn finish(self) -> u64 {
         self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_many_things_each_counts_and_their_order_does_not() {
+        let hash = |things: &[(u64, u64)]| {
+            let mut hash = StateHash::default();
+            hash.write_each(things.iter(), |hash, (name, value)| {
+                hash.write(*name);
+                hash.write(*value);
+            });
+            hash.finish()
+        };
+        assert_eq!(hash(&[(1, 5), (2, 6)]), hash(&[(2, 6), (1, 5)]));
+        let others = [hash(&[(1, 6), (2, 5)]), hash(&[(1, 5)]), hash(&[(1, 5), (2, 6), (2, 6)]), hash(&[])];
+        assert!(!others.contains(&hash(&[(1, 5), (2, 6)])), "{others:x?}");
     }
 }

@@ -21,7 +21,7 @@ use tokio::time::timeout;
 use crate::Gateway;
 use crate::feed::MARK_UNITS_PER_TILE;
 use crate::guard::{Hosts, SECURITY_HEADERS, same_origin};
-use crate::listener::BoundedListener;
+use crate::listener::{BoundedListener, Bounds};
 use crate::live::Live;
 use crate::metrics::Metrics;
 use crate::node::ZoneInfo;
@@ -32,8 +32,17 @@ use crate::stream::{MESSAGE_BYTES_MAX, Place, serve_page};
 /// Pages that may watch at once; each holds at most a few map states.
 pub const WATCHERS_MAX: usize = 32;
 
+/// What the admin port's connections may take: the kernel may hold a few map states, too little to fall behind by much.
+const BOUNDS: Bounds = Bounds {
+    connections_max: 128,
+    send_buffer_bytes: 256 << 10,
+    unsent_bytes_max: 256 << 10,
+    visit_max: None,
+    read_window_bytes: 1 << 20,
+};
+
 /// How long answers under way may take once the node stops.
-const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
+pub(crate) const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
 
 /// What the text of `/metrics` is, to whoever asks for OpenMetrics and to everybody else; it is valid as
 /// both.
@@ -64,7 +73,7 @@ pub async fn serve(
 
     let mut stop = app.stop.clone();
     let server =
-        axum::serve(BoundedListener::new(listener), routes(app)).with_graceful_shutdown(async move {
+        axum::serve(BoundedListener::new(listener, BOUNDS), routes(app)).with_graceful_shutdown(async move {
             // An error means that the sender is gone, which is a stop as well.
             let _ = stop.wait_for(|stopping| *stopping).await;
         });
@@ -92,7 +101,7 @@ pub async fn serve(
 }
 
 fn routes(app: App) -> Router {
-    page::routes()
+    page::console()
         .route("/api/node", get(node))
         .route("/api/zones/{id}/walls", get(walls))
         .route("/api/history", get(history))
@@ -249,6 +258,6 @@ async fn readyz(State(app): State<App>) -> Response {
 }
 
 /// An error answer: a stable code for programs and a sentence for people.
-fn refuse(status: StatusCode, code: &'static str, message: &'static str) -> Response {
+pub(crate) fn refuse(status: StatusCode, code: &'static str, message: &'static str) -> Response {
     (status, Json(serde_json::json!({ "error": { "code": code, "message": message } }))).into_response()
 }

@@ -1,7 +1,7 @@
-//! The node's admin port: the console page, health, metrics and the feed of telemetry behind them; and the
-//! account service's password hashing.
+//! The node's ports for browsers: the admin port with the console page, health, metrics and the feed of telemetry behind
+//! them, and the players' port ([`play`]); and the account service's password hashing.
 //!
-//! It runs on the control plane (one tokio runtime, a current-thread one will do) and knows the shards only
+//! The admin port runs on the control plane (one tokio runtime, a current-thread one will do) and knows the shards only
 //! by the reports they publish. It never touches the game's state, never makes a tick wait, and changes
 //! nothing: every route only reads. Accounts are not stored here.
 //!
@@ -18,6 +18,7 @@ mod live;
 pub mod metrics;
 mod node;
 mod page;
+pub mod play;
 mod ready;
 mod stream;
 

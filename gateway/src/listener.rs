@@ -1,41 +1,75 @@
-//! The port's connections, bounded in number, in what they make the kernel hold and in how long they may
-//! stand still.
+//! A port's connections, bounded in number, in what they make the kernel hold, in how long they may stand still and,
+//! where strangers come, in how long they may go on without becoming a WebSocket.
 
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use axum::serve::Listener;
-use rustix::net::sockopt;
+use axum::extract::connect_info::Connected;
+use axum::serve::{IncomingStream, Listener};
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, Sleep, sleep};
 
-/// Connections served at once; those after them wait in the kernel's backlog.
-pub(crate) const CONNECTIONS_MAX: usize = 128;
-
-/// What the kernel may hold of what a page has not read: enough for a few map states, too little to fall
-/// behind by much.
-const SEND_BUFFER_BYTES: usize = 256 << 10;
-
 /// A connection on which no byte has moved for this long is closed. A watching page is sent figures all the
-/// time.
+/// time, a playing one snapshots.
 const IDLE_MAX: Duration = Duration::from_mins(1);
 
-/// Accepts at most [`CONNECTIONS_MAX`] connections at once.
+/// What a port's connections may take.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
+    /// Connections served at once; those after them wait in the kernel's backlog.
+    pub(crate) connections_max: usize,
+    /// What the kernel may hold of what a page has not read.
+    pub(crate) send_buffer_bytes: usize,
+    /// Of these, what it may hold that was not yet sent: what waits there grows old.
+    pub(crate) unsent_bytes_max: u32,
+    /// How long a connection may last unless [`Visitor::stay`] was called.
+    pub(crate) visit_max: Option<Duration>,
+    /// Bytes read from one connection in [`READ_WINDOW`]; the rest waits for the next.
+    pub(crate) read_window_bytes: usize,
+}
+
+/// How long what was read counts.
+const READ_WINDOW: Duration = Duration::from_millis(100);
+
+/// Accepts at most so many connections at once.
 pub(crate) struct BoundedListener {
     inner: TcpListener,
     room: Arc<Semaphore>,
+    bounds: Bounds,
 }
 
 impl BoundedListener {
-    pub(crate) fn new(inner: TcpListener) -> BoundedListener {
-        BoundedListener { inner, room: Arc::new(Semaphore::new(CONNECTIONS_MAX)) }
+    pub(crate) fn new(inner: TcpListener, bounds: Bounds) -> BoundedListener {
+        BoundedListener { inner, room: Arc::new(Semaphore::new(bounds.connections_max)), bounds }
+    }
+}
+
+/// Who is at the other end of a connection.
+#[derive(Clone, Debug)]
+pub(crate) struct Visitor {
+    pub(crate) address: IpAddr,
+    stays: Arc<AtomicBool>,
+}
+
+impl Visitor {
+    /// Lets the connection last.
+    pub(crate) fn stay(&self) {
+        self.stays.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Connected<IncomingStream<'_, BoundedListener>> for Visitor {
+    fn connect_info(stream: IncomingStream<'_, BoundedListener>) -> Visitor {
+        Visitor { address: stream.remote_addr().ip(), stays: stream.io().stays.clone() }
     }
 }
 
@@ -50,11 +84,11 @@ impl Listener for BoundedListener {
                 return std::future::pending().await;
             };
             let (stream, peer) = Listener::accept(&mut self.inner).await;
-            if let Err(error) = configure(&stream) {
-                tracing::debug!(%peer, %error, "an admin connection ended before it began");
+            if let Err(error) = configure(&stream, &self.bounds) {
+                tracing::debug!(%peer, %error, "a connection ended before it began");
                 continue;
             }
-            return (BoundedStream::new(stream, permit), peer);
+            return (BoundedStream::new(stream, permit, &self.bounds), peer);
         }
     }
 
@@ -63,9 +97,11 @@ impl Listener for BoundedListener {
     }
 }
 
-fn configure(stream: &TcpStream) -> io::Result<()> {
-    stream.set_nodelay(true)?;
-    sockopt::set_socket_send_buffer_size(stream, SEND_BUFFER_BYTES)?;
+fn configure(stream: &TcpStream, bounds: &Bounds) -> io::Result<()> {
+    let options = SockRef::from(stream);
+    options.set_tcp_nodelay(true)?;
+    options.set_send_buffer_size(bounds.send_buffer_bytes)?;
+    options.set_tcp_notsent_lowat(bounds.unsent_bytes_max)?;
     Ok(())
 }
 
@@ -73,22 +109,48 @@ fn configure(stream: &TcpStream) -> io::Result<()> {
 pub(crate) struct BoundedStream {
     stream: TcpStream,
     idle: Pin<Box<Sleep>>,
+    /// When it ends unless it stays.
+    visit_until: Option<Instant>,
+    stays: Arc<AtomicBool>,
+    read_window_bytes: usize,
+    read_bytes: usize,
+    /// When `read_bytes` begins anew.
+    read_again: Pin<Box<Sleep>>,
     _permit: OwnedSemaphorePermit,
 }
 
 impl BoundedStream {
-    fn new(stream: TcpStream, permit: OwnedSemaphorePermit) -> BoundedStream {
-        BoundedStream { stream, idle: Box::pin(sleep(IDLE_MAX)), _permit: permit }
+    fn new(stream: TcpStream, permit: OwnedSemaphorePermit, bounds: &Bounds) -> BoundedStream {
+        BoundedStream {
+            stream,
+            idle: Box::pin(sleep(IDLE_MAX)),
+            visit_until: bounds.visit_max.map(|longest| Instant::now() + longest),
+            stays: Arc::default(),
+            read_window_bytes: bounds.read_window_bytes,
+            read_bytes: 0,
+            read_again: Box::pin(sleep(READ_WINDOW)),
+            _permit: permit,
+        }
     }
 
-    /// Starts the idle time anew where bytes moved; ends the connection where none have for too long.
+    /// Starts the idle time anew where bytes moved; ends the connection where none have for too long, or its visit is over.
     fn watch<T>(&mut self, cx: &mut Context<'_>, moved: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        if moved.is_ready() {
-            self.idle.as_mut().reset(Instant::now() + IDLE_MAX);
-            return moved;
+        if moved.is_pending() {
+            ready!(self.idle.as_mut().poll(cx));
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
-        ready!(self.idle.as_mut().poll(cx));
-        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+        let now = Instant::now();
+        let mut until = now + IDLE_MAX;
+        if let Some(visit_until) = self.visit_until
+            && !self.stays.load(Ordering::Relaxed)
+        {
+            if now >= visit_until {
+                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+            }
+            until = until.min(visit_until);
+        }
+        self.idle.as_mut().reset(until);
+        moved
     }
 }
 
@@ -98,7 +160,14 @@ impl AsyncRead for BoundedStream {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if self.read_again.is_elapsed() || self.read_bytes >= self.read_window_bytes {
+            ready!(self.read_again.as_mut().poll(cx));
+            self.read_again.as_mut().reset(Instant::now() + READ_WINDOW);
+            self.read_bytes = 0;
+        }
+        let before = buf.filled().len();
         let moved = Pin::new(&mut self.stream).poll_read(cx, buf);
+        self.read_bytes += buf.filled().len() - before;
         self.watch(cx, moved)
     }
 }
@@ -134,13 +203,21 @@ impl AsyncWrite for BoundedStream {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const BOUNDS: Bounds = Bounds {
+        connections_max: 8,
+        send_buffer_bytes: 64 << 10,
+        unsent_bytes_max: 64 << 10,
+        visit_max: None,
+        read_window_bytes: 1 << 20,
+    };
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     #[tokio::test]
     async fn a_connection_past_the_bound_waits_until_one_ends() {
         let inner = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = inner.local_addr().unwrap();
-        let mut listener = BoundedListener { inner, room: Arc::new(Semaphore::new(1)) };
+        let mut listener = BoundedListener::new(inner, Bounds { connections_max: 1, ..BOUNDS });
         let _first = TcpStream::connect(address).await.unwrap();
         let _second = TcpStream::connect(address).await.unwrap();
         let (served, _) = listener.accept().await;
@@ -154,7 +231,7 @@ mod tests {
     async fn a_connection_that_stands_still_ends_and_one_that_moves_does_not() {
         let inner = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let mut client = TcpStream::connect(inner.local_addr().unwrap()).await.unwrap();
-        let (mut served, _) = BoundedListener::new(inner).accept().await;
+        let (mut served, _) = BoundedListener::new(inner, BOUNDS).accept().await;
         tokio::time::pause();
         for _ in 0..3 {
             tokio::time::advance(IDLE_MAX / 2).await;
@@ -163,5 +240,43 @@ mod tests {
         }
         let error = served.read_u8().await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    }
+
+    #[tokio::test]
+    async fn no_more_is_read_at_once_than_is_allowed() {
+        let inner = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut client = TcpStream::connect(inner.local_addr().unwrap()).await.unwrap();
+        let bounds = Bounds { read_window_bytes: 100, ..BOUNDS };
+        let (mut served, _) = BoundedListener::new(inner, bounds).accept().await;
+        client.write_all(&[7; 1000]).await.unwrap();
+        let begun = Instant::now();
+        for _ in 0..10 {
+            served.read_exact(&mut [0; 100]).await.unwrap();
+        }
+        let least = READ_WINDOW * 8;
+        assert!(begun.elapsed() >= least, "1,000 bytes in {:?}", begun.elapsed());
+    }
+
+    #[tokio::test]
+    async fn a_visit_ends_however_lively_it_is_unless_it_may_stay() {
+        tokio::time::pause();
+        for stays in [false, true] {
+            let inner = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let mut client = TcpStream::connect(inner.local_addr().unwrap()).await.unwrap();
+            let bounds = Bounds { visit_max: Some(IDLE_MAX), ..BOUNDS };
+            let (mut served, _) = BoundedListener::new(inner, bounds).accept().await;
+            served.stays.store(stays, Ordering::Relaxed);
+            let mut seconds = 0;
+            while seconds < 2 * IDLE_MAX.as_secs() {
+                client.write_all(b"x").await.unwrap();
+                if let Err(error) = served.read_u8().await {
+                    assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+                    break;
+                }
+                tokio::time::advance(Duration::from_secs(10)).await;
+                seconds += 10;
+            }
+            assert_eq!(seconds >= 2 * IDLE_MAX.as_secs(), stays, "it ended after {seconds} s");
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! The console's page, carried in the binary: plain files, served as they are.
+//! The pages, carried in the binary: plain files, served as they are.
 
 use axum::Router;
 use axum::http::header;
@@ -6,12 +6,24 @@ use axum::routing::get;
 use include_dir::{Dir, File, include_dir};
 
 static CONSOLE: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/console");
+static GAME: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../clients/web/page");
+static GAME_CLIENT: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../clients/web/client");
 
-/// A route for each file of the page, and `/` for its index.
-pub(crate) fn routes<S: Clone + Send + Sync + 'static>() -> Router<S> {
-    CONSOLE.files().fold(Router::new(), |router, file| {
+/// The console's page at `/`.
+pub(crate) fn console<S: Clone + Send + Sync + 'static>() -> Router<S> {
+    routes(&CONSOLE, "/")
+}
+
+/// The playable page at `/`, and the client that it is made with at `/client/`.
+pub(crate) fn game<S: Clone + Send + Sync + 'static>() -> Router<S> {
+    routes(&GAME, "/").merge(routes(&GAME_CLIENT, "/client/"))
+}
+
+/// A route for each file of a page, and the prefix itself for its index.
+fn routes<S: Clone + Send + Sync + 'static>(folder: &'static Dir<'_>, prefix: &str) -> Router<S> {
+    folder.files().fold(Router::new(), |router, file| {
         let name = file.path().display().to_string();
-        let path = if name == "index.html" { "/".to_owned() } else { format!("/{name}") };
+        let path = if name == "index.html" { prefix.to_owned() } else { format!("{prefix}{name}") };
         let answer = ([(header::CONTENT_TYPE, content_type(file))], file.contents());
         router.route(&path, get(move || std::future::ready(answer)))
     })
@@ -22,6 +34,8 @@ fn content_type(file: &File) -> &'static str {
         Some("html") => "text/html; charset=utf-8",
         Some("css") => "text/css; charset=utf-8",
         Some("js") => "text/javascript; charset=utf-8",
+        // For editors of those who write a client of their own.
+        Some("ts") => "text/plain; charset=utf-8",
         Some("svg") => "image/svg+xml",
         _ => "application/octet-stream",
     }
@@ -33,9 +47,11 @@ mod tests {
 
     #[test]
     fn every_file_has_a_type_and_asks_nothing_of_other_hosts() {
-        assert!(CONSOLE.get_file("index.html").is_some());
-        assert_eq!(CONSOLE.dirs().count(), 0, "only files at the top are served");
-        for file in CONSOLE.files() {
+        assert!(CONSOLE.get_file("index.html").is_some() && GAME.get_file("index.html").is_some());
+        for folder in [&CONSOLE, &GAME, &GAME_CLIENT] {
+            assert_eq!(folder.dirs().count(), 0, "only files at the top are served");
+        }
+        for file in CONSOLE.files().chain(GAME.files()).chain(GAME_CLIENT.files()) {
             let path = file.path().display();
             assert_ne!(content_type(file), "application/octet-stream", "{path}");
             let text =
@@ -48,13 +64,28 @@ mod tests {
 
     #[test]
     fn every_module_and_link_that_the_page_names_is_served() {
-        for file in CONSOLE.files() {
+        let beside = |folder: &'static Dir<'_>| {
+            move |name: &str| name.is_empty() || name == "metrics" || folder.get_file(name).is_some()
+        };
+        let of_game = |name: &str| match name.strip_prefix("client/") {
+            Some(name) => beside(&GAME_CLIENT)(name),
+            None => beside(&GAME)(name),
+        };
+        check(&CONSOLE, &beside(&CONSOLE), &beside(&CONSOLE));
+        check(&GAME, &of_game, &beside(&GAME));
+        check(&GAME_CLIENT, &of_game, &beside(&GAME_CLIENT));
+    }
+
+    /// Checks what the files of a folder name from the root, and what beside themselves.
+    fn check(folder: &Dir<'_>, rooted: &dyn Fn(&str) -> bool, beside: &dyn Fn(&str) -> bool) {
+        for file in folder.files() {
             let text = file.contents_utf8().unwrap();
-            for (before, after) in [("from \"./", "\""), ("src=\"/", "\""), ("href=\"/", "\"")] {
+            for (before, is_known) in
+                [("from \"./", beside), ("from \"/", rooted), ("src=\"/", rooted), ("href=\"/", rooted)]
+            {
                 for rest in text.split(before).skip(1) {
-                    let name = rest.split(after).next().unwrap();
-                    let known = name.is_empty() || name == "metrics" || CONSOLE.get_file(name).is_some();
-                    assert!(known, "{} names {name}", file.path().display());
+                    let name = rest.split('"').next().unwrap();
+                    assert!(is_known(name), "{} names {name}", file.path().display());
                 }
             }
         }

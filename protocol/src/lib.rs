@@ -13,6 +13,7 @@ pub mod ids;
 pub mod map;
 pub mod message;
 pub mod motion;
+pub mod msgpack;
 pub mod snapshot;
 pub mod text;
 pub mod units;
@@ -24,4 +25,4 @@ pub use units::{CellCoord, Displacement, Pos};
 
 /// Version of the binary protocol. Raised by any change that an older peer could misread; a client whose
 /// version differs is refused with [`ErrorCode::VersionMismatch`].
-pub const PROTOCOL_VERSION: u32 = 1;
+pub const PROTOCOL_VERSION: u32 = 3;

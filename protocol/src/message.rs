@@ -1,12 +1,14 @@
 //! Every message, declared once.
 //!
 //! A message's payload is its rkyv archive (little-endian, unaligned), validated and then read in place. The
-//! snapshot alone has a layout of its own: see [`crate::snapshot`].
+//! snapshot alone has a layout of its own: see [`crate::snapshot`]. Clients behind WebSockets speak the same messages
+//! in MessagePack: see [`crate::msgpack`].
 
 use rkyv::rancor::Failure;
 use thiserror::Error;
 
 use crate::frame::append_frame;
+use crate::msgpack::{self, MsgpackError};
 
 /// A message that can be framed.
 pub trait Message {
@@ -62,12 +64,16 @@ pub fn append<M: Message>(out: &mut Vec<u8>, message: &M) {
 macro_rules! messages {
     (
         $(#[$enum_doc:meta])* $enum_name:ident;
-        $( $(#[doc = $doc:literal])* $kind:literal $name:ident { $( #[doc = $field_doc:literal] $field:ident: $ty:ty ),* $(,)? } )*
+        $( $(#[doc = $doc:literal])* $kind:literal $name:ident {
+            $( #[doc = $field_doc:literal] $(#[serde($($serde:tt)*)])? $field:ident: $ty:ty ),* $(,)?
+        } )*
     ) => {
         $(
             $(#[doc = $doc])*
-            #[derive(rkyv::Archive, rkyv::Serialize, rkyv::Deserialize, Debug, Clone, PartialEq)]
-            pub struct $name { $( #[doc = $field_doc] pub $field: $ty, )* }
+            #[derive(rkyv::Archive, rkyv::Serialize, rkyv::Deserialize, serde::Serialize, serde::Deserialize)]
+            #[derive(Debug, Clone, PartialEq)]
+            #[serde(deny_unknown_fields)]
+            pub struct $name { $( #[doc = $field_doc] $(#[serde($($serde)*)])? pub $field: $ty, )* }
 
             impl Message for $name {
                 const KIND: u16 = $kind;
@@ -113,6 +119,27 @@ macro_rules! messages {
             pub fn name(&self) -> &'static str {
                 match self { $( $enum_name::$name(_) => stringify!($name), )* }
             }
+
+            /// Appends the message's MessagePack form.
+            pub fn append_msgpack(&self, out: &mut Vec<u8>) {
+                match self {
+                    $( $enum_name::$name(archived) => {
+                        let message = rkyv::deserialize::<$name, Failure>(*archived)
+                            .expect("what was validated is read");
+                        msgpack::append(out, &message);
+                    } )*
+                }
+            }
+
+            /// Reads a message's MessagePack form and appends the message as a frame; nothing where it is refused.
+            pub fn append_frame_of_msgpack(frames: &mut Vec<u8>, bytes: &[u8]) -> Result<(), MsgpackError> {
+                let (name, fields) = msgpack::split(bytes)?;
+                match name {
+                    $( stringify!($name) => append(frames, &msgpack::read_fields::<$name>(fields)?), )*
+                    _ => return Err(MsgpackError::UnknownName),
+                }
+                Ok(())
+            }
         }
     };
 }
@@ -126,6 +153,7 @@ messages! {
         /// The client's [`crate::PROTOCOL_VERSION`].
         version: u32,
         /// SHA-256 of the client's content, as the server computes it.
+        #[serde(with = "serde_bytes")]
         content_hash: [u8; 32],
     }
     /// Registers an account. Answered by [`AccountRegistered`].
@@ -164,6 +192,15 @@ messages! {
         request: u32,
         /// The character's id, from [`Characters`].
         character: i64,
+    }
+    /// Takes up a session whose connection broke, from any address, instead of signing in. Answered by [`Resumed`]; refused
+    /// with `ResumeRefused`, after which the connection can sign in as usual.
+    0x0007 Resume {
+        /// The newest ticket that the client got.
+        #[serde(with = "serde_bytes")]
+        ticket: [u8; 16],
+        /// Numbered messages received since the session began, as [`is_numbered`] counts them.
+        received: u32,
     }
 
     /// One step's steering. The server takes one a tick, in order; never answered, but acknowledged by the next
@@ -209,6 +246,13 @@ messages! {
         /// Rises with each request of the connection.
         request: u32,
     }
+    /// Tells how many messages arrived, so that the server need not keep them for a [`Resume`]. Never answered. To be sent
+    /// after [`Resumed`] and then at least once for each 8 KiB of numbered messages: of a client that leaves it out what was
+    /// kept is dropped at a bound, and its session ends with its connection.
+    0x0016 Acknowledge {
+        /// Numbered messages received since the session began, as [`is_numbered`] counts them.
+        received: u32,
+    }
 }
 
 messages! {
@@ -248,9 +292,10 @@ messages! {
         /// The new character's id.
         character: i64,
     }
-    /// The character stands in its zone; snapshots follow.
+    /// The character stands in its zone; snapshots follow. Also without a request, when it walked through a gate: the zone and all
+    /// that is seen are new, requests and inputs go on with their numbers.
     0x8006 EnteredZone {
-        /// The request's id.
+        /// The request's id; 0 if the character walked there.
         request: u32,
         /// The zone's number.
         zone: u16,
@@ -264,8 +309,23 @@ messages! {
         x: u32,
         /// Position units from the northern edge.
         y: u32,
-        /// What the character carries; slots not named are empty.
+        /// What the character carries; slots not named are empty. Empty when it walked there: nothing of it has changed.
         inventory: Vec<InventorySlot>,
+    }
+    /// What takes the session up again if its connection breaks, once. The session begins here: numbered messages are
+    /// counted from this one on.
+    0x8007 Ticket {
+        /// A secret.
+        #[serde(with = "serde_bytes")]
+        ticket: [u8; 16],
+    }
+    /// The session goes on; the numbered messages that the client lacks follow in order, then full snapshots.
+    0x8008 Resumed {
+        /// Takes the place of the one that was used, once anything was received after this.
+        #[serde(with = "serde_bytes")]
+        ticket: [u8; 16],
+        /// The last request that the server received. Those after it are to be sent again, no others: their answers follow.
+        request: u32,
     }
 
     /// A request was carried out that needs no other answer.
@@ -323,32 +383,69 @@ messages! {
     }
 }
 
-/// A character in a list.
-#[derive(rkyv::Archive, rkyv::Serialize, rkyv::Deserialize, Debug, Clone, PartialEq)]
-pub struct CharacterSummary {
-    /// The character's id.
-    pub character: i64,
-    /// The character's name.
-    pub name: String,
-    /// The zone it stands in.
-    pub zone: u16,
+/// Whether a message of this kind to a client that plays is numbered: it is kept until it was acknowledged, and each arrives
+/// once, whatever becomes of connections. An [`Error`] that closes the connection is not, whatever this says of its kind.
+pub const fn is_numbered(kind: u16) -> bool {
+    !matches!(
+        kind,
+        Welcome::KIND | Ticket::KIND | Resumed::KIND | Pong::KIND | crate::snapshot::SNAPSHOT_KIND
+    )
 }
 
-/// An inventory slot's content.
-#[derive(rkyv::Archive, rkyv::Serialize, rkyv::Deserialize, Debug, Clone, Copy, PartialEq, Eq)]
-pub struct InventorySlot {
-    /// 0 to 27.
-    pub slot: u8,
-    /// The item's kind.
-    pub kind: u16,
-    /// How many; 0 if the slot is empty.
-    pub count: u32,
+/// What is part of messages: name, purpose, fields.
+pub type PartDescription = (&'static str, &'static str, &'static [Field]);
+
+macro_rules! parts {
+    ($( $(#[doc = $doc:literal])* $name:ident: $($derive:ident),* {
+        $( #[doc = $field_doc:literal] $field:ident: $ty:ty ),* $(,)?
+    } )*) => {
+        $(
+            $(#[doc = $doc])*
+            #[derive(rkyv::Archive, rkyv::Serialize, rkyv::Deserialize, serde::Serialize, serde::Deserialize)]
+            #[derive($($derive),*)]
+            #[serde(deny_unknown_fields)]
+            pub struct $name { $( #[doc = $field_doc] pub $field: $ty, )* }
+        )*
+
+        /// Whatever is part of messages.
+        pub const PARTS: &[PartDescription] = &[$((
+            stringify!($name),
+            concat!($($doc),*),
+            &[$(Field {
+                name: stringify!($field),
+                form: stringify!($ty),
+                doc: $field_doc,
+                offset: std::mem::offset_of!(rkyv::Archived<$name>, $field),
+            }),*],
+        )),*];
+    };
+}
+
+parts! {
+    /// A character in a list.
+    CharacterSummary: Debug, Clone, PartialEq {
+        /// The character's id.
+        character: i64,
+        /// The character's name.
+        name: String,
+        /// The zone it stands in.
+        zone: u16,
+    }
+    /// An inventory slot's content.
+    InventorySlot: Debug, Clone, Copy, PartialEq, Eq {
+        /// 0 to 27.
+        slot: u8,
+        /// The item's kind.
+        kind: u16,
+        /// How many; 0 if the slot is empty.
+        count: u32,
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::frame::{CLIENT_PAYLOAD_BYTES_MAX, first_frame};
+    use crate::frame::{CLIENT_PAYLOAD_BYTES_MAX, FRAME_HEAD_BYTES, first_frame};
     use proptest::prelude::*;
 
     /// Sends a message through bytes at every alignment and compares what comes out.
@@ -367,6 +464,11 @@ mod tests {
                 let back: $name = rkyv::deserialize::<$name, Failure>(archived).unwrap();
                 assert_eq!(back, message);
             }
+            let (mut frame, mut packed, mut back) = (Vec::new(), Vec::new(), Vec::new());
+            append(&mut frame, &message);
+            $direction::decode($name::KIND, &frame[FRAME_HEAD_BYTES..]).unwrap().append_msgpack(&mut packed);
+            $direction::append_frame_of_msgpack(&mut back, &packed).unwrap();
+            assert_eq!(back, frame, "{} by MessagePack", $name::NAME);
         }};
     }
 
@@ -384,6 +486,8 @@ mod tests {
             let characters = vec![CharacterSummary { character: n, name: text.clone(), zone: 3 }; small as usize % 5];
             check!(ServerMessage, Characters { request, characters }, Characters);
             check!(ServerMessage, PickedUp { request, entity: count, slot }, PickedUp);
+            check!(ClientMessage, Resume { ticket: [small; 16], received: count }, Resume);
+            check!(ServerMessage, Resumed { ticket: [small; 16], request }, Resumed);
             check!(ServerMessage, Error { request, code: 7, closing: flag, text: text.clone() }, Error);
             let inventory = vec![slot; small as usize % 28];
             check!(ServerMessage, EnteredZone { request, zone: 1, tick_hz: 30, speed: 9, entity: 4, x: 5, y: 6, inventory }, EnteredZone);

@@ -1,19 +1,37 @@
 //! The snapshot: what a client is told of the world, every tick.
 //!
 //! The world is divided into cells of 32 m. A client is subscribed to the cells near it. A snapshot holds a
-//! head, the cells that the client is no longer subscribed to, and blocks: a **full** block states everything
-//! in a cell and replaces what was known of it; a **delta** block states what changed in it since the tick
-//! before. A cell without a block did not change. The bytes of a block are the same for all who get it.
+//! head, the cells that the client is no longer subscribed to, the members of groups, and blocks: a **full**
+//! block states everything in a cell and replaces what was known of it; a **delta** block states what changed in
+//! it since the cell's last block. Far cells are told of at a lower rate than near ones, and a cell of which
+//! nothing changed has no block. The bytes of a block are the same for all who get it, but where walls hide.
 //!
 //! ```text
-//! SnapshotHead | dropped cells: CellKey ... | block | block | ...
+//! SnapshotHead | dropped cells: CellKey ... | group | group ... | block | block | ...
+//! group: GroupHead | members: Member ... | names: Name ...
 //! block: BlockHead | updates: Update ... | enters: Enter ... | names: Name ... | leaves: Leave ...
 //! ```
 //!
-//! How a client applies one: all `updates` and `enters` of all blocks first (an enter for a known entity
-//! replaces its record); then each `leave`, each entity that a full block does not name, and each dropped cell
-//! removes an entity only if it is, by then, still held in that cell. So an entity that walks from one
-//! subscribed cell into another is never absent in between.
+//! # How a client applies one
+//! A client holds a cell from its first full block until it is dropped, and each entity in one of these cells.
+//! A snapshot is applied in this order:
+//!
+//! 1. Dropped cells are held no longer; cells of full blocks are.
+//! 2. Of all blocks, each update moves an entity that is held in the block's cell, and each enter puts an entity
+//!    into the block's cell; if it is known already, its record is replaced.
+//! 3. Of all blocks, each leave of an entity that is still held in the block's cell takes it out: if `to` is a
+//!    cell that the client holds and that has no full block here, the entity is held in that one from now on,
+//!    seen where it was seen last, until a block of that cell enters it or lets it leave; otherwise it is removed.
+//!    A leave of an entity that is not held in the block's cell changes nothing: the entity came and went between
+//!    two blocks, or another cell has told of it already.
+//! 4. What is held in a dropped cell, or in the cell of a full block that does not name it, is removed.
+//!
+//! So an entity that walks from one subscribed cell into another is never absent in between, whichever of the two
+//! is told of first.
+//!
+//! Members of a group are told with their places wherever in the zone they are, whether or not they are in a
+//! block too. They are kept apart from what is held in cells: a group's records replace the group's last ones,
+//! and nothing else changes them.
 
 use bytemuck::{Pod, Zeroable};
 use thiserror::Error;
@@ -37,8 +55,12 @@ pub struct SnapshotHead {
     pub y: u32,
     /// How many dropped cells follow.
     pub dropped: u16,
+    /// How many groups follow these.
+    pub groups: u16,
     /// How many blocks follow these.
     pub blocks: u16,
+    /// Zero.
+    pub reserved: u16,
 }
 
 /// A cell on the wire.
@@ -88,7 +110,7 @@ pub struct BlockHead {
     pub leaves: u32,
 }
 
-/// A block that states what changed since the tick before.
+/// A block that states what changed since the cell's last block.
 pub const BLOCK_DELTA: u16 = 0;
 /// A block that states all there is in its cell.
 pub const BLOCK_FULL: u16 = 1;
@@ -117,7 +139,7 @@ pub struct Enter {
     pub state: u16,
 }
 
-/// The name of a player among the block's enters.
+/// The name of a player among the block's enters or the group's members.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, Pod, Zeroable, PartialEq, Eq)]
 pub struct Name {
@@ -149,8 +171,39 @@ impl Name {
 pub struct Leave {
     /// The entity.
     pub entity: u32,
-    /// The cell it went to, or [`CellKey::NOWHERE`].
+    /// The neighbouring cell that it is in by now; [`CellKey::NOWHERE`] if it is in none of these.
     pub to: CellKey,
+}
+
+/// The group of a zone's landmarks, which every client there is told of.
+pub const GROUP_LANDMARKS: u32 = 1;
+
+/// The head of a group's members: all of them, in place of those that were told last.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Pod, Zeroable, PartialEq, Eq)]
+pub struct GroupHead {
+    /// The group's number in its zone, from 1; [`GROUP_LANDMARKS`] is one.
+    pub group: u32,
+    /// Members that follow; 0: the client is no longer told of the group, or nobody is in it.
+    pub members: u32,
+    /// Names that follow these.
+    pub names: u32,
+}
+
+/// A member of a group, wherever in the zone it is.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Pod, Zeroable, PartialEq, Eq)]
+pub struct Member {
+    /// The entity.
+    pub entity: u32,
+    /// Where it is: units from the western edge.
+    pub x: u32,
+    /// And from the northern edge.
+    pub y: u32,
+    /// An [`crate::EntityKind`].
+    pub kind: u16,
+    /// As in [`Enter::state`].
+    pub state: u16,
 }
 
 /// A run of records within a payload, read in place whatever its alignment.
@@ -194,6 +247,17 @@ pub struct Block<'a> {
     pub leaves: Records<'a, Leave>,
 }
 
+/// One group of a snapshot.
+#[derive(Clone, Copy)]
+pub struct Group<'a> {
+    /// Its number in its zone.
+    pub group: u32,
+    /// All its members.
+    pub members: Records<'a, Member>,
+    /// What the players among them are called.
+    pub names: Records<'a, Name>,
+}
+
 /// Why a snapshot's payload was refused.
 #[derive(Debug, Error, PartialEq, Eq, Clone, Copy)]
 pub enum SnapshotError {
@@ -203,8 +267,8 @@ pub enum SnapshotError {
     /// The payload goes on after what its heads announce.
     #[error("the snapshot goes on after what it announces")]
     Trailing,
-    /// A block is neither full nor delta, or its reserved field is not zero.
-    #[error("a block of the snapshot has an unknown mode")]
+    /// A block is neither full nor delta, or a reserved field is not zero.
+    #[error("the snapshot has a block of an unknown mode, or a reserved field that is not zero")]
     Mode,
 }
 
@@ -214,6 +278,7 @@ pub struct Snapshot<'a> {
     pub head: SnapshotHead,
     /// The cells that the client is no longer subscribed to.
     pub dropped: Records<'a, CellKey>,
+    groups: &'a [u8],
     blocks: &'a [u8],
 }
 
@@ -222,8 +287,15 @@ impl<'a> Snapshot<'a> {
     pub fn read(payload: &'a [u8]) -> Result<Snapshot<'a>, SnapshotError> {
         let mut rest = payload;
         let head: SnapshotHead = take_one(&mut rest)?;
+        if head.reserved != 0 {
+            return Err(SnapshotError::Mode);
+        }
         let dropped = take(&mut rest, head.dropped as u32)?;
-        let snapshot = Snapshot { head, dropped, blocks: rest };
+        let groups = rest;
+        for _ in 0..head.groups {
+            take_group(&mut rest)?;
+        }
+        let snapshot = Snapshot { head, dropped, groups, blocks: rest };
         for _ in 0..head.blocks {
             take_block(&mut rest)?;
         }
@@ -233,6 +305,13 @@ impl<'a> Snapshot<'a> {
     /// The client's own place.
     pub fn pos(&self) -> Pos {
         Pos { x: self.head.x, y: self.head.y }
+    }
+
+    /// The groups in order.
+    pub fn groups(&self) -> impl Iterator<Item = Group<'a>> + use<'a> {
+        let mut rest = self.groups;
+        // `read` validated every group, so none is cut short here.
+        (0..self.head.groups).map_while(move |_| take_group(&mut rest).ok())
     }
 
     /// The blocks in order: the nearest cells first.
@@ -252,6 +331,11 @@ fn take<'a, T: Pod>(rest: &mut &'a [u8], count: u32) -> Result<Records<'a, T>, S
 
 fn take_one<T: Pod>(rest: &mut &[u8]) -> Result<T, SnapshotError> {
     Ok(bytemuck::pod_read_unaligned(take::<T>(rest, 1)?.bytes))
+}
+
+fn take_group<'a>(rest: &mut &'a [u8]) -> Result<Group<'a>, SnapshotError> {
+    let head: GroupHead = take_one(rest)?;
+    Ok(Group { group: head.group, members: take(rest, head.members)?, names: take(rest, head.names)? })
 }
 
 fn take_block<'a>(rest: &mut &'a [u8]) -> Result<Block<'a>, SnapshotError> {
@@ -274,11 +358,31 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    const MEMBERS: [Member; 2] = [
+        Member { entity: 21, x: 1 << 20, y: 3, kind: 0, state: 0 },
+        Member { entity: 22, x: 4, y: 5, kind: 9, state: 1 },
+    ];
+
     fn sample() -> Vec<u8> {
         let mut bytes = Vec::new();
-        let head = SnapshotHead { tick: 7, input_ack: 3, x: 70_000, y: 5, dropped: 1, blocks: 2 };
+        let head = SnapshotHead {
+            tick: 7,
+            input_ack: 3,
+            x: 70_000,
+            y: 5,
+            dropped: 1,
+            groups: 2,
+            blocks: 2,
+            reserved: 0,
+        };
         bytes.extend_from_slice(bytemuck::bytes_of(&head));
         bytes.extend_from_slice(bytemuck::bytes_of(&CellKey { x: 9, y: 8 }));
+        bytes.extend_from_slice(bytemuck::bytes_of(&GroupHead { group: 5, members: 2, names: 1 }));
+        for member in MEMBERS {
+            bytes.extend_from_slice(bytemuck::bytes_of(&member));
+        }
+        bytes.extend_from_slice(bytemuck::bytes_of(&Name::new(21, "Kim")));
+        bytes.extend_from_slice(bytemuck::bytes_of(&GroupHead { group: 6, members: 0, names: 0 }));
         let cell = CellKey { x: 1, y: 0 };
         let block =
             BlockHead { cell, mode: BLOCK_FULL, reserved: 0, updates: 0, enters: 2, names: 1, leaves: 0 };
@@ -309,6 +413,11 @@ mod tests {
             let snapshot = Snapshot::read(&bytes[offset..]).unwrap();
             assert_eq!((snapshot.head.tick, snapshot.pos()), (7, Pos { x: 70_000, y: 5 }));
             assert_eq!(snapshot.dropped.iter().collect::<Vec<_>>(), [CellKey { x: 9, y: 8 }]);
+            let groups: Vec<Group> = snapshot.groups().collect();
+            assert_eq!(groups.iter().map(|group| group.group).collect::<Vec<_>>(), [5, 6]);
+            assert_eq!(groups[0].members.iter().collect::<Vec<_>>(), MEMBERS);
+            assert_eq!(groups[0].names.iter().next().unwrap().text(), "Kim");
+            assert!(groups[1].members.is_empty() && groups[1].names.is_empty());
             let blocks: Vec<Block> = snapshot.blocks().collect();
             assert!(blocks[0].full && !blocks[1].full);
             assert_eq!(blocks[0].enters.iter().map(|e| e.entity).collect::<Vec<_>>(), [1, 4]);
@@ -330,11 +439,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn damaged_snapshots_never_panic(at in 0usize..200, value: u8) {
+        fn damaged_snapshots_never_panic(at in 0usize..400, value: u8) {
             let mut bytes = sample();
             let at = at % bytes.len();
             bytes[at] = value;
             if let Ok(snapshot) = Snapshot::read(&bytes) {
+                for group in snapshot.groups() {
+                    let _ = group.members.iter().count() + group.names.len();
+                }
                 for block in snapshot.blocks() {
                     block.names.iter().for_each(|name| drop(name.text()));
                     let _ = block.updates.iter().count() + block.leaves.len();

@@ -55,15 +55,16 @@ const REPLAY_EXAMPLES: &str = "\
 Examples:
   vyuha replay rec/monday                          every shard to the end of its recording
   vyuha replay rec/monday --until 5000 --hash      the state after tick 5000, by zone and column
-  VYUHA_SIMD=scalar vyuha replay rec/monday        without vector instructions: the states must be the same
-  vyuha replay rec/monday --content-dir world      a recording of a world of your own
+  VYUHA_SIMD=scalar vyuha replay rec/monday        without vector instructions: the same states
+  vyuha replay rec/monday --content world          a recording of a world of your own
 
-After each tick the state is compared with the recorded hashes; a shard whose state differs says at which tick, in
-which zones and columns, and goes no further. It takes every flag of `vyuha serve` as well, and reads the same
-environment variables; only the content and the vector instructions matter. docs/recording.md has the details.
+After each tick the state is compared with the recorded hashes. A shard whose state differs says
+at which tick, in which zones and columns, and goes no further. It takes every flag of
+`vyuha serve` as well; only the content and the vector instructions matter to it.
+docs/recording.md has the details.
 
-Exit status: 0 every state was as recorded, 1 one differed or a recording cannot be replayed, 2 the command line or the
-configuration is wrong.";
+Exit status: 0 every state was as recorded, 1 one differed or a recording cannot be replayed,
+2 the command line or the configuration is wrong.";
 
 const CONFIG_NOTE: &str =
     "It takes every flag of `vyuha serve` as well, and reads the same environment variables.";

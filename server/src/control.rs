@@ -1,24 +1,29 @@
 //! The control plane: lets connections in, frees seats, serves the admin port, and ends the node in good order.
 
 use std::net::TcpListener;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, mpsc, watch};
 use vyuha_game::Content;
 use vyuha_gateway::accounts::{Accounts, AccountsConfig, HashCost};
+use vyuha_gateway::play::WebPlayer;
 use vyuha_gateway::{Gateway, Metrics};
 use vyuha_protocol::ErrorCode;
 use vyuha_store::{Durability, Handle, JournalStats, PersistenceStats};
 
 use crate::config::Config;
-use crate::doors::{Left, ShardDoors};
+use crate::doors::{Departures, Notice, SeatChange, ShardDoors};
 use crate::seats::Seats;
 use crate::shards::{Host, dead_shard, join_hosts};
 use crate::sign_in::{FAREWELL_TIMEOUT, SignIn};
+use crate::web::WebPort;
 
 /// Clients that are told at once that there is no place; more of them are closed without a word.
 const FAREWELLS_MAX: usize = 256;
@@ -38,13 +43,17 @@ pub struct Control {
     /// The way to the shards.
     pub doors: ShardDoors,
     /// Where it hears of those who left.
-    pub departures: mpsc::UnboundedReceiver<Left>,
+    pub departures: Departures,
     /// Tells the shards that the node is to end.
     pub draining: Arc<AtomicBool>,
     /// The shards' threads.
     pub hosts: Vec<Host>,
     /// Why the node cannot go on, once there is a reason.
     pub failure: watch::Receiver<Option<String>>,
+    /// The port of those who play in a browser.
+    pub web: WebPort,
+    /// Who came by it.
+    pub web_players: mpsc::Receiver<WebPlayer>,
 }
 
 impl Control {
@@ -59,8 +68,19 @@ impl Control {
         gateway: Gateway,
         mut stopping: watch::Receiver<bool>,
     ) -> anyhow::Result<()> {
-        let Control { config, content, metrics, durability, doors, departures, draining, hosts, mut failure } =
-            self;
+        let Control {
+            config,
+            content,
+            metrics,
+            durability,
+            doors,
+            departures,
+            draining,
+            hosts,
+            mut failure,
+            web,
+            web_players,
+        } = self;
         let seats = Rc::new(Seats::default());
         let store = durability.handle();
         let durability = Rc::new(durability);
@@ -92,12 +112,13 @@ impl Control {
         let (end, ended) = watch::channel(false);
         let accepting = tokio::task::spawn_local(accept(
             tokio::net::TcpListener::from_std(listener)?,
+            web_players,
             sign_in,
             seats.clone(),
             handshakes.clone(),
             config.net.connections_max as usize,
         ));
-        let leaving = tokio::task::spawn_local(free_seats(
+        let leaving = tokio::task::spawn_local(keep_seats(
             departures,
             seats,
             store.clone(),
@@ -131,6 +152,8 @@ impl Control {
         // Whoever was signing in has every place back once it was told; one who does not listen holds its for a moment.
         let told = tokio::time::timeout(FAREWELL_TIMEOUT, handshakes.acquire_many(handshakes_max)).await;
         drop(told);
+        // Whom the shards let go is being told.
+        let web = tokio::task::spawn_blocking(move || web.end()).await?;
         figures.abort();
         // The last departures free seats that nobody waits for any more.
         leaving.abort();
@@ -148,13 +171,15 @@ impl Control {
         drained.context(
             "the shards did not let everyone go in time; what was acknowledged is in the journal",
         )???;
-        closed
+        closed?;
+        web
     }
 }
 
 /// Lets connections in until it is dropped.
 async fn accept(
     listener: tokio::net::TcpListener,
+    mut web_players: mpsc::Receiver<WebPlayer>,
     sign_in: Rc<SignIn>,
     seats: Rc<Seats>,
     handshakes: Rc<Semaphore>,
@@ -162,8 +187,12 @@ async fn accept(
 ) {
     let farewells = Rc::new(Semaphore::new(FAREWELLS_MAX));
     loop {
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted.map(|(stream, _)| stream),
+            Some(player) = web_players.recv() => as_tcp_stream(player.socket),
+        };
+        let stream = match accepted {
+            Ok(stream) => stream,
             Err(error) => {
                 // Out of file descriptors, most likely: waiting lets some connections end.
                 tracing::warn!(%error, "a connection could not be accepted");
@@ -186,14 +215,35 @@ async fn accept(
     }
 }
 
-/// Frees the seats of those who left, once all they did is in the database.
-async fn free_seats(
-    mut departures: mpsc::UnboundedReceiver<Left>,
+/// A browser's Unix socket in the type of all others: what is called on it, to receive, to send, to shut down, is the
+/// same for both kinds.
+fn as_tcp_stream(socket: UnixStream) -> std::io::Result<TcpStream> {
+    TcpStream::from_std(std::net::TcpStream::from(OwnedFd::from(socket)))
+}
+
+/// Keeps the seats as the shards say; those of who left are freed once all they did is in the database.
+async fn keep_seats(
+    mut departures: Departures,
     seats: Rc<Seats>,
     store: Handle,
     durability: Weak<Durability>,
 ) {
-    while let Some(Left { account }) = departures.recv().await {
+    loop {
+        let notices = departures.next().await;
+        if notices.is_empty() {
+            return;
+        }
+        let mut left = Vec::new();
+        for Notice { account, change } in notices {
+            match change {
+                SeatChange::Left => left.push(account),
+                SeatChange::Confirmed(ticket) => seats.confirm(account, ticket),
+                SeatChange::Moved { shard, moves } => seats.moved(account, shard, moves),
+            }
+        }
+        if left.is_empty() {
+            continue;
+        }
         let Some(durable_seq) = durability.upgrade().map(|durability| durability.durable_seq()) else {
             return;
         };
@@ -201,7 +251,9 @@ async fn free_seats(
         tokio::task::spawn_local(async move {
             // A store that has stopped ends the node: nobody signs in any more.
             if store.wait_applied(durable_seq).await.is_ok() {
-                seats.free(account);
+                for account in left {
+                    seats.free(account);
+                }
             }
         });
     }

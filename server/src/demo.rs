@@ -60,6 +60,7 @@ pub fn run(mut config: Config, options: &DemoOptions) -> anyhow::Result<()> {
         node.driver.name(),
         node.admin
     );
+    eprintln!("play among them at http://{}/", node.web);
     let load = LoadOptions {
         duration: options.seconds.map(Duration::from_secs),
         ..LoadOptions::new(node.listen, options.clients, Arc::new(vyuha_bots::client_content(&content)))

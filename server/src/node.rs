@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, bail};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio::task::LocalSet;
 use vyuha_game::ground::ZoneRow;
 use vyuha_game::inventory::PLACE_GROUND;
@@ -23,10 +23,11 @@ use vyuha_store::{
 
 use crate::config::Config;
 use crate::control::Control;
-use crate::doors::ShardDoors;
+use crate::doors::{Departures, Neighbours, ShardDoors};
 use crate::record::Recordings;
 use crate::shards::{self, Shards, World, zones_of_shards};
 use crate::telemetry::{SharedTotals, Telemetry};
+use crate::web::WebPort;
 
 /// The name under which a node of one keeps its position in the database.
 const NODE_NAME: &str = "local";
@@ -45,6 +46,8 @@ pub struct Node {
     pub admin: SocketAddr,
     /// What drives shards and sockets.
     pub driver: Driver,
+    /// Where browsers play.
+    pub web: SocketAddr,
     /// What each shard measured.
     pub totals: Vec<SharedTotals>,
     stop: watch::Sender<bool>,
@@ -74,7 +77,10 @@ impl Node {
         let admin = TcpListener::bind(config.admin.address)
             .with_context(|| format!("admin.address = {} cannot be used", config.admin.address))?;
         admin.set_nonblocking(true).context("admin.address")?;
-        let (listen_address, admin_address) = (listener.local_addr()?, admin.local_addr()?);
+        let web = vyuha_net::listen::listen(config.web.address, LISTEN_BACKLOG)
+            .with_context(|| format!("web.address = {} cannot be used", config.web.address))?;
+        let (listen_address, admin_address, web_address) =
+            (listener.local_addr()?, admin.local_addr()?, web.local_addr()?);
 
         let zones = zones_of_shards(&content, shards);
         let (mut gateway, feed) = Gateway::new(
@@ -83,12 +89,14 @@ impl Node {
             [config.admin.address.ip().to_string()],
         )?;
         add_checks(&mut gateway, &durability.handle(), &failure);
-        let owners = zones
+        let owners: Vec<(i64, u16)> = zones
             .iter()
             .zip(0..)
-            .flat_map(|(zones, shard)| zones.iter().map(move |id| (i64::from(id.0), shard)));
+            .flat_map(|(zones, shard)| zones.iter().map(move |id| (i64::from(id.0), shard)))
+            .collect();
+        let neighbours = Neighbours::all(shards, owners.iter().copied());
         let (doors, requests) = ShardDoors::new(shards, owners);
-        let (left, departures) = mpsc::unbounded_channel();
+        let (departures, leaving) = Departures::new(shards);
         let draining = Arc::new(AtomicBool::new(false));
         let totals: Vec<SharedTotals> = (0..shards).map(|_| SharedTotals::default()).collect();
         let hosts = shards::start(
@@ -100,7 +108,8 @@ impl Node {
                 world,
                 producers,
                 requests,
-                left,
+                neighbours,
+                leaving,
                 draining: &draining,
                 recordings,
             },
@@ -110,6 +119,7 @@ impl Node {
             },
             &failed,
         )?;
+        let (web, web_players) = WebPort::start(config, &content, metrics.clone(), web)?;
         let control = Control {
             config: config.clone(),
             content,
@@ -120,6 +130,8 @@ impl Node {
             draining,
             hosts,
             failure,
+            web,
+            web_players,
         };
         let (stop, stopping) = watch::channel(false);
         let control = std::thread::Builder::new()
@@ -128,7 +140,8 @@ impl Node {
                 LocalSet::new().block_on(&runtime, control.run(listener, admin, gateway, stopping))
             })
             .context("the control plane's thread cannot be started")?;
-        Ok(Node { listen: listen_address, admin: admin_address, driver, totals, stop, control })
+        let (listen, admin, web) = (listen_address, admin_address, web_address);
+        Ok(Node { listen, admin, driver, web, totals, stop, control })
     }
 
     /// Asks the node to end in good order; [`Node::join`] waits for it.
@@ -161,10 +174,16 @@ pub fn serve(config: &Config) -> anyhow::Result<()> {
         "listen": node.listen.to_string(),
         "admin": node.admin.to_string(),
         "driver": node.driver.name(),
+        "web": node.web.to_string(),
         "pid": std::process::id(),
     });
     println!("{ready}");
-    tracing::info!(listen = %node.listen, console = %format_args!("http://{}/", node.admin), "ready");
+    tracing::info!(
+        listen = %node.listen,
+        console = %format_args!("http://{}/", node.admin),
+        play = %format_args!("http://{}/", node.web),
+        "ready"
+    );
     while !stop.load(Ordering::Relaxed) && !node.has_ended() {
         std::thread::sleep(Duration::from_millis(20));
     }
@@ -180,7 +199,8 @@ fn check_machine(config: &Config) -> anyhow::Result<Driver> {
         shards: config.shards(),
         pin: config.shard.pin,
         io_memory_bytes: config.shard.memory.bytes() as u64,
-        connections_max: u64::from(config.net.connections_max),
+        // A browser takes two files beside the one that it has like everybody.
+        connections_max: u64::from(config.net.connections_max) + 2 * u64::from(config.web.connections_max),
     };
     let facts = probe::gather(&needs).context("what this machine allows cannot be found out")?;
     let Verdict { driver, findings } = probe::judge(&needs, &facts);

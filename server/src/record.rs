@@ -19,7 +19,7 @@ use vyuha_game::shard::log::{
 };
 use vyuha_gateway::Metrics;
 
-/// What a recording's file is called after its shard: `shard-0.vyrec`.
+/// What a recording's file is called after its shard: `shard-00.vyrec`.
 pub const EXTENSION: &str = "vyrec";
 /// Bytes of records that wait for the disk, a shard.
 const QUEUE_BYTES_MAX: usize = 32 << 20;
@@ -59,7 +59,7 @@ impl Recordings {
     /// # Errors
     /// If the file cannot be written.
     pub fn start(&self, head: &Head) -> anyhow::Result<(Box<dyn Sink>, JoinHandle<()>)> {
-        let path = self.dir.join(format!("shard-{}.{EXTENSION}", head.shard));
+        let path = self.dir.join(format!("shard-{:02}.{EXTENSION}", head.shard));
         let mut bytes = Vec::new();
         head.encode(&mut bytes);
         let mut begin = Vec::with_capacity(PREAMBLE_BYTES + FRAME_HEAD_BYTES + bytes.len());
@@ -245,8 +245,8 @@ mod tests {
         assert!(Recordings::prepare(&dir, &metrics()).unwrap().is_some());
         fs::write(dir.join("notes.txt"), "").unwrap();
         assert!(Recordings::prepare(&dir, &metrics()).unwrap().is_some());
-        fs::write(dir.join("shard-5.vyrec"), "").unwrap();
+        fs::write(dir.join("shard-05.vyrec"), "").unwrap();
         let error = Recordings::prepare(&dir, &metrics()).err().unwrap().to_string();
-        assert!(error.contains("shard-5.vyrec is a recording already"), "{error}");
+        assert!(error.contains("shard-05.vyrec is a recording already"), "{error}");
     }
 }

@@ -4,12 +4,13 @@
 //! A recording that was torn at its end, as by a kill, is run to its last whole tick; one that was changed is run to the
 //! change and is a failure. Never writes a file.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::ScopedJoinHandle;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 use vyuha_core::SimdLevel;
 use vyuha_game::shard::Part;
 use vyuha_game::shard::log::{Difference, Head, Replay};
@@ -43,9 +44,21 @@ pub struct ReplayOptions {
     pub json: bool,
 }
 
+/// One shard's recording before its first tick.
+struct Run {
+    build: String,
+    shard: u16,
+    zones: Vec<ZoneId>,
+    replay: Replay,
+    log: LogFile,
+}
+
 /// What became of one shard's recording.
 struct Outcome {
-    head: Head,
+    /// The build that recorded it.
+    build: String,
+    shard: u16,
+    zones: Vec<ZoneId>,
     /// The last tick that was run.
     tick: u64,
     took: Duration,
@@ -81,16 +94,18 @@ pub fn run(config: &Config, options: &ReplayOptions) -> anyhow::Result<()> {
     }
     let content = Arc::new(load_content(config)?);
     let simd = config.shard.simd.level();
-    let logs = files.iter().map(|path| LogFile::open(path)).collect::<anyhow::Result<Vec<LogFile>>>()?;
-    let bytes = logs.iter().map(LogFile::bytes).sum();
-    let outcomes = replay_all(logs, bytes, &content, simd, options.until_tick)?;
+    // All are looked at before any is run, so that what is refused is refused at once.
+    let begin =
+        |path: &PathBuf| Run::begin(path, content.clone(), simd).with_context(|| path.display().to_string());
+    let runs = files.iter().map(begin).collect::<anyhow::Result<Vec<Run>>>()?;
+    let outcomes = replay_all(runs, options.until_tick)?;
 
     print!("{}", report::text(&outcomes, options.hash));
     if options.json {
         println!("{}", report::json(&outcomes, simd, options.hash));
     }
-    if let Some(other) = outcomes.iter().find(|outcome| outcome.head.build != crate::VERSION) {
-        eprintln!("note: it was recorded by {}, this is {}", other.head.build, crate::VERSION);
+    if let Some(other) = outcomes.iter().find(|outcome| outcome.build != crate::VERSION) {
+        eprintln!("note: it was recorded by {}, this is {}", other.build, crate::VERSION);
     }
     if outcomes.iter().any(|outcome| outcome.difference.is_some()) {
         bail!("the states are not as recorded");
@@ -101,75 +116,65 @@ pub fn run(config: &Config, options: &ReplayOptions) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn replay_all(
-    logs: Vec<LogFile>,
-    bytes: u64,
-    content: &Arc<Content>,
-    simd: SimdLevel,
-    until_tick: Option<u64>,
-) -> anyhow::Result<Vec<Outcome>> {
+/// Runs each in a thread of its own, and tells how far they are.
+fn replay_all(runs: Vec<Run>, until_tick: Option<u64>) -> anyhow::Result<Vec<Outcome>> {
+    let bytes: u64 = runs.iter().map(|run| run.log.bytes()).sum();
     let progress = Progress::default();
     std::thread::scope(|scope| {
-        let replay = |log: LogFile| {
-            let progress = &progress;
-            scope.spawn(move || {
-                let path = log.path().display().to_string();
-                replay_shard(log, content.clone(), simd, until_tick, progress).with_context(|| path)
-            })
-        };
-        let threads: Vec<_> = logs.into_iter().map(replay).collect();
+        let threads: Vec<_> =
+            runs.into_iter().map(|run| scope.spawn(|| run.finish(until_tick, &progress))).collect();
         let mut told = Instant::now();
-        while !threads.iter().all(std::thread::ScopedJoinHandle::is_finished) {
+        while !threads.iter().all(ScopedJoinHandle::is_finished) {
             std::thread::sleep(POLL_INTERVAL);
             if told.elapsed() >= PROGRESS_INTERVAL {
                 told = Instant::now();
-                let (done, ticks) =
-                    (progress.bytes.load(Ordering::Relaxed), progress.ticks.load(Ordering::Relaxed));
-                eprintln!("{ticks} ticks, {}% of the recording", done * 100 / bytes.max(1));
+                let done = progress.bytes.load(Ordering::Relaxed) * 100 / bytes.max(1);
+                eprintln!("{} ticks, {done}% of the recording", progress.ticks.load(Ordering::Relaxed));
             }
         }
-        threads
-            .into_iter()
-            .map(|thread| thread.join().unwrap_or_else(|_| bail!("a replayed shard panicked: see above")))
-            .collect()
+        let ended = threads.into_iter().map(ScopedJoinHandle::join);
+        ended.map(|outcome| outcome.map_err(|_| anyhow!("a replayed shard panicked: see above"))).collect()
     })
 }
 
-fn replay_shard(
-    mut log: LogFile,
-    content: Arc<Content>,
-    simd: SimdLevel,
-    until_tick: Option<u64>,
-    progress: &Progress,
-) -> anyhow::Result<Outcome> {
-    let head = Head::decode(log.head()?, simd)?;
-    let mut replay = Replay::new(head.clone(), content)?;
-    let begun = Instant::now();
-    let (mut difference, mut tick) = (None, 0);
-    let end = loop {
-        if difference.is_some() || until_tick.is_some_and(|until| tick >= until) {
-            break End::Stopped;
-        }
-        let before = log.consumed();
-        let record = match log.next() {
-            Ok(Some(record)) => record,
-            Ok(None) => break log.end(),
-            Err(error) => break End::Unreadable { at: before, error },
+impl Run {
+    fn begin(path: &Path, content: Arc<Content>, simd: SimdLevel) -> anyhow::Result<Run> {
+        let mut log = LogFile::open(path)?;
+        let head = Head::decode(log.head()?, simd)?;
+        let (build, shard, zones) = (head.build.clone(), head.shard, head.config.zones.clone());
+        Ok(Run { build, shard, zones, replay: Replay::new(head, content)?, log })
+    }
+
+    fn finish(self, until_tick: Option<u64>, progress: &Progress) -> Outcome {
+        let Run { build, shard, zones, mut replay, mut log } = self;
+        let begun = Instant::now();
+        let (mut difference, mut tick) = (None, 0);
+        let end = loop {
+            if difference.is_some() || until_tick.is_some_and(|until| tick >= until) {
+                break End::Stopped;
+            }
+            let at = log.consumed();
+            let record = match log.next() {
+                Ok(Some(record)) => record,
+                Ok(None) => break log.end(),
+                Err(error) => break End::Unreadable { at, error },
+            };
+            match replay.tick(record) {
+                Ok(found) => difference = found,
+                Err(error) => break End::Unreadable { at, error: error.into() },
+            }
+            tick = replay.shard().tick_number();
+            progress.ticks.fetch_add(1, Ordering::Relaxed);
+            progress.bytes.fetch_add(log.consumed() - at, Ordering::Relaxed);
         };
-        match replay.tick(record) {
-            Ok(found) => difference = found,
-            Err(error) => break End::Unreadable { at: before, error: error.into() },
-        }
-        tick = replay.shard().tick_number();
-        progress.ticks.fetch_add(1, Ordering::Relaxed);
-        progress.bytes.fetch_add(log.consumed() - before, Ordering::Relaxed);
-    };
-    let took = begun.elapsed();
-    let shard = replay.shard();
-    let mut hashes = Vec::new();
-    shard.hash_parts(&mut hashes);
-    let hashes = shard.parts().into_iter().zip(hashes).collect();
-    Ok(Outcome { head, tick, took, state_hash: shard.state_hash(), hashes, difference, end })
+        let took = begun.elapsed();
+        let state = replay.shard();
+        let mut hashes = Vec::new();
+        state.hash_parts(&mut hashes);
+        let hashes = state.parts().into_iter().zip(hashes).collect();
+        let state_hash = state.state_hash();
+        Outcome { build, shard, zones, tick, took, state_hash, hashes, difference, end }
+    }
 }
 
 impl Outcome {
@@ -181,6 +186,6 @@ impl Outcome {
             let columns = columns_of(id).map(|(part, hash)| (part.column, *hash)).collect();
             ZoneHashes { id, whole: whole.finish(), columns }
         };
-        self.head.config.zones.iter().map(zone).collect()
+        self.zones.iter().map(zone).collect()
     }
 }

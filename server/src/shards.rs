@@ -7,8 +7,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use crossbeam::channel::Receiver;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use vyuha_game::ground::ZoneRow;
 use vyuha_game::shard::log::{Head, Recorded};
 use vyuha_game::{Content, ItemRow, Shard, ShardConfig};
@@ -18,7 +17,7 @@ use vyuha_protocol::ZoneId;
 use vyuha_store::Producer;
 
 use crate::config::Config;
-use crate::doors::{Left, Request};
+use crate::doors::{Leaving, Neighbours, Requests};
 use crate::driver::{Driver, Parts};
 use crate::record::Recordings;
 use crate::telemetry::Telemetry;
@@ -36,9 +35,11 @@ pub struct Shards<'a> {
     /// Each shard's way into the journal.
     pub producers: Vec<Producer>,
     /// Each shard's side of its door.
-    pub requests: Vec<Receiver<Request>>,
-    /// Where the control plane hears of those who left.
-    pub left: mpsc::UnboundedSender<Left>,
+    pub requests: Vec<Requests>,
+    /// Each shard's doors to the others.
+    pub neighbours: Vec<Neighbours>,
+    /// Where each shard tells of those who left.
+    pub leaving: Vec<Leaving>,
     /// Set when the node is to end.
     pub draining: &'a Arc<AtomicBool>,
     /// Where inputs are recorded, if they are.
@@ -96,12 +97,30 @@ pub fn start(
     telemetry: impl Fn(u16) -> Telemetry,
     failed: &watch::Sender<Option<String>>,
 ) -> anyhow::Result<Vec<Host>> {
-    let Shards { driver, content, zones, world, producers, requests, left, draining, recordings } = parts;
+    let Shards {
+        driver,
+        content,
+        zones,
+        world,
+        producers,
+        requests,
+        neighbours,
+        leaving,
+        draining,
+        recordings,
+    } = parts;
     let cpus = vyuha_net::cpu::usable().context("the processors that may be used cannot be listed")?;
     let limits = limits(config);
+    let grace_ticks = match config.session.grace {
+        Duration::ZERO => 0,
+        grace => ticks(grace, config.shard.tick_hz),
+    };
     let shards = zones.len() as i64;
     let mut hosts = Vec::new();
-    for (((index, zones), producer), requests) in (0_u16..).zip(zones).zip(producers).zip(requests) {
+    let doors = requests.into_iter().zip(neighbours).zip(leaving);
+    for (((index, zones), producer), ((requests, neighbours), left)) in
+        (0_u16..).zip(zones).zip(producers).zip(doors)
+    {
         let here = |row: &&ItemRow| zones.iter().any(|id| i64::from(id.0) == row.owner);
         let ground: Vec<ItemRow> = world.ground.iter().filter(here).cloned().collect();
         let head = Head {
@@ -126,7 +145,7 @@ pub fn start(
         let recording = recordings.as_ref().map(|recordings| recordings.start(&head)).transpose()?;
         let (sink, recorder) = recording.unzip();
         let done = Arc::new(AtomicBool::new(false));
-        let (left, draining, telemetry) = (left.clone(), draining.clone(), telemetry(index));
+        let (draining, telemetry) = (draining.clone(), telemetry(index));
         let host = ShardHost {
             name: format!("vyuha-shard-{index}"),
             cpu: config.shard.pin.then(|| cpus[index as usize % cpus.len()]),
@@ -140,7 +159,19 @@ pub fn start(
         let handle = spawn_shard(host, move || {
             let transport = transport(driver, limits)?;
             let shard = Recorded::new(shard, sink);
-            let parts = Parts { shard, transport, requests, left, producer, draining, telemetry };
+            let kept_bytes_max = limits.reliable_bytes_max / 2;
+            let parts = Parts {
+                shard,
+                transport,
+                requests,
+                neighbours,
+                left,
+                producer,
+                draining,
+                telemetry,
+                grace_ticks,
+                kept_bytes_max,
+            };
             io::Result::Ok(Hosted { driver: Driver::new(parts), failed, done: is_done })
         })?;
         hosts.push(Host { handle, done, recorder });
@@ -186,10 +217,11 @@ pub fn join_hosts(hosts: Vec<Host>) -> anyhow::Result<()> {
         host.handle.stop();
     }
     for host in hosts {
-        host.handle.join()?;
+        let ended = host.handle.join();
         if let Some(recorder) = host.recorder {
             recorder.join().map_err(|_| anyhow::anyhow!("a recording's thread panicked: see the log"))?;
         }
+        ended?;
     }
     Ok(())
 }

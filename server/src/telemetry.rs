@@ -34,6 +34,8 @@ pub enum Stage {
     Integrate,
     /// Entities change cells.
     Regrid,
+    /// Pairs are told who came into whose range.
+    Interest,
     /// Cells are encoded.
     Encode,
     /// The state is hashed.
@@ -48,12 +50,13 @@ pub enum Stage {
 
 impl Stage {
     /// Every stage with its name.
-    pub const ALL: [(Stage, &'static str); 10] = [
+    pub const ALL: [(Stage, &'static str); 11] = [
         (Stage::Receive, "receive"),
         (Stage::Movement, "movement"),
         (Stage::Npcs, "npcs"),
         (Stage::Integrate, "integrate"),
         (Stage::Regrid, "regrid"),
+        (Stage::Interest, "interest"),
         (Stage::Encode, "encode"),
         (Stage::Hash, "hash"),
         (Stage::Rules, "rules"),
@@ -287,6 +290,7 @@ impl Probe for Telemetry {
         self.lap(match pass {
             Pass::Integrate => Stage::Integrate,
             Pass::Regrid => Stage::Regrid,
+            Pass::Interest => Stage::Interest,
             Pass::Encode => Stage::Encode,
             Pass::Hash => Stage::Hash,
         });

@@ -10,14 +10,14 @@ use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use sim_bench::scenario::{Scenario, Shape};
 use sim_bench::wire::{self, Mode};
-use sim_bench::{chart, flame, tick};
+use sim_bench::{chart, flame, queries, rings, tick};
 use vyuha_core::SimdLevel;
 
 /// The allocator of the server.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Measures the zone's tick on this machine. Use a release build, and a machine that does nothing else.
+/// Measures the zone's tick, and the rings between threads, on this machine. Use a release build, and a machine that does nothing else.
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Cli {
@@ -41,6 +41,17 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Asks questions in batches and reports what one costs
+    Queries {
+        #[command(flatten)]
+        scenario: ScenarioArgs,
+        /// How many batches of each kind count
+        #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
+        rounds: u32,
+        /// Print the report as one JSON object on the last line of stdout
+        #[arg(long)]
+        json: bool,
+    },
     /// Draws where the time goes, as an SVG; needs no root
     Flame {
         #[command(subcommand)]
@@ -57,6 +68,15 @@ enum Command {
         /// How many ticks count, a size and shape
         #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
         ticks: u32,
+    },
+    /// Hands items from one thread to another, over our rings and over other queues, interleaved
+    Rings {
+        /// How many rounds count; in each, everyone moves the same items
+        #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u32).range(1..))]
+        rounds: u32,
+        /// Print the report as one JSON object on the last line of stdout
+        #[arg(long)]
+        json: bool,
     },
     /// Measures what clients' sockets cost by tick: ours, other ways, and the bare system calls
     Wire {
@@ -150,11 +170,25 @@ fn main() -> anyhow::Result<ExitCode> {
                 writeln!(io::stdout(), "{}", serde_json::to_string(&report)?)?;
             }
         }
+        Command::Queries { scenario, rounds, json } => {
+            let report = queries::measure(&scenario.with(simd), rounds as usize)?;
+            writeln!(io::stdout(), "{report}")?;
+            if json {
+                writeln!(io::stdout(), "{}", serde_json::to_string(&report)?)?;
+            }
+        }
         Command::Flame { what: FlameCommand::Tick { scenario, seconds, out } } => {
             write(&out, &flame::tick(&scenario.with(simd), Duration::from_secs(seconds))?)?;
         }
         Command::Chart { out, entities_max, ticks } => {
             write(&out, &measure_chart(entities_max, ticks, simd)?)?;
+        }
+        Command::Rings { rounds, json } => {
+            let report = rings::measure(rounds as usize);
+            writeln!(io::stdout(), "{report}")?;
+            if json {
+                writeln!(io::stdout(), "{}", serde_json::to_string(&report)?)?;
+            }
         }
         Command::Wire { clients, modes, rounds, ticks, json } => {
             let (rounds, ticks) = (rounds.into(), ticks.into());

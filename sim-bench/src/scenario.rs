@@ -7,10 +7,10 @@ use std::f64::consts::PI;
 use rand::{RngExt as _, SeedableRng as _};
 use rand_pcg::Pcg64Mcg;
 use thiserror::Error;
-use vyuha_core::{SimdLevel, Spawn, ZONE_ENTITIES_MAX, Zone};
+use vyuha_core::{PAIR_RADIUS_UNITS_MAX, SimdLevel, Spawn, Warm, ZONE_ENTITIES_MAX, Zone};
 use vyuha_protocol::map::MAP_TILES_MAX;
 use vyuha_protocol::motion::{Heading, displacement};
-use vyuha_protocol::units::{CELL_UNITS, UNITS_PER_METRE, metres};
+use vyuha_protocol::units::{UNITS_PER_METRE, metres};
 use vyuha_protocol::{Displacement, EntityId, EntityKind, Pos, TileMap};
 
 use crate::SharedMap;
@@ -28,8 +28,7 @@ const CLUSTER_METRES: i32 = 60;
 /// Entities whose neighbours are counted for [`World::neighbours_mean`].
 const SAMPLE_ENTITIES: usize = 500;
 
-// A neighbour is never farther than the next cell.
-const _: () = assert!(NEIGHBOUR_UNITS <= CELL_UNITS);
+const _: () = assert!(NEIGHBOUR_UNITS <= PAIR_RADIUS_UNITS_MAX);
 
 /// How the entities of a scenario are spread over its map.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -179,16 +178,22 @@ pub struct World {
 impl World {
     /// Builds the scenario's zone.
     pub fn new(scenario: &Scenario) -> Result<World, ScenarioError> {
-        Ok(World::of(scenario.populate()?, scenario.simd, 0))
+        Ok(World::of(scenario.populate()?, scenario.simd))
     }
 
-    /// Builds a zone of a population that keeps so many ticks of history.
-    pub fn of(population: Population, simd: SimdLevel, history_ticks: usize) -> World {
+    /// Builds a zone of a population, in which each is told who comes within [`NEIGHBOUR_UNITS`] and who leaves.
+    pub fn of(population: Population, simd: SimdLevel) -> World {
         let mut zone = Zone::new(population.map.clone());
         zone.set_simd(simd);
-        zone.keep_history(history_ticks);
+        zone.watch_pairs(Some(NEIGHBOUR_UNITS));
         let spawn = |(&pos, &by): (&Pos, &Displacement)| {
-            let id = zone.spawn(Spawn { pos, kind: EntityKind::npc(1), state: 0, name: "" });
+            let id = zone.spawn(Spawn {
+                pos,
+                kind: EntityKind::npc(1),
+                state: 0,
+                name: "",
+                warm: Warm::default(),
+            });
             zone.walk(id, by);
             id
         };
@@ -207,9 +212,7 @@ impl World {
 
     /// Hands the inputs that were decided to the zone, as the server does before its step.
     pub fn order(&mut self) {
-        for &(id, by) in &self.orders {
-            self.zone.walk(id, by);
-        }
+        self.zone.walk_all(&self.orders);
     }
 
     /// How many others stand within [`NEIGHBOUR_UNITS`] of one, on average over a sample.

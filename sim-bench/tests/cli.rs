@@ -91,6 +91,21 @@ fn wire_measures_what_it_is_asked_for() {
 }
 
 #[test]
+fn queries_end_with_their_json() {
+    let stdout = succeeds(&["queries", "--entities", "3000", "--rounds", "1", "--json"]);
+    let report: Value = serde_json::from_str(stdout.lines().last().unwrap()).unwrap();
+    assert_eq!(keys(&report), ["entities", "queries", "simd"]);
+    let queries = report["queries"].as_array().unwrap();
+    for query in queries {
+        assert_eq!(keys(query), ["name", "ns"]);
+        positive(&query["ns"]);
+    }
+    let names: Vec<&str> = queries.iter().map(|query| query["name"].as_str().unwrap()).collect();
+    assert_eq!(names, sim_bench::queries::query_names().collect::<Vec<_>>());
+    assert!(names.contains(&"ray_past") && names.contains(&"nearest_hostile"));
+}
+
+#[test]
 fn tick_speaks_in_words() {
     for shape in ["uniform", "crowd", "clustered"] {
         let stdout = succeeds(&["tick", "--entities", "500", "--ticks", "1", "--shape", shape]);
@@ -121,6 +136,7 @@ fn what_cannot_be_measured_is_refused() {
         &["tick", "--simd", "avx3"],
         &["flame", "tick", "--seconds", "0"],
         &["flame", "tick", "--entities", "0"],
+        &["rings", "--rounds", "0"],
         &["soup"],
         &[],
     ] {
@@ -152,6 +168,21 @@ fn chart_draws_every_shape() {
     let output =
         sim_bench(&["chart", "--entities-max", "1000", "--ticks", "1", "--out", nowhere.to_str().unwrap()]);
     assert!(!output.status.success() && String::from_utf8_lossy(&output.stderr).contains("cannot write"));
+}
+
+#[test]
+fn rings_end_with_their_json() {
+    let stdout = succeeds(&["rings", "--rounds", "1", "--json"]);
+    assert!(stdout.contains("256 bytes, batches of 16"));
+    let report: Value = serde_json::from_str(stdout.lines().last().unwrap()).unwrap();
+    assert_eq!(keys(&report), ["rows"]);
+    for row in report["rows"].as_array().unwrap() {
+        assert_eq!(keys(row), ["batch", "item_bytes", "ns_per_item", "queue", "ratio", "reader"]);
+        positive(&row["ns_per_item"]["p50"]);
+        positive(&row["ratio"]);
+        let (queue, reader) = (row["queue"].as_str().unwrap(), row["reader"].as_str().unwrap());
+        assert!(["vyuha", "rtrb", "crossbeam"].contains(&queue) && ["polls", "sleeps"].contains(&reader));
+    }
 }
 
 #[cfg(feature = "peers")]

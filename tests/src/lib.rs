@@ -8,12 +8,14 @@
 //! A test that fails shows the node's log. No node outlives its test: it is killed when it is dropped.
 
 mod admin;
+mod browser;
 mod confinement;
 mod database;
 mod node;
 mod player;
 mod program;
 mod stopped;
+mod web;
 mod wire;
 mod witness;
 mod world;
@@ -21,12 +23,14 @@ mod world;
 use std::time::Duration;
 
 pub use admin::{Metrics, http_get};
+pub use browser::Browser;
 pub use confinement::Confinement;
 pub use database::{Database, Item};
 pub use node::{Exit, Node, Options, SharedNode, run_node, run_program};
 pub use player::{Identity, Player, Walk};
 pub use program::program;
 pub use stopped::StoppedThread;
+pub use web::{WebProxy, WebWire, play_request};
 pub use wire::{Heard, Wire};
 pub use witness::Witness;
 pub use world::{CLOSET, COIN, DEPOT, HERB, LANTERN, YARD, client_content, test_world, test_world_folder};

@@ -15,7 +15,7 @@ use vyuha_game::content::Content;
 use vyuha_net::client::{BlockingClient, ClientContent};
 
 use crate::confinement::Confinement;
-use crate::{Metrics, PATIENCE, client_content, http_get, program, test_world, test_world_folder};
+use crate::{Metrics, PATIENCE, WebProxy, client_content, http_get, program, test_world, test_world_folder};
 
 /// How much of the end of a log a failed test shows.
 const LOG_SHOWN_BYTES: usize = 16 << 10;
@@ -24,13 +24,14 @@ const LOG_SHOWN_BYTES: usize = 16 << 10;
 #[derive(Debug, Clone)]
 pub struct Options {
     flags: Vec<(String, String)>,
+    by_web: bool,
     content: Arc<ClientContent>,
     confinement: Confinement,
 }
 
 impl Options {
     /// Two shards, ports of the system's choice, password hashing that costs nothing, no idle timeout within a test,
-    /// and the tests' own small world.
+    /// no waiting for clients that broke off, and the tests' own small world.
     pub fn test_world() -> Options {
         let folder = test_world_folder();
         let folder = folder.to_str().expect("the project's path is UTF-8");
@@ -50,20 +51,29 @@ impl Options {
         self
     }
 
+    /// Lets players come as browsers do, over WebSocket: [`Node::listen`] is a port that goes on to the web port.
+    #[must_use]
+    pub fn by_web(mut self) -> Options {
+        self.by_web = true;
+        self
+    }
+
     fn bare(content: &Content) -> Options {
         let flags = [
             ("listen-address", "127.0.0.1:0"),
             ("admin-address", "127.0.0.1:0"),
+            ("web-address", "127.0.0.1:0"),
             ("shard-count", "2"),
             ("shard-pin", "false"),
             ("net-handshake-timeout", "5m"),
             ("net-idle-timeout", "10m"),
+            ("session-grace", "0s"),
             ("accounts-hash-memory", "64KiB"),
             ("accounts-hash-iterations", "1"),
         ];
         let flags = flags.map(|(flag, value)| (flag.to_owned(), value.to_owned()));
-        let confinement = Confinement::default();
-        let options = Options { flags: flags.into(), content: client_content(content), confinement };
+        let (flags, content) = (flags.into(), client_content(content));
+        let options = Options { flags, by_web: false, content, confinement: Confinement::default() };
         if on_syscalls() { options.with("net-driver", "syscalls") } else { options }
     }
 
@@ -93,6 +103,9 @@ pub struct Node {
     pub admin: SocketAddr,
     /// What drives its sockets, as it says.
     pub driver: String,
+    /// Where browsers play.
+    pub web: SocketAddr,
+    proxy: Option<WebProxy>,
     /// From the start of the process to its ready line.
     pub ready_after: Duration,
 }
@@ -114,17 +127,19 @@ impl Node {
     pub fn start(options: &Options) -> Node {
         let folder = tempfile::tempdir().expect("there is room for a folder");
         fs::create_dir(folder.path().join("data")).expect("there is room for a folder");
-        let Launched { child, listen, admin, driver, ready_after } = launch(options, folder.path());
-        Node { options: options.clone(), folder, child, listen, admin, driver, ready_after }
+        let Launched { child, listen, admin, driver, web, proxy, ready_after } =
+            launch(options, folder.path());
+        Node { options: options.clone(), folder, child, listen, admin, web, proxy, driver, ready_after }
     }
 
     /// Starts the node again on the same data, once it has ended.
     pub fn start_again(&mut self) {
         assert!(self.child.try_wait().expect("the child can be asked").is_some(), "the node still runs");
-        let Launched { child, listen, admin, driver, ready_after } =
+        let Launched { child, listen, admin, driver, web, proxy, ready_after } =
             launch(&self.options, self.folder.path());
         self.child = child;
-        (self.listen, self.admin, self.driver, self.ready_after) = (listen, admin, driver, ready_after);
+        (self.listen, self.admin, self.web) = (listen, admin, web);
+        (self.proxy, self.driver, self.ready_after) = (proxy, driver, ready_after);
     }
 
     /// The same with one flag set otherwise from now on.
@@ -320,6 +335,8 @@ struct Launched {
     listen: SocketAddr,
     admin: SocketAddr,
     driver: String,
+    web: SocketAddr,
+    proxy: Option<WebProxy>,
     ready_after: Duration,
 }
 
@@ -363,8 +380,11 @@ fn launch(options: &Options, folder: &Path) -> Launched {
     });
     match lines.recv_timeout(PATIENCE) {
         Ok(line) => match read_ready(&line) {
-            Some((listen, admin, driver)) => {
-                Launched { child, listen, admin, driver, ready_after: begun.elapsed() }
+            Some(([listen, admin, web], driver)) => {
+                let ready_after = begun.elapsed();
+                let proxy = options.by_web.then(|| WebProxy::start(web));
+                let listen = proxy.as_ref().map_or(listen, |proxy| proxy.address);
+                Launched { child, listen, admin, driver, web, proxy, ready_after }
             }
             None => fail(child, folder, &format!("the first line on stdout is no ready line: {line:?}")),
         },
@@ -381,11 +401,12 @@ fn fail(mut child: Child, folder: &Path, what: &str) -> ! {
 }
 
 /// The ports of a ready line, and what drives the sockets.
-fn read_ready(line: &str) -> Option<(SocketAddr, SocketAddr, String)> {
+fn read_ready(line: &str) -> Option<([SocketAddr; 3], String)> {
     let ready: serde_json::Value = serde_json::from_str(line).ok()?;
     let address = |name: &str| ready[name].as_str()?.parse().ok();
     (ready["ready"] == true).then_some(())?;
-    Some((address("listen")?, address("admin")?, ready["driver"].as_str()?.to_owned()))
+    let driver = ready["driver"].as_str()?.to_owned();
+    Some(([address("listen")?, address("admin")?, address("web")?], driver))
 }
 
 fn log_end(folder: &Path) -> String {
@@ -398,11 +419,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_ready_line_names_both_ports() {
-        let line =
-            r#"{"ready":true,"listen":"127.0.0.1:43211","admin":"127.0.0.1:43212","driver":"x","pid":7}"#;
-        let read = (([127, 0, 0, 1], 43211).into(), ([127, 0, 0, 1], 43212).into(), "x".to_owned());
-        assert_eq!(read_ready(line), Some(read));
+    fn a_ready_line_names_every_port() {
+        let line = r#"{"ready":true,"listen":"127.0.0.1:43211","admin":"127.0.0.1:43212","web":"127.0.0.1:3","driver":"x"}"#;
+        let ports = [43211, 43212, 3].map(|port| ([127, 0, 0, 1], port).into());
+        assert_eq!(read_ready(line), Some((ports, "x".to_owned())));
         for line in ["", "ready", "{}", r#"{"ready":false,"listen":"127.0.0.1:1","admin":"127.0.0.1:2"}"#] {
             assert_eq!(read_ready(line), None, "{line:?}");
         }

@@ -22,6 +22,16 @@ pub struct Wire {
     request: u32,
 }
 
+/// A connection with next to no room for what is received.
+pub(crate) fn narrow_socket(address: SocketAddr) -> TcpStream {
+    let SocketAddr::V4(_) = address else { panic!("tests listen on IPv4") };
+    let socket =
+        rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).expect("a socket can be made");
+    rustix::net::sockopt::set_socket_recv_buffer_size(&socket, 1).expect("a buffer can be small");
+    rustix::net::connect(&socket, &address).expect("the port is open");
+    TcpStream::from(socket)
+}
+
 /// What was heard next, snapshots left out.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Heard {
@@ -40,6 +50,25 @@ pub enum Heard {
     End,
 }
 
+impl Heard {
+    /// What a frame says.
+    pub(crate) fn of(kind: u16, payload: &[u8]) -> Heard {
+        match ServerMessage::decode(kind, payload) {
+            Ok(ServerMessage::Error(error)) => {
+                let code = ErrorCode::from_number(error.code.into()).expect("a code of the list");
+                assert_eq!(error.text.as_str(), code.text());
+                if error.closing {
+                    Heard::Closing(code)
+                } else {
+                    Heard::Refused { request: error.request.into(), code }
+                }
+            }
+            Ok(other) => Heard::Message(other.name()),
+            Err(error) => panic!("the server sent {error}"),
+        }
+    }
+}
+
 impl Wire {
     /// Connects and says nothing.
     pub fn connect(node: &Node) -> Wire {
@@ -48,12 +77,7 @@ impl Wire {
 
     /// Connects with next to no room for what the server sends, and says nothing.
     pub fn connect_narrow(node: &Node) -> Wire {
-        let SocketAddr::V4(_) = node.listen else { panic!("tests listen on IPv4") };
-        let socket =
-            rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).expect("a socket can be made");
-        rustix::net::sockopt::set_socket_recv_buffer_size(&socket, 1).expect("a buffer can be small");
-        rustix::net::connect(&socket, &node.listen).expect("the game port is open");
-        Wire::over(TcpStream::from(socket))
+        Wire::over(narrow_socket(node.listen))
     }
 
     fn over(stream: TcpStream) -> Wire {
@@ -127,20 +151,7 @@ impl Wire {
 
     /// The next that is heard, snapshots left out.
     pub fn hear(&mut self) -> Heard {
-        self.next_frame(|kind, payload| match ServerMessage::decode(kind, payload) {
-            Ok(ServerMessage::Error(error)) => {
-                let code = ErrorCode::from_number(error.code.into()).expect("a code of the list");
-                assert_eq!(error.text.as_str(), code.text());
-                if error.closing {
-                    Heard::Closing(code)
-                } else {
-                    Heard::Refused { request: error.request.into(), code }
-                }
-            }
-            Ok(other) => Heard::Message(other.name()),
-            Err(error) => panic!("the server sent {error}"),
-        })
-        .unwrap_or(Heard::End)
+        self.next_frame(Heard::of).unwrap_or(Heard::End)
     }
 
     /// Hears this message next.

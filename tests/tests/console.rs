@@ -1,21 +1,9 @@
 //! The console page as people see it: a real browser on the page of a real node with players on it.
 
-use std::fs;
-use std::io;
-use std::net::{SocketAddr, TcpStream};
-use std::os::unix::process::CommandExt as _;
-use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, TryRecvError};
-use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::{Value, json};
-use tempfile::TempDir;
-use tokio_tungstenite::tungstenite::{self, Message, WebSocket};
-use vyuha_tests::{DEPOT, Node, Options, PATIENCE, Player, YARD, run_program};
-
-/// What browsers that speak the DevTools protocol are called, in the order in which they are tried.
-const BROWSERS: [&str; 3] = ["chromium", "chromium-browser", "google-chrome"];
+use vyuha_tests::{Browser, DEPOT, Node, Options, Player, YARD, run_program};
 
 /// Everything that the tests judge the page by, read in one go.
 const PAGE: &str = r##"(() => {
@@ -63,7 +51,7 @@ fn the_page_shows_the_node_its_zones_its_players_and_its_ticks() {
     let mut node = Node::start(&Options::test_world());
     let leave_yard = stay(["Asha", "Bodhi"].map(|name| Player::sign_up(&node, name, YARD)));
     let leave_depot = stay([Player::sign_up(&node, "Chandra", DEPOT)]);
-    let mut browser = Browser::open(node.admin);
+    let mut browser = Browser::open(node.admin, PAGE);
 
     let live = |page: &Value| page["link"] == "live" && page["tiles"]["Players"] == "3";
     // All of the zone is in view: 2 players, 20 NPCs and 400 items.
@@ -156,166 +144,4 @@ fn microseconds(text: &Value) -> f64 {
         Some(number.parse::<f64>().ok()? * factor)
     };
     parse().unwrap_or_else(|| panic!("{text} is not a duration"))
-}
-
-/// A browser with one page.
-struct Browser {
-    socket: WebSocket<TcpStream>,
-    _process: BrowserProcess,
-    /// The page's session of the protocol; null while it is the browser that is talked to.
-    session: Value,
-    calls: u64,
-    /// What the page complained of: exceptions, refused connections, broken policies.
-    faults: Vec<String>,
-}
-
-impl Browser {
-    fn open(admin: SocketAddr) -> Browser {
-        let mut process = BrowserProcess::launch();
-        let (devtools, path) = process.await_devtools();
-        let stream = TcpStream::connect(devtools).expect("the browser listens");
-        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout can be set");
-        let url = format!("ws://{devtools}{path}");
-        let (socket, _) = tungstenite::client::client(url, stream).expect("the browser lets us in");
-        let mut browser =
-            Browser { socket, _process: process, session: Value::Null, calls: 0, faults: Vec::new() };
-        let page = browser.call("Target.createTarget", &json!({ "url": "about:blank" }));
-        let attach = json!({ "targetId": page["targetId"], "flatten": true });
-        browser.session = browser.call("Target.attachToTarget", &attach)["sessionId"].take();
-        browser.call("Runtime.enable", &json!({}));
-        browser.call("Log.enable", &json!({}));
-        let opened = browser.call("Page.navigate", &json!({ "url": format!("http://{admin}/") }));
-        assert_eq!(opened.get("errorText"), None, "the page does not open: {opened}");
-        browser
-    }
-
-    /// Calls a method of the DevTools protocol.
-    fn call(&mut self, method: &str, params: &Value) -> Value {
-        self.calls += 1;
-        let mut request = json!({ "id": self.calls, "method": method, "params": params });
-        if !self.session.is_null() {
-            request["sessionId"] = self.session.clone();
-        }
-        self.socket.send(Message::text(request.to_string())).expect("the browser listens");
-        loop {
-            let message = self.socket.read().expect("the browser answers");
-            let Message::Text(text) = message else { continue };
-            let mut answer: Value = serde_json::from_str(&text).expect("it is JSON");
-            if answer["id"] == self.calls {
-                assert_eq!(answer.get("error"), None, "{method} {params}");
-                return answer["result"].take();
-            }
-            let complaint = match answer["method"].as_str() {
-                Some("Runtime.exceptionThrown") => true,
-                Some("Log.entryAdded") => answer["params"]["entry"]["level"] == "error",
-                Some("Runtime.consoleAPICalled") => answer["params"]["type"] == "error",
-                _ => false,
-            };
-            if complaint {
-                self.faults.push(answer["params"].to_string());
-            }
-        }
-    }
-
-    /// What an expression in the page's script amounts to.
-    fn evaluate(&mut self, expression: &str) -> Value {
-        let params = json!({ "expression": expression, "returnByValue": true });
-        let mut answer = self.call("Runtime.evaluate", &params);
-        assert_eq!(answer.get("exceptionDetails"), None, "a script of the test fails");
-        answer["result"]["value"].take()
-    }
-
-    /// Waits until the page shows something.
-    fn await_page(&mut self, what: &str, holds: impl Fn(&Value) -> bool) -> Value {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let page = self.evaluate(PAGE);
-            if holds(&page) {
-                return page;
-            }
-            let faults = self.faults.join("\n");
-            assert!(
-                Instant::now() < deadline,
-                "the page never showed {what}: {page:#}\nIt complained of: {faults}"
-            );
-            std::thread::sleep(Duration::from_millis(100));
-        }
-    }
-
-    /// Presses and releases a key.
-    fn press(&mut self, key: &str, code: &str) {
-        for kind in ["keyDown", "keyUp"] {
-            let params = json!({ "type": kind, "key": key, "code": code });
-            self.call("Input.dispatchKeyEvent", &params);
-        }
-    }
-}
-
-/// A browser as a child process; it and all it started are killed on drop.
-struct BrowserProcess {
-    child: Child,
-    folder: TempDir,
-}
-
-impl BrowserProcess {
-    fn launch() -> BrowserProcess {
-        let folder = tempfile::tempdir().expect("there is room for a folder");
-        for name in BROWSERS {
-            let log = fs::File::create(folder.path().join("log")).expect("there is room for a file");
-            let child = Command::new(name)
-                .args(["--headless", "--window-size=1440,900", "--remote-debugging-port=0"])
-                // It opens no page but our own, as whatever user runs the tests, in whatever container.
-                .args(["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"])
-                .args(["--disable-background-networking", "--disable-component-update", "--disable-sync"])
-                .args(["--disable-breakpad", "--disable-crash-reporter"])
-                .arg(format!("--user-data-dir={}", folder.path().join("profile").display()))
-                // All that it writes goes where it is removed in the end.
-                .env("HOME", folder.path())
-                .env("TMPDIR", folder.path())
-                .stdin(Stdio::null())
-                .stdout(Stdio::null())
-                .stderr(log)
-                .process_group(0)
-                .spawn();
-            match child {
-                Ok(child) => return BrowserProcess { child, folder },
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => panic!("{name} does not start: {error}"),
-            }
-        }
-        panic!(
-            "the console page's test needs a browser, one of {}, on the PATH: \
-             on Debian, `apt-get install chromium`, which `cargo xtask test` does by itself where it is root",
-            BROWSERS.join(", ")
-        );
-    }
-
-    /// Where it listens, and for which path, once it does.
-    fn await_devtools(&mut self) -> (SocketAddr, String) {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let told = self.folder.path().join("profile/DevToolsActivePort");
-            let told = fs::read_to_string(told).unwrap_or_default();
-            if let Some((port, path)) = told.split_once('\n').filter(|(_, path)| !path.is_empty()) {
-                let port: u16 = port.parse().expect("it is a port");
-                return (SocketAddr::from(([127, 0, 0, 1], port)), path.trim().to_owned());
-            }
-            let ended = self.child.try_wait().expect("the child can be asked");
-            assert!(ended.is_none(), "the browser ended: {ended:?}");
-            assert!(Instant::now() < deadline, "the browser does not listen");
-            std::thread::sleep(Duration::from_millis(20));
-        }
-    }
-}
-
-impl Drop for BrowserProcess {
-    fn drop(&mut self) {
-        // Both fail only where it has ended already.
-        let _ = kill_process_group(Pid::from_child(&self.child), Signal::KILL);
-        let _ = self.child.wait();
-        if std::thread::panicking() {
-            let log = fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
-            eprintln!("--- the browser's log ---\n{log}--- its end ---");
-        }
-    }
 }

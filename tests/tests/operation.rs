@@ -107,6 +107,7 @@ fn a_second_node_on_the_same_data_is_refused() {
     let data = data.to_str().expect("temporary folders are UTF-8");
     let arguments =
         ["serve", "--data-dir", data, "--listen-address", "127.0.0.1:0", "--admin-address", "127.0.0.1:0"];
+    let arguments = [&arguments[..], &["--web-address", "127.0.0.1:0"]].concat();
     let (code, stdout, stderr) = run_program(&arguments);
     assert_eq!((code, &*stdout), (Some(1), ""), "{stderr}");
     assert!(stderr.contains(data) && stderr.contains("in use by another vyuha process"), "{stderr}");
@@ -118,10 +119,11 @@ fn a_second_node_on_the_same_data_is_refused() {
 #[test]
 fn a_port_that_is_taken_is_named() {
     let node = Node::start(&Options::test_world());
-    for flag in ["--listen-address", "--admin-address"] {
-        let other = if flag == "--listen-address" { "--admin-address" } else { "--listen-address" };
+    let flags = ["--listen-address", "--admin-address", "--web-address"];
+    for flag in flags {
         let taken = node.listen.to_string();
-        let (code, _, stderr) = run_program(&["serve", flag, &taken, other, "127.0.0.1:0"]);
+        let ports = flags.map(|one| [one, if one == flag { &taken } else { "127.0.0.1:0" }]);
+        let (code, _, stderr) = run_program(&[&["serve"], ports.as_flattened()].concat());
         assert_eq!(code, Some(1), "{stderr}");
         assert!(stderr.contains(&taken), "{stderr}");
     }
@@ -152,7 +154,8 @@ fn content_that_is_wrong_is_refused_with_its_faults() {
     let folder = folder.path().to_str().expect("temporary folders are UTF-8");
     let arguments =
         ["--content-dir", folder, "--listen-address", "127.0.0.1:0", "--admin-address", "127.0.0.1:0"];
-    let (code, stdout, stderr) = run_program(&[&["serve"][..], &arguments].concat());
+    let arguments = [&["serve"], &arguments[..], &["--web-address", "127.0.0.1:0"]].concat();
+    let (code, stdout, stderr) = run_program(&arguments);
     assert_ne!(code, Some(0));
     assert_eq!(stdout, "");
     for part in ["lamp", "zones/yard.map", "zones/depot.map", "zones/closet.map"] {

@@ -1,10 +1,13 @@
 //! The whole zone against a model that keeps every entity in a map and looks at all of them each time.
 
+mod hostile;
 mod mirror;
 mod model;
+mod orders;
 mod pairs;
 mod questions;
 mod random;
+mod shots;
 mod sizes;
 mod tables;
 
@@ -13,8 +16,8 @@ use std::sync::Arc;
 use vyuha_protocol::units::TILE_UNITS;
 use vyuha_protocol::{Displacement, EntityId, EntityKind, Pos, TileMap};
 
-use crate::columns::PLACED;
-use crate::{Spawn, Zone};
+use crate::columns::KEPT;
+use crate::{Spawn, Warm, Zone};
 
 /// A zone on an open map.
 fn open_zone(width: u32, height: u32) -> Zone {
@@ -23,7 +26,7 @@ fn open_zone(width: u32, height: u32) -> Zone {
 
 /// An NPC that stands at a place.
 fn npc(pos: Pos) -> Spawn<'static> {
-    Spawn { pos, kind: EntityKind::npc(1), state: 0, name: "" }
+    Spawn { pos, kind: EntityKind::npc(1), state: 0, name: "", warm: Warm::default() }
 }
 
 /// A place in units from the corner of a tile.
@@ -40,7 +43,8 @@ fn check_columns(zone: &Zone) {
     let (columns, slots) = (&zone.columns, &zone.slots);
     assert_eq!(columns.start[0], 0);
     assert_eq!(*columns.start.last().unwrap() as usize, columns.len());
-    assert_eq!([columns.local.len(), columns.velocity.len(), columns.flags.len()], [columns.len(); 3]);
+    let lengths = [columns.local.len(), columns.velocity.len(), columns.flags.len(), columns.warm.len()];
+    assert_eq!(lengths, [columns.len(); 4]);
     assert_eq!(columns.len(), zone.len(), "all that live stand somewhere");
     assert_eq!(
         slots.free.len() + zone.len(),
@@ -54,7 +58,7 @@ fn check_columns(zone: &Zone) {
         for index in columns.run(cell) {
             let id = EntityId(columns.entity[index]);
             let slot = id.slot();
-            assert_eq!(columns.flags[index] & !PLACED, 0, "a stale flag of {id}");
+            assert_eq!(columns.flags[index] & !KEPT, 0, "a stale flag of {id}");
             assert!(!std::mem::replace(&mut seen[slot as usize], true), "slot {slot} twice");
             assert_eq!(slots.id(slot), id);
             assert_eq!(slots.place[slot as usize] as usize, cell, "slot {slot}");

@@ -1,11 +1,16 @@
 //! The zone as one would write it without thinking of speed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use vyuha_protocol::snapshot::Member;
 use vyuha_protocol::{CellCoord, Displacement, EntityId, EntityKind, Pos, TileMap, motion};
 
-use crate::columns::{Grid, PLACED, between, pack};
+use crate::columns::{Grid, HIDDEN, PLACED, between, pack};
 use crate::hash::{add, hot_term, joined, warm_term};
+use crate::{GROUP_PERIOD_TICKS, Warm};
+
+/// Groups are numbered from 1 to this.
+pub const GROUPS: u32 = 2;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entity {
@@ -15,6 +20,8 @@ pub struct Entity {
     pub kind: EntityKind,
     pub state: u16,
     pub name: String,
+    pub warm: Warm,
+    pub hidden: bool,
     order: Order,
 }
 
@@ -32,17 +39,44 @@ pub struct Model {
     pub living: BTreeMap<EntityId, Entity>,
     /// Those that were there after the last step.
     pub shown: BTreeMap<EntityId, Entity>,
+    /// By tick, from 0: those that were there after it and not hidden, and those that were told anew in it.
+    past: Vec<(BTreeMap<EntityId, Entity>, BTreeSet<EntityId>)>,
+    retold: BTreeSet<EntityId>,
+    /// Who is in a group, and the groups that somebody came into or went out of since the last step.
+    groups: BTreeMap<EntityId, u32>,
+    changed_groups: BTreeSet<u32>,
+    /// By group: its members as told last.
+    told_groups: BTreeMap<u32, Vec<Member>>,
 }
 
 impl Model {
     pub fn new(map: TileMap) -> Model {
-        Model { map, living: BTreeMap::new(), shown: BTreeMap::new() }
+        let past = vec![(BTreeMap::new(), BTreeSet::new())];
+        Model {
+            map,
+            living: BTreeMap::new(),
+            shown: BTreeMap::new(),
+            past,
+            retold: BTreeSet::new(),
+            groups: BTreeMap::new(),
+            changed_groups: BTreeSet::new(),
+            told_groups: BTreeMap::new(),
+        }
     }
 
     pub fn spawn(&mut self, id: EntityId, spawn: crate::Spawn<'_>) {
         let (pos, kind, state, name) = (spawn.pos, spawn.kind, spawn.state, spawn.name.to_owned());
-        let by = Displacement::default();
-        let entity = Entity { pos, by, placed: false, kind, state, name, order: Order::Appear };
+        let entity = Entity {
+            pos,
+            by: Displacement::default(),
+            placed: false,
+            kind,
+            state,
+            name,
+            warm: spawn.warm,
+            hidden: false,
+            order: Order::Appear,
+        };
         assert!(self.living.insert(id, entity).is_none(), "{id} was given twice");
     }
 
@@ -66,6 +100,29 @@ impl Model {
             }
             _ => entity.order = Order::Jump(to, Displacement::default()),
         }
+        if matches!(entity.order, Order::Jump(..)) {
+            self.retold.insert(id);
+        }
+    }
+
+    pub fn set_state(&mut self, id: EntityId, state: u16) {
+        let entity = self.living.get_mut(&id).unwrap();
+        if entity.state != state {
+            entity.state = state;
+            self.retold.insert(id);
+        }
+    }
+
+    pub fn set_group(&mut self, id: EntityId, group: u32) {
+        let before = self.groups.insert(id, group).unwrap_or(0);
+        if before != group {
+            self.changed_groups.extend([before, group]);
+        }
+    }
+
+    pub fn despawn(&mut self, id: EntityId) {
+        self.set_group(id, 0);
+        self.living.remove(&id);
     }
 
     /// What `Zone::position` says before the step.
@@ -96,21 +153,66 @@ impl Model {
             }
         }
         self.shown.clone_from(&self.living);
+        let tick = self.past.len() as u32;
+        for group in 1..=GROUPS {
+            let members: Vec<Member> = self
+                .groups
+                .iter()
+                .filter(|(_, number)| **number == group)
+                .map(|(id, _)| {
+                    let entity = &self.shown[id];
+                    let (Pos { x, y }, kind, state) = (entity.pos, entity.kind.0, entity.state);
+                    Member { entity: id.0, x, y, kind, state }
+                })
+                .collect();
+            if self.changed_groups.remove(&group) || (tick + group).is_multiple_of(GROUP_PERIOD_TICKS) {
+                self.told_groups.insert(group, members);
+            }
+        }
+        let mut visible = self.shown.clone();
+        visible.retain(|_, entity| !entity.hidden);
+        self.past.push((visible, std::mem::take(&mut self.retold)));
     }
 
-    /// Those that were in a cell after the last step.
-    pub fn in_cell(&self, cell: CellCoord) -> impl Iterator<Item = (&EntityId, &Entity)> {
-        self.shown.iter().filter(move |(_, entity)| entity.pos.cell() == cell)
+    /// A group's members as they were told last.
+    pub fn told_group(&self, group: u32) -> &[Member] {
+        self.told_groups.get(&group).map_or(&[], Vec::as_slice)
+    }
+
+    /// How many steps were made.
+    pub fn tick(&self) -> u32 {
+        self.past.len() as u32 - 1
+    }
+
+    /// Those that were in a cell after a step and not hidden.
+    pub fn in_cell(&self, tick: u32, cell: CellCoord) -> impl Iterator<Item = (&EntityId, &Entity)> {
+        self.past[tick as usize].0.iter().filter(move |(_, entity)| entity.pos.cell() == cell)
+    }
+
+    /// An entity after a step, unless it was hidden.
+    pub fn at(&self, tick: u32, id: EntityId) -> Option<&Entity> {
+        self.past[tick as usize].0.get(&id)
+    }
+
+    pub fn pos(&self, tick: u32, id: EntityId) -> Option<Pos> {
+        self.at(tick, id).map(|entity| entity.pos)
+    }
+
+    /// Whether an entity changed its state or jumped in one of the ticks after one.
+    pub fn retold_since(&self, tick: u32, id: EntityId) -> bool {
+        self.past[tick as usize + 1..].iter().any(|(_, retold)| retold.contains(&id))
     }
 
     /// The state hash, summed in the order of ids.
     pub fn hash(&self, grid: Grid) -> u64 {
         let terms = self.shown.iter().flat_map(|(id, entity)| {
             let cell = grid.index(entity.pos.cell()) as u32;
-            let flags = if entity.placed { PLACED } else { 0 };
+            let placed = if entity.placed { PLACED } else { 0 };
+            let flags = placed | if entity.hidden { HIDDEN } else { 0 };
             [
-                hot_term(id.0, flags, entity.pos.local(), pack(entity.by)),
-                warm_term(id.0, cell, entity.kind.0, entity.state),
+                hot_term(id.0, flags, entity.pos.local(), pack(entity.by), entity.warm),
+                warm_term(id.0, cell, 0, 0),
+                warm_term(id.0, 0, entity.kind.0, entity.state),
             ]
         });
         joined(terms.fold((0, 0), add))

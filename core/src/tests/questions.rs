@@ -9,18 +9,20 @@ use vyuha_protocol::units::{TILE_UNITS, metres};
 use vyuha_protocol::{Displacement, EntityId, EntityKind, Pos, TileMap};
 
 use super::{npc, open_zone, tile};
-use crate::{COSINE_FULL, Circle, Cone, Found, Ray, SimdLevel, Spawn, Zone, lines_of_sight};
+use crate::{
+    COSINE_FULL, Circle, Cone, Found, Moment, MomentError, Ray, Seeker, SimdLevel, Spawn, Warm, Zone,
+};
 
 const SIDE: u32 = 100;
 const KEPT: usize = 3;
 
-type Row = (EntityId, Pos, EntityKind);
+pub(super) type Row = (EntityId, Pos, EntityKind, u8);
 
 /// Whom a ray hits. Where a line meets its first wall is tested where that is found.
-fn brute_ray(ray: &Ray, rows: &[Row], map: &TileMap) -> Option<(EntityId, Pos)> {
+pub(super) fn brute_ray(ray: &Ray, rows: &[Row], map: &TileMap) -> Option<(EntityId, Pos)> {
     let by = (i128::from(ray.to.x) - i128::from(ray.from.x), i128::from(ray.to.y) - i128::from(ray.from.y));
     let whole = by.0 * by.0 + by.1 * by.1;
-    let hits = rows.iter().filter(|(id, ..)| Some(*id) != ray.ignore).filter_map(|(id, pos, _)| {
+    let hits = rows.iter().filter(|(id, ..)| Some(*id) != ray.ignore).filter_map(|(id, pos, ..)| {
         let at = (i128::from(pos.x) - i128::from(ray.from.x), i128::from(pos.y) - i128::from(ray.from.y));
         let (along, off) = (at.0 * by.0 + at.1 * by.1, at.0 * by.1 - at.1 * by.0);
         let near = off * off <= i128::from(ray.radius_units).pow(2) * whole;
@@ -65,25 +67,36 @@ fn ray() -> impl Strategy<Value = Ray> {
     })
 }
 
+pub(super) fn rows(zone: &Zone) -> Vec<Row> {
+    zone.entities().map(|(id, pos, kind, _)| (id, pos, kind, zone.warm(id).unwrap().team)).collect()
+}
+
 fn on_map(pos: Pos) -> bool {
     pos.x < metres(128) && pos.y < metres(128)
 }
 
 #[track_caller]
-fn check(zone: &mut Zone, tick: u32, rows: &[Row], circles: &[Circle], rays: &[Ray], cones: &[Cone]) {
+fn check(
+    zone: &mut Zone,
+    moment: for<'a> fn(&'a Zone, u32) -> Moment<'a>,
+    (tick, rows): (u32, &[Row]),
+    circles: &[Circle],
+    rays: &[Ray],
+    cones: &[Cone],
+) {
     let near = |circle: &Circle| {
         let circle = *circle;
-        rows.iter().filter(move |(_, pos, _)| {
+        rows.iter().filter(move |(_, pos, ..)| {
             on_map(circle.centre)
                 && pos.distance_squared(circle.centre) <= u64::from(circle.radius_units).pow(2)
         })
     };
     for level in SimdLevel::supported() {
         zone.set_simd(level);
-        let moment = zone.at(tick).unwrap();
+        let moment = moment(zone, tick);
         let mut all: Vec<_> = moment.entities().collect();
         all.sort_by_key(|(id, _)| *id);
-        let mut expected: Vec<_> = rows.iter().map(|(id, pos, _)| (*id, *pos)).collect();
+        let mut expected: Vec<_> = rows.iter().map(|(id, pos, ..)| (*id, *pos)).collect();
         expected.sort_by_key(|(id, _)| *id);
         assert_eq!(all, expected);
         let mut found = Found::default();
@@ -91,7 +104,7 @@ fn check(zone: &mut Zone, tick: u32, rows: &[Row], circles: &[Circle], rays: &[R
         for (question, circle) in circles.iter().enumerate() {
             let mut got = found.of(question).to_vec();
             got.sort_by_key(|(id, _)| *id);
-            let mut expected: Vec<_> = near(circle).map(|(id, pos, _)| (*id, *pos)).collect();
+            let mut expected: Vec<_> = near(circle).map(|(id, pos, ..)| (*id, *pos)).collect();
             expected.sort_by_key(|(id, _)| *id);
             assert_eq!(got, expected, "{circle:?}");
         }
@@ -102,9 +115,22 @@ fn check(zone: &mut Zone, tick: u32, rows: &[Row], circles: &[Circle], rays: &[R
         moment.nearest_within(circles, hostile, &mut nearest);
         for (question, circle) in circles.iter().enumerate() {
             let expected = near(circle)
-                .filter(|(id, _, kind)| hostile(question, *id, *kind))
-                .min_by_key(|(id, pos, _)| (pos.distance_squared(circle.centre), *id));
-            assert_eq!(nearest[question], expected.map(|(id, pos, _)| (*id, *pos)), "{circle:?}");
+                .filter(|(id, _, kind, _)| hostile(question, *id, *kind))
+                .min_by_key(|(id, pos, ..)| (pos.distance_squared(circle.centre), *id));
+            assert_eq!(nearest[question], expected.map(|(id, pos, ..)| (*id, *pos)), "{circle:?}");
+        }
+        let seekers: Vec<Seeker> = circles
+            .iter()
+            .enumerate()
+            .map(|(question, circle)| Seeker { circle: *circle, team: (question % 4) as u8 })
+            .collect();
+        let mut hostiles = Vec::new();
+        moment.nearest_hostiles(&seekers, &mut hostiles);
+        for (seeker, found) in seekers.iter().zip(&hostiles) {
+            let expected = near(&seeker.circle)
+                .filter(|(.., team)| *team != seeker.team)
+                .min_by_key(|(id, pos, ..)| (pos.distance_squared(seeker.circle.centre), *id));
+            assert_eq!(*found, expected.map(|(id, pos, ..)| (*id, *pos)), "{seeker:?}");
         }
         let mut hits = Vec::new();
         moment.rays(rays, &mut hits);
@@ -117,7 +143,7 @@ fn check(zone: &mut Zone, tick: u32, rows: &[Row], circles: &[Circle], rays: &[R
             assert_eq!(got.len(), found.of(question).len());
             let near: Vec<_> = near(&cone.circle).collect();
             assert!(got.iter().all(|id| near.iter().any(|row| row.0 == *id)), "{cone:?}");
-            for (id, pos, _) in near {
+            for (id, pos, ..) in near {
                 let inside = brute_cone(cone, *pos);
                 assert!(inside.is_none_or(|inside| inside == got.contains(id)), "{id} {pos:?} {cone:?}");
             }
@@ -150,7 +176,7 @@ proptest! {
         let mut ids = Vec::new();
         for (pos, kind, dx, dy) in spawns {
             if zone.map().is_open(pos) {
-                let id = zone.spawn(Spawn { pos, kind: EntityKind(kind), state: 0, name: "" });
+                let id = zone.spawn(Spawn { pos, kind: EntityKind(kind), state: 0, name: "", warm: Warm { team: kind as u8, ..Warm::default() } });
                 zone.walk(id, Displacement { dx, dy });
                 ids.push(id);
             }
@@ -158,7 +184,10 @@ proptest! {
         let mut past: VecDeque<(u32, Vec<Row>)> = VecDeque::new();
         for tick in 1..=5u32 {
             zone.step(&mut ());
-            past.push_back((tick, zone.entities().map(|(id, pos, kind, _)| (id, pos, kind)).collect()));
+            past.push_back((tick, rows(&zone)));
+            if let Some(id) = ids.get(tick as usize) {
+                zone.warm_mut(*id).unwrap().team += 1;
+            }
         }
         for who in gone {
             if !ids.is_empty() {
@@ -167,13 +196,16 @@ proptest! {
         }
         for (tick, rows) in &mut past {
             if *tick + (KEPT as u32) <= 5 {
-                prop_assert!(zone.at(*tick).is_none(), "tick {tick} is kept no longer");
+                let refused = MomentError::NotKept { tick: *tick, now: 5, ticks: KEPT as u32 };
+                prop_assert_eq!(zone.at(*tick).err(), Some(refused));
                 continue;
             }
             rows.retain(|(id, ..)| zone.kind(*id).is_some());
-            check(&mut zone, *tick, rows, &circles, &rays, &cones);
+            check(&mut zone, |zone, tick| zone.at(tick).unwrap(), (*tick, rows), &circles, &rays, &cones);
         }
-        prop_assert!(zone.at(6).is_none() && zone.at(0).is_none());
+        let now = rows(&zone);
+        check(&mut zone, |zone, _| zone.now(), (5, &now), &circles, &rays, &cones);
+        prop_assert_eq!(zone.at(6).err(), Some(MomentError::Future { tick: 6, now: 5 }));
     }
 }
 
@@ -201,7 +233,7 @@ fn a_shot_is_judged_by_where_its_target_was() {
     assert_eq!(shot(&zone, 1, tile(19, 10, 2047, 0), 500), None, "too short");
     assert_eq!(shot(&zone, 1, tile(10, 10, 0, 0), 500), None, "no length");
     assert_eq!(shot(&zone, 1, Pos { x: u32::MAX, y: 0 }, 500), None, "off the map");
-    assert!(zone.at(0).is_none() && zone.at(3).is_none());
+    assert!(zone.at(0).is_err() && zone.at(3).is_err());
     zone.despawn(target);
     assert_eq!(shot(&zone, 1, tile(40, 10, 0, 0), 500), Some(behind), "nobody hits what is gone");
 }
@@ -229,6 +261,6 @@ fn walls_hide_what_is_behind_them() {
     );
     let mut sees = Vec::new();
     let lines = rays.map(|ray| (ray.from, ray.to));
-    lines_of_sight(zone.map(), &lines, &mut sees);
+    zone.lines_of_sight(&lines, &mut sees);
     assert_eq!(sees, [false, false, true]);
 }

@@ -8,18 +8,21 @@ use vyuha_protocol::units::{CELL_UNITS, metres};
 use vyuha_protocol::{CellCoord, Displacement, EntityId, EntityKind, Pos, TileMap, motion};
 
 use super::mirror::Mirror;
-use super::model::Model;
+use super::model::{GROUPS, Model};
 use super::{check_columns, tile};
-use crate::{SimdLevel, Spawn, Subscriber, Zone};
+use crate::{Scope, SimdLevel, Spawn, Subscriber, Warm, Zone};
 
 #[derive(Debug, Clone)]
 enum Order {
-    Spawn { at: (u32, u32), what: u16, state: u16 },
+    Spawn { at: (u32, u32), what: u16, state: u16, team: u8 },
     Despawn(usize),
     Walk(usize, i16, i16),
     Inputs(usize, Vec<(i16, i16)>),
     Jump(usize, (u32, u32)),
     State(usize, u16),
+    Warm(usize, Warm),
+    Hidden(usize, bool),
+    Group(usize, u32),
 }
 
 /// A tick: orders, then by client whether it is served, its bound and where it looks from.
@@ -42,20 +45,25 @@ fn place() -> impl Strategy<Value = (u32, u32)> {
 fn order() -> impl Strategy<Value = Order> {
     let step = || prop_oneof![Just(0i16), -2047i16..=2047, -50i16..=50];
     prop_oneof![
-        3 => (place(), 0u16..4, 0u16..3).prop_map(|(at, what, state)| Order::Spawn { at, what, state }),
+        3 => (place(), 0u16..4, 0u16..3, any::<u8>())
+            .prop_map(|(at, what, state, team)| Order::Spawn { at, what, state, team }),
         1 => any::<usize>().prop_map(Order::Despawn),
         4 => (any::<usize>(), step(), step()).prop_map(|(who, dx, dy)| Order::Walk(who, dx, dy)),
         4 => (any::<usize>(), prop::collection::vec((step(), step()), 1..5))
             .prop_map(|(who, steps)| Order::Inputs(who, steps)),
         1 => (any::<usize>(), place()).prop_map(|(who, to)| Order::Jump(who, to)),
         1 => (any::<usize>(), 0u16..3).prop_map(|(who, state)| Order::State(who, state)),
+        1 => (any::<usize>(), any::<u16>(), any::<u8>(), any::<u8>())
+            .prop_map(|(who, health, team, action)| Order::Warm(who, Warm { health, team, action })),
+        2 => (any::<usize>(), any::<bool>()).prop_map(|(who, hidden)| Order::Hidden(who, hidden)),
+        1 => (any::<usize>(), 0..=GROUPS).prop_map(|(who, group)| Order::Group(who, group)),
     ]
 }
 
 fn ticks() -> impl Strategy<Value = Vec<Tick>> {
     let bound = prop_oneof![Just(1usize << 24), 0usize..600];
     let client = (prop::bool::weighted(0.85), bound, place());
-    prop::collection::vec((prop::collection::vec(order(), 0..14), prop::collection::vec(client, 3)), 1..40)
+    prop::collection::vec((prop::collection::vec(order(), 0..14), prop::collection::vec(client, 4)), 1..40)
 }
 
 fn maze() -> impl Strategy<Value = TileMap> {
@@ -68,17 +76,25 @@ fn maze() -> impl Strategy<Value = TileMap> {
     })
 }
 
+/// Every tick in one cell, with lower rates farther away, and where walls hide.
+fn scopes() -> [Scope; 4] {
+    [
+        Scope::every_tick(0),
+        Scope { half_rate_units: 0, quarter_rate_units: metres(5), ..Scope::every_tick(metres(9)) },
+        Scope { half_rate_units: metres(8), quarter_rate_units: metres(20), ..Scope::every_tick(metres(40)) },
+        Scope { walls_hide: true, ..Scope::every_tick(metres(24)) },
+    ]
+}
+
 /// Zone and model, given the same orders.
 struct Pair {
     zone: Zone,
     model: Model,
-    /// Those that this tick's orders have told anew in their cell.
-    retold: BTreeSet<EntityId>,
 }
 
 impl Pair {
     fn new(map: TileMap) -> Pair {
-        Pair { zone: Zone::new(Arc::new(map.clone())), model: Model::new(map), retold: BTreeSet::new() }
+        Pair { zone: Zone::new(Arc::new(map.clone())), model: Model::new(map) }
     }
 
     fn pick(&self, who: usize) -> Option<EntityId> {
@@ -87,13 +103,14 @@ impl Pair {
 
     fn give(&mut self, order: &Order) {
         match order {
-            Order::Spawn { at, what, state } => {
+            Order::Spawn { at, what, state, team } => {
                 let pos = Pos { x: at.0, y: at.1 };
                 if !self.model.map.is_open(pos) {
                     return;
                 }
+                let warm = Warm { team: *team, ..Warm::default() };
                 let name = if *what == 0 { "Abe" } else { "" };
-                let spawn = Spawn { pos, kind: EntityKind(*what), state: *state, name };
+                let spawn = Spawn { pos, kind: EntityKind(*what), state: *state, name, warm };
                 let id = self.zone.spawn(spawn);
                 self.model.spawn(id, spawn);
             }
@@ -101,11 +118,12 @@ impl Pair {
                 let Some(id) = self.pick(*who) else { return };
                 assert!(self.zone.despawn(id));
                 assert!(!self.zone.despawn(id), "only once");
-                self.model.living.remove(&id);
+                self.model.despawn(id);
                 assert_eq!(
                     (self.zone.position(id), self.zone.kind(id), self.zone.state(id)),
                     (None, None, None)
                 );
+                assert_eq!((self.zone.warm(id), self.zone.is_hidden(id)), (None, None));
             }
             Order::Walk(who, dx, dy) => {
                 let Some(id) = self.pick(*who) else { return };
@@ -128,14 +146,27 @@ impl Pair {
                 if self.model.map.is_open(to) {
                     self.zone.place(id, to);
                     self.model.place(id, to);
-                    self.retold.insert(id);
                 }
+            }
+            Order::Warm(who, warm) => {
+                let Some(id) = self.pick(*who) else { return };
+                *self.zone.warm_mut(id).unwrap() = *warm;
+                self.model.living.get_mut(&id).unwrap().warm = *warm;
+            }
+            Order::Hidden(who, hidden) => {
+                let Some(id) = self.pick(*who) else { return };
+                self.zone.set_hidden(id, *hidden);
+                self.model.living.get_mut(&id).unwrap().hidden = *hidden;
+            }
+            Order::Group(who, group) => {
+                let Some(id) = self.pick(*who) else { return };
+                assert!(self.zone.set_group(id, *group));
+                self.model.set_group(id, *group);
             }
             Order::State(who, state) => {
                 let Some(id) = self.pick(*who) else { return };
                 self.zone.set_state(id, *state);
-                self.model.living.get_mut(&id).unwrap().state = *state;
-                self.retold.insert(id);
+                self.model.set_state(id, *state);
             }
         }
     }
@@ -146,6 +177,8 @@ impl Pair {
             assert_eq!(self.zone.position(*id), Some(self.model.ordered_pos(*id)));
             assert_eq!(self.zone.kind(*id), Some(entity.kind));
             assert_eq!(self.zone.state(*id), Some(entity.state));
+            assert_eq!(self.zone.warm(*id), Some(entity.warm));
+            assert_eq!(self.zone.is_hidden(*id), Some(entity.hidden));
         }
     }
 
@@ -194,7 +227,7 @@ proptest! {
     #[test]
     fn the_zone_does_as_the_model_and_clients_hold_exactly_their_cells(map in maze(), ticks in ticks()) {
         let mut pair = Pair::new(map);
-        let mut mirrors = [metres(0), metres(9), metres(40)].map(Mirror::new);
+        let mut mirrors = scopes().map(Mirror::new);
         for (number, (orders, clients)) in ticks.iter().enumerate() {
             for order in orders {
                 pair.give(order);
@@ -208,10 +241,9 @@ proptest! {
                 let centre = follows.map_or(Pos { x: at.0 & !0xffff, y: at.1 }, |entity| entity.pos);
                 let to = Subscriber { centre, input_ack: number as u32, bytes_max: *bytes_max };
                 if *served {
-                    mirror.serve(&mut pair.zone, &pair.model, &to, &pair.retold);
+                    mirror.serve(&mut pair.zone, &pair.model, &to);
                 }
             }
-            pair.retold.clear();
         }
     }
 
@@ -244,15 +276,16 @@ proptest! {
     fn subscriptions_are_the_cells_in_reach(at in place(), radius in 0u32..metres(90), moves in
         prop::collection::vec((-3000i32..3000, -3000i32..3000), 0..40)) {
         let mut zone = Zone::new(Arc::new(TileMap::open(WIDTH, HEIGHT)));
-        let model = Model::new(TileMap::open(WIDTH, HEIGHT));
-        let mut mirror = Mirror::new(radius);
+        let mut model = Model::new(TileMap::open(WIDTH, HEIGHT));
+        let mut mirror = Mirror::new(Scope::every_tick(radius));
         let mut centre = Pos { x: at.0, y: at.1 };
         for (dx, dy) in moves {
             centre.x = centre.x.saturating_add_signed(dx);
             centre.y = centre.y.saturating_add_signed(dy);
             zone.step(&mut ());
+            model.step();
             let to = Subscriber { centre, input_ack: 0, bytes_max: 1 << 24 };
-            mirror.serve(&mut zone, &model, &to, &BTreeSet::new());
+            mirror.serve(&mut zone, &model, &to);
         }
     }
 }
@@ -260,16 +293,17 @@ proptest! {
 #[test]
 fn a_client_that_walks_along_a_border_is_not_sent_the_same_cells_again() {
     let mut zone = super::open_zone(96, 96);
-    let model = Model::new(TileMap::open(96, 96));
-    let mut mirror = Mirror::new(metres(10));
+    let mut model = Model::new(TileMap::open(96, 96));
+    let mut mirror = Mirror::new(Scope::every_tick(metres(10)));
     let mut lengths = Vec::new();
     for tick in 0..40u32 {
         zone.step(&mut ());
+        model.step();
         let x = 2 * CELL_UNITS - metres(10) + if tick % 2 == 0 { metres(1) } else { 0 } - 500;
         let to = Subscriber { centre: Pos { x, y: metres(48) }, input_ack: 0, bytes_max: 1 << 24 };
-        lengths.push(mirror.serve(&mut zone, &model, &to, &BTreeSet::new()));
+        lengths.push(mirror.serve(&mut zone, &model, &to));
     }
-    let cells = mirror.view.in_sync().collect::<BTreeSet<CellCoord>>();
+    let cells = mirror.view.held().map(|(cell, _)| cell).collect::<BTreeSet<CellCoord>>();
     assert_eq!(cells, BTreeSet::from([CellCoord { x: 1, y: 1 }, CellCoord { x: 2, y: 1 }]));
-    assert!(lengths[2..].iter().all(|&length| length == 20), "{lengths:?}");
+    assert!(lengths[2..].iter().all(|&length| length == 24), "{lengths:?}");
 }

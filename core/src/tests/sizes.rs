@@ -1,21 +1,21 @@
 //! From one entity to many, thin and crowded.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use vyuha_protocol::units::{UNITS_PER_METRE, metres};
-use vyuha_protocol::{EntityId, Pos, TileMap};
+use vyuha_protocol::{EntityId, Pos, TileMap, motion};
 
 use super::mirror::Mirror;
 use super::model::Model;
 use super::{by, check_columns, npc};
-use crate::{SimdLevel, Subscriber, Zone};
+use crate::columns::between;
+use crate::{Scope, SimdLevel, Subscriber, Zone};
 
 /// A plain linear congruential generator (Knuth, MMIX): tests only need spread.
-struct Random(u64);
+pub struct Random(pub u64);
 
 impl Random {
-    fn below(&mut self, bound: u32) -> u32 {
+    pub fn below(&mut self, bound: u32) -> u32 {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (((self.0 >> 32) * u64::from(bound)) >> 32) as u32
     }
@@ -38,7 +38,7 @@ fn check_crowd(count: usize, map_tiles: u32, side_metres: u32) {
         model.walk(id, by);
         ids.push(id);
     }
-    let mut mirror = Mirror::new(metres(40));
+    let mut mirror = Mirror::new(Scope::every_tick(metres(40)));
     let centre = Pos { x: metres(side_metres / 2), y: metres(side_metres / 2) };
     for tick in 0..4 {
         for id in ids.iter().copied().skip(tick).step_by(97) {
@@ -51,7 +51,7 @@ fn check_crowd(count: usize, map_tiles: u32, side_metres: u32) {
         check_columns(&zone);
         assert_eq!(zone.state_hash(), model.hash(zone.grid));
         let to = Subscriber { centre, input_ack: 0, bytes_max: 1 << 30 };
-        mirror.serve(&mut zone, &model, &to, &BTreeSet::new());
+        mirror.serve(&mut zone, &model, &to);
     }
 }
 
@@ -73,6 +73,33 @@ fn ten_thousand_in_one_cell() {
 #[test]
 fn two_hundred_thousand() {
     check_crowd(200_000, 1500, 1400);
+}
+
+/// Too many for the model: each is looked for where the law of motion has it, and the columns are checked.
+#[test]
+fn a_million() {
+    const SIDE_TILES: u32 = 8000;
+    let map = TileMap::open(SIDE_TILES, SIDE_TILES);
+    let mut zone = Zone::new(Arc::new(map.clone()));
+    let mut random = Random(1);
+    let mut axis = || metres(1) + random.below(metres(SIDE_TILES - 2));
+    let places: Vec<Pos> = (0..1_000_000).map(|_| Pos { x: axis(), y: axis() }).collect();
+    let ids: Vec<EntityId> = places.iter().map(|&pos| zone.spawn(npc(pos))).collect();
+    let mut axis = || random.below(683) as i16 - 341;
+    let walks: Vec<_> = ids.iter().map(|&id| (id, by(axis(), axis()))).collect();
+    zone.walk_all(&walks);
+    for _ in 0..3 {
+        zone.step(&mut ());
+    }
+    check_columns(&zone);
+    let mut positions = Vec::new();
+    zone.positions(&ids, &mut positions);
+    for ((from, (_, by)), position) in places.iter().zip(&walks).zip(positions) {
+        let once = motion::step(&map, *from, *by);
+        // What a wall left of the first step is what the second was made with.
+        let made = between(*from, once).unwrap();
+        assert_eq!(position, Some(motion::step(&map, once, made)), "from {from:?} by {by:?}");
+    }
 }
 
 #[test]

@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 use toml::Table;
-use vyuha_protocol::units::{STEP_UNITS_MAX, metres};
+use vyuha_core::{GROUP_MEMBERS_MAX, HIDING_RADIUS_UNITS_MAX, HYSTERESIS_UNITS, Scope};
+use vyuha_protocol::units::{STEP_UNITS_MAX, UNITS_PER_METRE, metres};
 use vyuha_protocol::{ItemKind, Pos, TileMap, ZoneId};
 
 use super::faults::{ContentErrors, ContentFault};
 use super::reader::{Faults, Reader};
 use super::{
-    Content, GROUND_ITEMS_MAX, GroundSpawn, ItemContent, NPC_COUNT_MAX, NpcContent, NpcSpawn,
+    Content, GROUND_ITEMS_MAX, Gate, GroundSpawn, ItemContent, NPC_COUNT_MAX, NpcContent, NpcSpawn,
     SPAWN_STROLL_M_MAX, STACK_MAX, ZoneContent, ZoneKind, units_per_step,
 };
 
@@ -153,6 +154,7 @@ fn read_npcs(files: &mut Files<'_>, found: &mut Vec<ContentFault>) -> Vec<Named<
                 sight_radius: metres(entry.integer("sight_radius_m", 0..=50)),
                 chase_speed_cm_s: entry.integer("chase_speed_cm_s", SPEED_CM_S),
                 chase_time_s: entry.integer("chase_time_s", 1..=60),
+                landmark: entry.has("landmark") && entry.flag("landmark"),
             };
             ids.check(entry, npc.id);
             npc
@@ -192,12 +194,18 @@ fn read_world(
         starts += u32::from(start);
         read_zone(entry, id, start, &parts, files, &mut map_faults)
     });
+    let zones_listed = zones.len();
     if starts == 0 {
         root.fault("zones", "at least one zone must have start = true");
     }
+    let zones: Vec<ZoneContent> = zones.into_iter().flatten().collect();
+    // Where a zone is missing for a fault of its own, gates to it are not to blame.
+    if zones.len() == zones_listed {
+        check_gates(&mut root, &zones);
+    }
     root.finish();
     found.extend(map_faults);
-    zones.into_iter().flatten().collect()
+    zones
 }
 
 /// What zones refer to.
@@ -214,12 +222,35 @@ fn read_zone_kind(entry: &mut Reader<'_, '_>, key: String) -> ZoneKind {
         key,
         tick_hz,
         player_speed: step_units(entry, "player_speed_cm_s", player_speed_cm_s, tick_hz),
-        view_radius: metres(entry.integer("view_radius_m", 8..=512)),
+        view: read_scope(entry),
         hearing_radius: metres(entry.integer("hearing_radius_m", 1..=512)),
         reach: metres(entry.integer("reach_cm", 1..=5000)) / 100,
         ground_items_max: entry.integer("ground_items_max", 0..=i64::from(GROUND_ITEMS_MAX)),
         litter_interval_s: entry.integer("litter_interval_s", 1..=86_400),
     }
+}
+
+fn read_scope(entry: &mut Reader<'_, '_>) -> Scope {
+    let radius_units = metres(entry.integer("view_radius_m", 8..=512));
+    // No cell farther than this is told of at all.
+    let end_units = radius_units + HYSTERESIS_UNITS;
+    let mut rate = |name, without| {
+        if entry.has(name) { metres(entry.integer(name, 0..=512)) } else { without }
+    };
+    let half_rate_units = rate("view_half_rate_m", end_units);
+    let quarter_rate_units = rate("view_quarter_rate_m", end_units.max(half_rate_units));
+    if quarter_rate_units < half_rate_units {
+        entry.fault("view_quarter_rate_m", "must not be less than view_half_rate_m");
+    }
+    let walls_hide = entry.has("walls_hide") && entry.flag("walls_hide");
+    if walls_hide && radius_units > HIDING_RADIUS_UNITS_MAX {
+        let most = HIDING_RADIUS_UNITS_MAX / UNITS_PER_METRE;
+        entry.fault("view_radius_m", format!("where walls_hide it is at most {most}"));
+    }
+    if walls_hide && half_rate_units < end_units {
+        entry.fault("view_half_rate_m", "where walls_hide all that is seen is sent every tick");
+    }
+    Scope { radius_units, half_rate_units, quarter_rate_units, walls_hide }
 }
 
 fn read_zone(
@@ -241,15 +272,21 @@ fn read_zone(
     let map = read_map(files, &map_path, map_faults);
     let (east, south) = entry.tile("spawn");
     let spawn_stroll_m = entry.integer("spawn_stroll_m", 0..=i64::from(SPAWN_STROLL_M_MAX));
-    if let Some(map) = &map
+    if let Some((map, _)) = &map
         && map.is_wall(east, south)
     {
         entry.fault("spawn", format!("tile [{east}, {south}] of {map_path} is blocked or outside"));
     }
-    let npcs =
+    let npcs: Vec<NpcSpawn> =
         entry.list("npcs", |entry| read_npc_spawn(entry, kind, parts.npcs)).into_iter().flatten().collect();
+    let landmarks = |spawn: &&NpcSpawn| parts.npcs[spawn.npc].sound.as_ref().is_some_and(|npc| npc.landmark);
+    let landmarks: u64 = npcs.iter().filter(landmarks).map(|spawn| u64::from(spawn.count)).sum();
+    if landmarks > GROUP_MEMBERS_MAX as u64 {
+        entry.fault("npcs", format!("{landmarks} landmarks; a zone has at most {GROUP_MEMBERS_MAX}"));
+    }
     let ground: Vec<GroundSpawn> =
         entry.list("ground", |entry| read_ground_spawn(entry, parts.items)).into_iter().flatten().collect();
+    let gates = if entry.has("gates") { entry.list("gates", read_gate) } else { Vec::new() };
     let heaps: u64 = ground.iter().map(|spawn| u64::from(spawn.number)).sum();
     if let Some(kind) = kind
         && heaps > u64::from(kind.ground_items_max)
@@ -257,19 +294,60 @@ fn read_zone(
         let bound = kind.ground_items_max;
         entry.fault("ground", format!("{heaps} heaps are over the kind's ground_items_max of {bound}"));
     }
-    let (kind, map) = (kind?.clone(), Arc::new(map?));
+    let (kind, (map, tiles)) = (kind?.clone(), map?);
+    let map = Arc::new(map);
     let spawn = Pos::tile_centre(east, south);
-    Some(ZoneContent { id, name, kind, map, spawn, spawn_stroll_m, start, npcs, ground })
+    Some(ZoneContent { id, name, kind, map, tiles, spawn, spawn_stroll_m, start, npcs, ground, gates })
 }
 
-fn read_map(files: &mut Files<'_>, path: &str, found: &mut Vec<ContentFault>) -> Option<TileMap> {
+fn read_gate(entry: &mut Reader<'_, '_>) -> Gate {
+    let at = entry.tile("at");
+    let to_zone = ZoneId(entry.integer("to_zone", 1..=i64::from(u16::MAX)));
+    let (east, south) = entry.tile("to");
+    Gate { at, to_zone, to: Pos::tile_centre(east.min(u32::from(u16::MAX)), south.min(u32::from(u16::MAX))) }
+}
+
+/// Notes each gate that cannot be reached or leads where nobody can stand.
+fn check_gates(root: &mut Reader<'_, '_>, zones: &[ZoneContent]) {
+    for zone in zones {
+        for (nth, gate) in zone.gates.iter().enumerate() {
+            let field = format!("zones: gates[{nth}] of {}", zone.name);
+            let (east, south) = gate.at;
+            if zone.map.is_wall(east, south) {
+                root.fault(&field, format!("its tile [{east}, {south}] is blocked or outside"));
+            }
+            let Some(other) = zones.iter().find(|other| other.id == gate.to_zone) else {
+                root.fault(&field, format!("there is no zone {}", gate.to_zone));
+                continue;
+            };
+            let to = gate.to.tile();
+            if other.map.is_wall(to.0, to.1) || other.gates.iter().any(|other| other.at == to) {
+                let problem = "is blocked, outside, or itself a gate";
+                root.fault(
+                    &field,
+                    format!("where it leads, [{}, {}] of {}, {problem}", to.0, to.1, other.name),
+                );
+            }
+        }
+    }
+}
+
+fn read_map(
+    files: &mut Files<'_>,
+    path: &str,
+    found: &mut Vec<ContentFault>,
+) -> Option<(TileMap, Arc<[u8]>)> {
     if path.is_empty() {
         return None;
     }
     let inside =
         std::path::Path::new(path).components().all(|part| matches!(part, std::path::Component::Normal(_)));
     let text = if inside { files.text(path) } else { Err("lies outside the content's folder".to_owned()) };
-    match text.and_then(|text| TileMap::parse(text).map_err(|fault| fault.to_string())) {
+    let read = text.and_then(|text| match TileMap::parse(text) {
+        Ok(map) => Ok((map, text.lines().flat_map(str::bytes).collect())),
+        Err(fault) => Err(fault.to_string()),
+    });
+    match read {
         Ok(map) => Some(map),
         Err(problem) => {
             Faults::new(path, found).note("", problem);

@@ -13,6 +13,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use include_dir::{Dir, include_dir};
+use vyuha_core::Scope;
 use vyuha_protocol::units::UNITS_PER_METRE;
 use vyuha_protocol::{ItemKind, Pos, TileMap, ZoneId};
 
@@ -54,6 +55,9 @@ pub struct ZoneContent {
     pub kind: ZoneKind,
     /// Where one can walk.
     pub map: Arc<TileMap>,
+    /// What it looks like, for clients that draw it: the map file's character of each tile, row by row from the
+    /// north-west.
+    pub tiles: Arc<[u8]>,
     /// Where characters begin, and go whose place is blocked.
     pub spawn: Pos,
     /// How long a random walk from there is, in metres, at whose end a new character begins; 0 for right there.
@@ -64,6 +68,19 @@ pub struct ZoneContent {
     pub npcs: Vec<NpcSpawn>,
     /// What lies in it.
     pub ground: Vec<GroundSpawn>,
+    /// Where one walks out of it.
+    pub gates: Vec<Gate>,
+}
+
+/// A tile from which one comes into another zone, or elsewhere in the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Gate {
+    /// The tile, east and south.
+    pub at: (u32, u32),
+    /// The zone that it leads to.
+    pub to_zone: ZoneId,
+    /// Where one comes out: open ground that is no gate.
+    pub to: Pos,
 }
 
 /// What is the same for all zones of a kind.
@@ -75,8 +92,8 @@ pub struct ZoneKind {
     pub tick_hz: u16,
     /// Units a step of a player at full deflection, at least 1.
     pub player_speed: u16,
-    /// Units within which things are sent to a player.
-    pub view_radius: u32,
+    /// What is sent to a player, and how often.
+    pub view: Scope,
     /// Units within which a voice is heard.
     pub hearing_radius: u32,
     /// Units within which an item can be picked up.
@@ -139,6 +156,8 @@ pub struct NpcContent {
     pub chase_speed_cm_s: u32,
     /// Seconds that it chases before it goes home.
     pub chase_time_s: u32,
+    /// Whether everybody in its zone is told where it is.
+    pub landmark: bool,
 }
 
 impl Content {

@@ -41,6 +41,11 @@ impl<'r, 'a> Reader<'r, 'a> {
         self.faults.note(self.field(name), problem);
     }
 
+    /// Whether there is a field, for those that may be left out.
+    pub fn has(&self, name: &str) -> bool {
+        self.fields.contains_key(name)
+    }
+
     pub fn integer<T: TryFrom<i64>>(&mut self, name: &str, range: RangeInclusive<i64>) -> T {
         let (low, high) = (*range.start(), *range.end());
         let value = match self.fields.remove(name) {

@@ -1,5 +1,6 @@
 use std::collections::BTreeSet;
 
+use vyuha_core::Scope;
 use vyuha_protocol::units::metres;
 
 use super::*;
@@ -30,6 +31,7 @@ key = "open"
 tick_hz = 30
 player_speed_cm_s = 500
 view_radius_m = 48
+view_half_rate_m = 12
 hearing_radius_m = 40
 reach_cm = 250
 ground_items_max = 20
@@ -51,18 +53,36 @@ const YARD: &str = "#####\n#...#\n#.#.#\n#####\n";
 
 /// Replaces a piece of one file and lists the faults as they are printed.
 fn check(file: &str, from: &str, to: &str, expected: &[&str]) {
+    check_all(&[(file, from, to)], expected);
+}
+
+fn check_all(changes: &[(&str, &str, &str)], expected: &[&str]) {
     let files = [("items.toml", ITEMS), ("npcs.toml", NPCS), ("world.toml", WORLD), ("yard.map", YARD)];
-    let changed: Vec<(&str, String)> = files
-        .iter()
-        .map(|&(name, text)| {
-            assert!(name != file || text.contains(from), "{file} has no {from:?}");
-            (name, if name == file { text.replacen(from, to, 1) } else { text.to_owned() })
-        })
-        .collect();
+    let mut changed = files.map(|(name, text)| (name, text.to_owned()));
+    for (file, from, to) in changes {
+        let (_, text) = changed.iter_mut().find(|(name, _)| name == file).unwrap();
+        assert!(text.contains(from), "{file} has no {from:?}");
+        *text = text.replacen(from, to, 1);
+    }
     let texts: Vec<(&str, &str)> = changed.iter().map(|(name, text)| (*name, text.as_str())).collect();
     let faults = Content::from_texts(&texts).err().map_or(Vec::new(), |errors| errors.0);
     let got: Vec<String> = faults.iter().map(ToString::to_string).collect();
-    assert_eq!(got, expected, "{from:?} -> {to:?} in {file}");
+    assert_eq!(got, expected, "{changes:?}");
+}
+
+#[test]
+fn gates_lead_from_open_ground_to_open_ground() {
+    let gates = |gates: &str, expected: &[&str]| {
+        check("world.toml", "npcs = [{", &format!("gates = [{gates}]\nnpcs = [{{"), expected);
+    };
+    gates("{ at = [1, 1], to_zone = 7, to = [3, 2] }", &[]);
+    let of = |problem: &str| format!("world.toml: zones: gates[0] of Yard: {problem}");
+    gates("{ at = [0, 1], to_zone = 7, to = [3, 2] }", &[&of("its tile [0, 1] is blocked or outside")]);
+    gates("{ at = [1, 1], to_zone = 8, to = [3, 2] }", &[&of("there is no zone 8")]);
+    for to in ["2, 2", "9, 2", "1, 1"] {
+        let problem = format!("where it leads, [{to}] of Yard, is blocked, outside, or itself a gate");
+        gates(&format!("{{ at = [1, 1], to_zone = 7, to = [{to}] }}"), &[&of(&problem)]);
+    }
 }
 
 #[test]
@@ -111,6 +131,44 @@ fn every_fault_names_its_file_and_field() {
         &[
             "world.toml: zone_kinds[0].player_speed_cm_s: 3000 cm/s at 30 Hz are 2048 units a step, not from 1 to 2047",
         ],
+    );
+    check(
+        "world.toml",
+        "view_half_rate_m = 12",
+        "view_half_rate_m = 12\nview_quarter_rate_m = 11",
+        &["world.toml: zone_kinds[0].view_quarter_rate_m: must not be less than view_half_rate_m"],
+    );
+    check(
+        "world.toml",
+        "view_half_rate_m = 12",
+        "view_half_rate_m = 12\nwalls_hide = true",
+        &["world.toml: zone_kinds[0].view_half_rate_m: where walls_hide all that is seen is sent every tick"],
+    );
+    check(
+        "world.toml",
+        "view_radius_m = 48\nview_half_rate_m = 12",
+        "view_radius_m = 129\nwalls_hide = true",
+        &["world.toml: zone_kinds[0].view_radius_m: where walls_hide it is at most 128"],
+    );
+    let crowd = NPCS.replace("dog", "idol").replace("id = 1", "id = 2") + "landmark = true";
+    check_all(
+        &[
+            ("npcs.toml", NPCS, &(NPCS.to_owned() + &crowd)),
+            ("world.toml", "\"dog\", count = 2", "\"idol\", count = 101"),
+        ],
+        &["world.toml: zones[0].npcs: 101 landmarks; a zone has at most 100"],
+    );
+    check(
+        "npcs.toml",
+        "sight_radius_m = 4",
+        "sight_radius_m = 4\nlandmark = 1",
+        &["npcs.toml: npcs[0].landmark: expected true or false, found integer 1"],
+    );
+    check(
+        "world.toml",
+        "view_half_rate_m = 12",
+        "view_half_rate_m = 513",
+        &["world.toml: zone_kinds[0].view_half_rate_m: 513 is not from 0 to 512"],
     );
     check(
         "world.toml",
@@ -204,7 +262,12 @@ fn sound_content_says_what_its_files_say() {
     let texts = [("items.toml", ITEMS), ("npcs.toml", NPCS), ("world.toml", WORLD), ("yard.map", YARD)];
     let content = Content::from_texts(&texts).unwrap();
     let zone = content.zone(ZoneId(7)).unwrap();
-    assert_eq!((zone.kind.player_speed, zone.kind.reach, zone.kind.view_radius), (341, 5120, metres(48)));
+    let view = Scope {
+        half_rate_units: metres(12),
+        quarter_rate_units: metres(52),
+        ..Scope::every_tick(metres(48))
+    };
+    assert_eq!((zone.kind.player_speed, zone.kind.reach, zone.kind.view), (341, 5120, view));
     assert_eq!((zone.spawn, zone.litter_target()), (Pos::tile_centre(2, 1), 4));
     assert_eq!(content.start_zones().map(|zone| zone.id).collect::<Vec<_>>(), [ZoneId(7)]);
     assert_eq!(content.item(ItemKind(1)).unwrap().stack_max, 100);

@@ -13,7 +13,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 
-use vyuha_core::{Spawn, Zone};
+use vyuha_core::{Spawn, Warm, Zone};
 use vyuha_protocol::{EntityId, EntityKind, Pos};
 
 use crate::hash::StateHash;
@@ -41,7 +41,13 @@ impl Ground {
     /// Lays an item down.
     pub fn lay(&mut self, zone: &mut Zone, stack: Stack, at: Pos) -> EntityId {
         let state = u16::try_from(stack.count).unwrap_or(u16::MAX);
-        let entity = zone.spawn(Spawn { pos: at, kind: EntityKind::item(stack.kind), state, name: "" });
+        let entity = zone.spawn(Spawn {
+            pos: at,
+            kind: EntityKind::item(stack.kind),
+            state,
+            name: "",
+            warm: Warm::default(),
+        });
         self.items.insert(entity, GroundItem { stack, at });
         entity
     }
@@ -72,10 +78,10 @@ impl Ground {
     /// Feeds the whole state to a hash.
     pub fn hash_into(&self, hash: &mut StateHash) {
         hash.write(self.items.len() as u64);
-        for (entity, item) in &self.items {
+        hash.write_each(self.items.iter(), |hash, (entity, item)| {
             hash.write(u64::from(entity.0));
             item.stack.hash_into(hash);
             hash.write(u64::from(item.at.x) << 32 | u64::from(item.at.y));
-        }
+        });
     }
 }

@@ -6,13 +6,15 @@
 //!   the kind's time at most, to [`KEEP_OFF_UNITS`] and no nearer; then it goes home, and until it is there it
 //!   chases nobody.
 //! - An NPC that cannot find home in [`RETURN_S_MAX`] seconds settles where it is.
+//! - Where a landmark is, everybody in its zone is told, however far off.
 //! - State 1 of its entity tells clients that it chases somebody; else 0.
 
 mod rules;
 #[cfg(test)]
 mod tests;
 
-use vyuha_core::{Spawn, Zone};
+use vyuha_core::{Circle, Spawn, Warm, Zone};
+use vyuha_protocol::snapshot::GROUP_LANDMARKS;
 use vyuha_protocol::units::UNITS_PER_METRE;
 use vyuha_protocol::{EntityId, EntityKind, Pos};
 
@@ -83,6 +85,17 @@ pub struct Npcs {
     /// Where it was at its last decision.
     before: Vec<Pos>,
     until_tick: Vec<u32>,
+    look: Look,
+}
+
+/// Room for one turn's look around; between turns it means nothing.
+#[derive(Debug, Default)]
+struct Look {
+    /// Where those stand whose turn it is.
+    places: Vec<Pos>,
+    /// What those of them see who look out, and the nearest player in it.
+    circles: Vec<Circle>,
+    players: Vec<Option<(EntityId, Pos)>>,
 }
 
 impl Nature {
@@ -122,12 +135,26 @@ impl Npcs {
             goal: Vec::new(),
             before: Vec::new(),
             until_tick: Vec::new(),
+            look: Look::default(),
         };
         for (nature, spawn) in content.npcs.iter().enumerate() {
             for _ in 0..spawn.count {
                 let home = random_open_place(&content.map, content.spawn, rng);
                 let kind = npcs.natures[nature].kind;
-                npcs.entity.push(zone.spawn(Spawn { pos: home, kind, state: 0, name: "" }));
+                npcs.entity.push(zone.spawn(Spawn {
+                    pos: home,
+                    kind,
+                    state: 0,
+                    name: "",
+                    warm: Warm::default(),
+                }));
+                if kinds[spawn.npc].landmark {
+                    let entity = *npcs.entity.last().expect("it was spawned just now");
+                    assert!(
+                        zone.set_group(entity, GROUP_LANDMARKS),
+                        "content has no more landmarks than fit a group"
+                    );
+                }
                 npcs.nature.push(nature as u16);
                 npcs.mood.push(Mood::Rest);
                 npcs.home.push(home);
@@ -141,19 +168,25 @@ impl Npcs {
 
     /// Lets those decide whose turn it is at a tick of the zone.
     pub fn think(&mut self, tick: u32, zone: &mut Zone, rng: &mut Rng) {
-        let beat_ticks = self.pace.beat_ticks;
-        for slot in ((tick % beat_ticks) as usize..self.entity.len()).step_by(beat_ticks as usize) {
-            let entity = self.entity[slot];
-            let at = zone.position(entity).expect("nobody but the NPC system despawns an NPC");
+        let beat_ticks = self.pace.beat_ticks as usize;
+        let turn = (tick as usize % beat_ticks..self.entity.len()).step_by(beat_ticks);
+        let mut look = std::mem::take(&mut self.look);
+        look.places.clear();
+        look.circles.clear();
+        for slot in turn.clone() {
+            let at = zone.position(self.entity[slot]).expect("nobody but the NPC system despawns an NPC");
+            look.places.push(at);
+            look.circles.extend(self.looks_out(slot).map(|radius_units| Circle { centre: at, radius_units }));
+        }
+        // No decision moves anybody before the next step, so all can look before the first decides.
+        zone.now().nearest_within(&look.circles, |_, _, kind| kind.is_player(), &mut look.players);
+        let mut players = look.players.iter();
+        for (slot, &at) in turn.zip(&look.places) {
+            let (entity, mood) = (self.entity[slot], self.mood[slot]);
             let nature = &self.natures[usize::from(self.nature[slot])];
-            let mood = self.mood[slot];
-            let looks_out = nature.sight_radius > 0 && mood != Mood::Return;
-            let seen = if looks_out {
-                let is_player = |entity| zone.kind(entity).is_some_and(EntityKind::is_player);
-                zone.nearest(at, nature.sight_radius, is_player).map(|(_, place)| place)
-            } else {
-                None
-            };
+            let seen =
+                self.looks_out(slot).and_then(|_| *players.next().expect("an answer to each question"));
+            let seen = seen.map(|(_, place)| place);
             let situation = Situation {
                 mood,
                 at,
@@ -175,6 +208,13 @@ impl Npcs {
             self.until_tick[slot] = decision.until_tick;
             self.before[slot] = at;
         }
+        self.look = look;
+    }
+
+    /// How far an NPC looks for players, if it does.
+    fn looks_out(&self, slot: usize) -> Option<u32> {
+        let radius = self.natures[usize::from(self.nature[slot])].sight_radius;
+        (radius > 0 && self.mood[slot] != Mood::Return).then_some(radius)
     }
 
     /// How many there are.
@@ -185,12 +225,12 @@ impl Npcs {
     /// Feeds the whole state to a hash.
     pub fn hash_into(&self, hash: &mut StateHash) {
         let place = |place: &Pos| u64::from(place.x) << 32 | u64::from(place.y);
-        for slot in 0..self.entity.len() {
+        hash.write_each(0..self.entity.len(), |hash, slot| {
             hash.write(u64::from(self.entity[slot].0) << 32 | u64::from(self.until_tick[slot]));
             hash.write(u64::from(self.nature[slot]) << 8 | self.mood[slot] as u64);
             hash.write(place(&self.home[slot]));
             hash.write(place(&self.goal[slot]));
             hash.write(place(&self.before[slot]));
-        }
+        });
     }
 }

@@ -1,6 +1,8 @@
 use std::sync::Arc;
 
 use proptest::prelude::*;
+use vyuha_core::{Subscriber, View};
+use vyuha_protocol::snapshot::Snapshot;
 use vyuha_protocol::units::metres;
 use vyuha_protocol::{Displacement, TileMap};
 
@@ -104,6 +106,33 @@ fn pack(sight_radius_m: u32, count: u32) -> (Zone, Npcs, Rng) {
 }
 
 #[test]
+fn everybody_is_told_where_landmarks_are() {
+    let mut content = Content::example();
+    let zone = &mut content.zones[0];
+    zone.map = Arc::new(TileMap::open(300, 300));
+    zone.npcs.truncate(2);
+    for (spawn, count) in zone.npcs.iter_mut().zip([7, 3]) {
+        spawn.count = count;
+    }
+    let landmark = zone.npcs[1].npc;
+    content.npcs[landmark].landmark = true;
+    let (mut field, mut rng) = (Zone::new(zone.map.clone()), Rng::new(5, 5));
+    let npcs = Npcs::populate(&content.npcs, zone, &mut field, &mut rng);
+    field.step(&mut ());
+    let mut view = View::new(0);
+    assert!(view.watch(GROUP_LANDMARKS));
+    let mut bytes = Vec::new();
+    let to = Subscriber { centre: Pos::tile_centre(1, 1), input_ack: 0, bytes_max: 1 << 20 };
+    field.write_snapshot(&mut view, &to, &mut bytes);
+    let groups: Vec<_> = Snapshot::read(&bytes).unwrap().groups().collect();
+    assert_eq!((groups.len(), groups[0].group), (1, GROUP_LANDMARKS));
+    let told: Vec<(u32, Pos)> =
+        groups[0].members.iter().map(|member| (member.entity, Pos { x: member.x, y: member.y })).collect();
+    let real = npcs.entity[7..].iter().map(|id| (id.0, field.position(*id).unwrap()));
+    assert_eq!(told, real.collect::<Vec<_>>());
+}
+
+#[test]
 fn each_tick_has_an_equal_share_and_each_npc_one_turn_a_beat() {
     let (mut zone, mut npcs, mut rng) = pack(0, 100);
     npcs.until_tick.fill(0);
@@ -140,7 +169,13 @@ fn a_chaser_comes_near_shows_it_and_goes_home_again() {
     let (mut zone, mut npcs, mut rng) = pack(20, 1);
     let (npc, home) = (npcs.entity[0], npcs.home[0]);
     let place = Pos { x: home.x + metres(9), y: home.y };
-    let player = zone.spawn(Spawn { pos: place, kind: EntityKind::PLAYER, state: 0, name: "Abe" });
+    let player = zone.spawn(Spawn {
+        pos: place,
+        kind: EntityKind::PLAYER,
+        state: 0,
+        name: "Abe",
+        warm: Warm::default(),
+    });
     zone.step(&mut ());
     let mut nearest = u64::MAX;
     let mut states = Vec::new();

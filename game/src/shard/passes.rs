@@ -1,5 +1,6 @@
 //! The passes of a tick, each a system's rules applied to all that they concern.
 
+use super::zone::Walkers;
 use super::{Outbox, SessionId, Shard};
 use crate::character::slots_due;
 use crate::ground;
@@ -8,12 +9,29 @@ use crate::ground;
 pub fn move_characters(shard: &mut Shard, zone: usize) {
     let zone = &mut shard.zones[zone];
     let content = &shard.content.zones[zone.content];
-    for (&entity, &session) in &zone.players {
-        let session = shard.sessions.get_mut(session).expect("every player of a zone has a session");
-        let from = zone.place_of(entity);
-        if let Some(to) = session.steering.advance(&content.map, from, content.kind.player_speed) {
-            zone.zone.place(entity, to);
+    let Walkers { ids, from, to } = &mut zone.walkers;
+    ids.clear();
+    ids.extend(zone.players.keys());
+    from.clear();
+    zone.zone.positions(ids, from);
+    to.clear();
+    for ((&entity, &session_id), from) in zone.players.iter().zip(from) {
+        let session = shard.sessions.get_mut(session_id).expect("every player of a zone has a session");
+        let from = from.expect("a session's entity lives as long as the session");
+        if let Some(place) = session.steering.advance(&content.map, from, content.kind.player_speed) {
+            to.push((entity, place));
+            if content.gates.iter().any(|gate| gate.at == place.tile()) {
+                shard.at_gates.push(session_id);
+            }
         }
+    }
+    zone.zone.place_all(to);
+}
+
+/// Those who walked onto a gate go where it leads.
+pub fn cross(shard: &mut Shard, out: &mut Outbox) {
+    for session in std::mem::take(&mut shard.at_gates) {
+        shard.cross(session, out);
     }
 }
 

@@ -20,11 +20,20 @@ pub(super) struct ZoneState {
     pub npcs: Npcs,
     pub ground: Ground,
     pub players: BTreeMap<EntityId, SessionId>,
+    pub walkers: Walkers,
     /// The node's ticks to one step of the zone.
     pub ticks_per_step: u64,
     pub stepped: bool,
     /// Whether it was never played: nothing of it is stored.
     pub is_new: bool,
+}
+
+/// Working space of the pass that moves characters: who they are, where they stand and where they go.
+#[derive(Default)]
+pub(super) struct Walkers {
+    pub ids: Vec<EntityId>,
+    pub from: Vec<Option<Pos>>,
+    pub to: Vec<(EntityId, Pos)>,
 }
 
 impl ZoneState {
@@ -42,6 +51,7 @@ impl ZoneState {
             npcs,
             ground: Ground::default(),
             players: BTreeMap::new(),
+            walkers: Walkers::default(),
             ticks_per_step,
             stepped: false,
             is_new: true,

@@ -131,6 +131,7 @@ pub struct Metrics {
     pub recorded_bytes: Counter,
     /// Recordings that ended before their shard did.
     pub recordings_stopped: Counter,
+    pub(crate) web_connections: Level,
     pub(crate) telemetry_dropped: Counter,
     pub(crate) watchers: Level,
 }
@@ -181,6 +182,7 @@ impl Metrics {
                 "recordings_stopped",
                 "Recordings that ended before their shard, because the disk was too slow or failed",
             ),
+            web_connections: level(vyuha, "web_connections", "WebSockets of players that are open"),
             telemetry_dropped: counter(
                 vyuha,
                 "telemetry_dropped",

@@ -1,7 +1,7 @@
 //! A non-blocking TCP socket under a [`ClientCore`], for programs that poll many of them.
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::sync::Arc;
 
@@ -31,19 +31,23 @@ impl Connection {
     /// Begins to connect, and appends the message that opens the connection. Whether the server is there shows when
     /// the socket becomes writable and [`Connection::flush`] is called.
     pub fn open(server: SocketAddr, content: Arc<ClientContent>) -> Result<Connection, ClientError> {
-        let family = if server.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
-        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-        let socket =
-            rustix::net::socket_with(family, SocketType::STREAM, flags, None).map_err(io::Error::from)?;
-        // A step is a few bytes that must not wait for the acknowledgement of the last one.
-        rustix::net::sockopt::set_tcp_nodelay(&socket, true).map_err(io::Error::from)?;
-        match rustix::net::connect(&socket, &server) {
-            Ok(()) | Err(rustix::io::Errno::INPROGRESS) => {}
-            Err(error) => return Err(io::Error::from(error).into()),
-        }
+        let stream = begin_to_connect(server)?;
         let mut core = ClientCore::new(content);
         core.hello()?;
-        Ok(Connection { stream: TcpStream::from(socket), core })
+        Ok(Connection { stream, core })
+    }
+
+    /// Begins to connect anew, whatever became of the connection so far, and appends what takes up the session.
+    pub fn reopen(&mut self, server: SocketAddr) -> Result<(), ClientError> {
+        self.core.resume()?;
+        self.stream = begin_to_connect(server)?;
+        Ok(())
+    }
+
+    /// Ends the connection in both directions. What is read from then on is [`Received::Ended`].
+    pub fn shut_down(&mut self) {
+        // One that broke already is as good.
+        let _ = self.stream.shutdown(Shutdown::Both);
     }
 
     /// Reads once into `scratch`, which many connections can share, and hands the bytes to the core; 64 KiB serve
@@ -91,6 +95,20 @@ impl Connection {
     pub fn core_mut(&mut self) -> &mut ClientCore {
         &mut self.core
     }
+}
+
+fn begin_to_connect(server: SocketAddr) -> Result<TcpStream, ClientError> {
+    let family = if server.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let socket =
+        rustix::net::socket_with(family, SocketType::STREAM, flags, None).map_err(io::Error::from)?;
+    // A step is a few bytes that must not wait for the acknowledgement of the last one.
+    rustix::net::sockopt::set_tcp_nodelay(&socket, true).map_err(io::Error::from)?;
+    match rustix::net::connect(&socket, &server) {
+        Ok(()) | Err(rustix::io::Errno::INPROGRESS) => {}
+        Err(error) => return Err(io::Error::from(error).into()),
+    }
+    Ok(TcpStream::from(socket))
 }
 
 impl AsFd for Connection {

@@ -3,7 +3,8 @@
 use vyuha_protocol::Pos;
 use vyuha_protocol::frame::append_frame;
 use vyuha_protocol::snapshot::{
-    BLOCK_DELTA, BLOCK_FULL, BlockHead, CellKey, Enter, Leave, Name, SNAPSHOT_KIND, SnapshotHead, Update,
+    BLOCK_DELTA, BLOCK_FULL, BlockHead, CellKey, Enter, GroupHead, Leave, Member, Name, SNAPSHOT_KIND,
+    SnapshotHead, Update,
 };
 
 /// A block to be written.
@@ -17,6 +18,14 @@ pub struct BlockScript {
     pub leaves: Vec<Leave>,
 }
 
+/// A group to be written.
+#[derive(Debug, Clone, Default)]
+pub struct GroupScript {
+    pub group: u32,
+    pub members: Vec<Member>,
+    pub names: Vec<Name>,
+}
+
 /// A snapshot to be written.
 #[derive(Debug, Clone, Default)]
 pub struct SnapshotScript {
@@ -24,6 +33,7 @@ pub struct SnapshotScript {
     pub input_ack: u32,
     pub pos: Pos,
     pub dropped: Vec<(u16, u16)>,
+    pub groups: Vec<GroupScript>,
     pub blocks: Vec<BlockScript>,
 }
 
@@ -39,11 +49,19 @@ impl SnapshotScript {
             x: self.pos.x,
             y: self.pos.y,
             dropped: self.dropped.len() as u16,
+            groups: self.groups.len() as u16,
             blocks: self.blocks.len() as u16,
+            reserved: 0,
         };
         let mut bytes = bytemuck::bytes_of(&head).to_vec();
         for &cell in &self.dropped {
             bytes.extend_from_slice(bytemuck::bytes_of(&key(cell)));
+        }
+        for group in &self.groups {
+            let (members, names) = (group.members.len() as u32, group.names.len() as u32);
+            bytes.extend_from_slice(bytemuck::bytes_of(&GroupHead { group: group.group, members, names }));
+            bytes.extend_from_slice(bytemuck::cast_slice(&group.members));
+            bytes.extend_from_slice(bytemuck::cast_slice(&group.names));
         }
         for block in &self.blocks {
             let head = BlockHead {

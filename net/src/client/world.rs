@@ -3,17 +3,21 @@
 //! Applies the rule of [`vyuha_protocol::snapshot`] and nothing else: it never guesses, interpolates or forgets.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use thiserror::Error;
 use vyuha_protocol::frame::SERVER_PAYLOAD_BYTES_MAX;
-use vyuha_protocol::snapshot::{Enter, Snapshot};
+use vyuha_protocol::snapshot::{Block, Enter, Group, Leave, Snapshot};
 use vyuha_protocol::text::CHARACTER_NAME_BYTES_MAX;
 use vyuha_protocol::{CellCoord, EntityId, EntityKind, Pos};
 
 /// Most entities held at once: as many as one snapshot can state.
 pub const ENTITIES_MAX: usize = SERVER_PAYLOAD_BYTES_MAX as usize / size_of::<Enter>();
+/// Most cells held at once.
+pub const CELLS_MAX: usize = 1 << 16;
+/// Most groups held at once, each with at most as many members as one snapshot can state.
+pub const GROUPS_MAX: usize = 64;
 
 /// An entity in view.
 #[derive(Debug, Clone, Copy)]
@@ -27,6 +31,8 @@ pub struct Entity {
     /// Of an item, how many, at most 65,535; of an NPC, 1 while it chases somebody; of a player, 0.
     pub state: u16,
     name: [u8; CHARACTER_NAME_BYTES_MAX],
+    /// The cell whose blocks decide over it: the one it was seen in last, or a neighbour that it went to.
+    held_in: CellCoord,
     /// The application that brought it into view.
     entered: u32,
     /// The last application that named it.
@@ -34,7 +40,7 @@ pub struct Entity {
 }
 
 impl Entity {
-    /// The cell it is in.
+    /// The cell that it was seen in last.
     pub fn cell(&self) -> CellCoord {
         self.pos.cell()
     }
@@ -44,6 +50,21 @@ impl Entity {
         let end = self.name.iter().position(|&b| b == 0).unwrap_or(self.name.len());
         String::from_utf8_lossy(&self.name[..end])
     }
+}
+
+/// A member of a group, as it was told last.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GroupMember {
+    /// Which one.
+    pub id: EntityId,
+    /// Where in the zone it is.
+    pub pos: Pos,
+    /// What it is.
+    pub kind: EntityKind,
+    /// As in [`Entity::state`].
+    pub state: u16,
+    /// A player's name; empty for whatever has none. What is not UTF-8 is replaced.
+    pub name: String,
 }
 
 /// What a snapshot did to one entity. Each entity has at most one change a snapshot.
@@ -87,13 +108,22 @@ pub enum WorldError {
     /// More entities than a view holds.
     #[error("the server shows more than {ENTITIES_MAX} entities at once")]
     TooManyEntities,
+    /// More cells than a view holds.
+    #[error("the server shows more than {CELLS_MAX} cells at once")]
+    TooManyCells,
+    /// More groups than a view holds.
+    #[error("the server tells of more than {GROUPS_MAX} groups at once")]
+    TooManyGroups,
 }
 
-/// The entities in view, at most [`ENTITIES_MAX`] of 40 bytes each.
+/// The entities in view, at most [`ENTITIES_MAX`] of 44 bytes each, and the members of groups.
 #[derive(Debug, Default)]
 pub struct World {
     watch: Watch,
     entities: HashMap<EntityId, Entity, ahash::RandomState>,
+    /// The cells that the client holds.
+    cells: HashSet<CellCoord, ahash::RandomState>,
+    groups: BTreeMap<u32, Vec<GroupMember>>,
     changes: Vec<Change>,
     /// Cells that state or drop all they hold in the snapshot at hand; kept for its capacity.
     cleared: Vec<CellCoord>,
@@ -113,40 +143,20 @@ impl World {
         self.changes.clear();
         self.cleared.clear();
         self.cleared.extend(snapshot.dropped.iter().map(CellCoord::from));
+        for cell in &self.cleared {
+            self.cells.remove(cell);
+        }
+        for group in snapshot.groups() {
+            self.replace_group(&group)?;
+        }
         let mut strays = 0;
         for block in snapshot.blocks() {
-            if block.full {
-                self.cleared.push(block.cell);
-            }
-            // Items do not move, and players alone have names.
-            if self.watch == Watch::Items {
-                for enter in block.enters.iter().filter(|enter| EntityKind(enter.kind).as_item().is_some()) {
-                    self.enter(block.cell, &enter)?;
-                }
-                continue;
-            }
-            for update in block.updates.iter() {
-                strays += u32::from(!self.move_within(EntityId(update.entity), block.cell, update.local));
-            }
-            for enter in block.enters.iter() {
-                self.enter(block.cell, &enter)?;
-            }
-            for name in block.names.iter() {
-                match self.entities.get_mut(&EntityId(name.entity)) {
-                    Some(entity) => entity.name = name.name,
-                    None => strays += 1,
-                }
-            }
+            strays += self.state(&block)?;
         }
         let mut retracted = false;
         for block in snapshot.blocks() {
             for leave in block.leaves.iter() {
-                let id = EntityId(leave.entity);
-                if let Entry::Occupied(held) = self.entities.entry(id)
-                    && held.get().cell() == block.cell
-                {
-                    retracted |= note_left(&mut self.changes, self.applications, &held.remove());
-                }
+                retracted |= self.leave(block.cell, leave);
             }
         }
         retracted |= self.remove_cleared(snapshot.dropped.len());
@@ -209,9 +219,82 @@ impl World {
         self.near(pos, radius).filter(|entity| entity.kind.as_item().is_some())
     }
 
+    /// The groups that the client is told of, each with all its members.
+    pub fn groups(&self) -> impl Iterator<Item = (u32, &[GroupMember])> {
+        self.groups.iter().map(|(group, members)| (*group, members.as_slice()))
+    }
+
+    fn replace_group(&mut self, group: &Group<'_>) -> Result<(), WorldError> {
+        if group.members.is_empty() {
+            self.groups.remove(&group.group);
+            return Ok(());
+        }
+        if self.groups.len() == GROUPS_MAX && !self.groups.contains_key(&group.group) {
+            return Err(WorldError::TooManyGroups);
+        }
+        let names: BTreeMap<u32, String> =
+            group.names.iter().map(|name| (name.entity, name.text())).collect();
+        let members = group.members.iter().map(|member| GroupMember {
+            id: EntityId(member.entity),
+            pos: Pos { x: member.x, y: member.y },
+            kind: EntityKind(member.kind),
+            state: member.state,
+            name: names.get(&member.entity).cloned().unwrap_or_default(),
+        });
+        self.groups.insert(group.group, members.collect());
+        Ok(())
+    }
+
+    /// Takes in what a block states, but for its leaves. Returns how much of it strays.
+    fn state(&mut self, block: &Block<'_>) -> Result<u32, WorldError> {
+        if block.full {
+            self.cleared.push(block.cell);
+            if self.cells.insert(block.cell) && self.cells.len() > CELLS_MAX {
+                return Err(WorldError::TooManyCells);
+            }
+        }
+        // Items do not move, and players alone have names.
+        if self.watch == Watch::Items {
+            for enter in block.enters.iter().filter(|enter| EntityKind(enter.kind).as_item().is_some()) {
+                self.enter(block.cell, &enter)?;
+            }
+            return Ok(0);
+        }
+        let mut strays = 0;
+        for update in block.updates.iter() {
+            strays += u32::from(!self.move_within(EntityId(update.entity), block.cell, update.local));
+        }
+        for enter in block.enters.iter() {
+            self.enter(block.cell, &enter)?;
+        }
+        for name in block.names.iter() {
+            match self.entities.get_mut(&EntityId(name.entity)) {
+                Some(entity) => entity.name = name.name,
+                None => strays += 1,
+            }
+        }
+        Ok(strays)
+    }
+
+    /// Takes an entity out of a cell if it is held there. Returns whether it is gone and this same snapshot had
+    /// named it.
+    fn leave(&mut self, cell: CellCoord, leave: Leave) -> bool {
+        let Entry::Occupied(mut held) = self.entities.entry(EntityId(leave.entity)) else { return false };
+        if held.get().held_in != cell {
+            return false;
+        }
+        let to = leave.to.into();
+        // A full block of that cell in this same snapshot would have named it.
+        if self.cells.contains(&to) && !self.cleared.contains(&to) {
+            held.get_mut().held_in = to;
+            return false;
+        }
+        note_left(&mut self.changes, self.applications, &held.remove())
+    }
+
     /// Moves an entity that is held in the cell; false if it is not.
     fn move_within(&mut self, id: EntityId, cell: CellCoord, local: u32) -> bool {
-        let Some(entity) = self.entities.get_mut(&id).filter(|entity| entity.cell() == cell) else {
+        let Some(entity) = self.entities.get_mut(&id).filter(|entity| entity.held_in == cell) else {
             return false;
         };
         entity.pos = Pos::from_cell(cell, local);
@@ -230,6 +313,7 @@ impl World {
             kind: EntityKind(enter.kind),
             state: enter.state,
             name: [0; CHARACTER_NAME_BYTES_MAX],
+            held_in: cell,
             entered: self.applications,
             stated: self.applications,
         };
@@ -259,8 +343,8 @@ impl World {
         full.sort_unstable();
         let (dropped, full, applications) = (&*dropped, &*full, self.applications);
         let gone = self.entities.extract_if(|_, entity| {
-            dropped.binary_search(&entity.cell()).is_ok()
-                || entity.stated != applications && full.binary_search(&entity.cell()).is_ok()
+            dropped.binary_search(&entity.held_in).is_ok()
+                || entity.stated != applications && full.binary_search(&entity.held_in).is_ok()
         });
         let mut retracted = false;
         for (_, entity) in gone {

@@ -2,11 +2,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::collection::vec;
 use proptest::prelude::*;
-use vyuha_protocol::snapshot::{CellKey, Enter, Leave, Name, Snapshot, Update};
+use vyuha_protocol::snapshot::{CellKey, Enter, Leave, Member, Name, Snapshot, Update};
 use vyuha_protocol::{CellCoord, EntityId, EntityKind, ItemKind, Pos};
 
-use super::script::{BlockScript, SnapshotScript};
-use super::world::{Applied, Change, Watch, World};
+use super::script::{BlockScript, GroupScript, SnapshotScript};
+use super::world::{Applied, Change, GroupMember, Watch, World};
 
 type Cell = (u16, u16);
 
@@ -23,7 +23,11 @@ fn full(cell: Cell, enters: Vec<Enter>) -> BlockScript {
 }
 
 fn leave(entity: u32) -> Leave {
-    Leave { entity, to: CellKey::NOWHERE }
+    leave_to(entity, None)
+}
+
+fn leave_to(entity: u32, to: Option<Cell>) -> Leave {
+    Leave { entity, to: to.map_or(CellKey::NOWHERE, |(x, y)| CellKey { x, y }) }
 }
 
 #[test]
@@ -42,6 +46,72 @@ fn a_walk_into_another_subscribed_cell_is_one_change() {
     assert_eq!(apply(&mut world, &crossing), Applied { changed: 1, ..Applied::default() });
     assert_eq!(world.changes(), [Change::Changed(EntityId(7))]);
     assert_eq!(world.get(EntityId(7)).unwrap().cell(), CellCoord { x: 1, y: 0 });
+}
+
+#[test]
+fn whoever_walks_into_a_cell_that_is_told_of_later_stays_in_view() {
+    let update =
+        |entity| BlockScript { updates: vec![Update { entity, local: 6 }], ..BlockScript::default() };
+    let far = |block: BlockScript| BlockScript { cell: (1, 0), ..block };
+    for (later, expected) in [
+        // Entered there at last; gone by then; on to a third cell that is held, and to one that is not.
+        (
+            far(BlockScript { enters: vec![enter(7, 9)], ..BlockScript::default() }),
+            Some(Pos { x: 65_545, y: 0 }),
+        ),
+        (far(BlockScript { leaves: vec![leave(7)], ..BlockScript::default() }), None),
+        (
+            far(BlockScript { leaves: vec![leave_to(7, Some((0, 1)))], ..BlockScript::default() }),
+            Some(Pos { x: 5, y: 0 }),
+        ),
+        (far(BlockScript { leaves: vec![leave_to(7, Some((2, 1)))], ..BlockScript::default() }), None),
+        (full((1, 0), vec![]), None),
+        // Nothing that is said of the cell that it left concerns it any more.
+        (full((0, 0), vec![]), Some(Pos { x: 5, y: 0 })),
+        (update(7), Some(Pos { x: 5, y: 0 })),
+    ] {
+        let mut world = World::default();
+        let blocks = vec![full((0, 0), vec![enter(7, 5)]), full((1, 0), vec![]), full((0, 1), vec![])];
+        apply(&mut world, &SnapshotScript { blocks, ..SnapshotScript::default() });
+        let leaving = BlockScript { leaves: vec![leave_to(7, Some((1, 0)))], ..BlockScript::default() };
+        let applied =
+            apply(&mut world, &SnapshotScript { blocks: vec![leaving], ..SnapshotScript::default() });
+        assert_eq!(applied, Applied::default(), "nothing is known of it but that it went");
+        assert_eq!(world.get(EntityId(7)).map(|entity| entity.pos), Some(Pos { x: 5, y: 0 }));
+        apply(&mut world, &SnapshotScript { blocks: vec![later.clone()], ..SnapshotScript::default() });
+        assert_eq!(world.get(EntityId(7)).map(|entity| entity.pos), expected, "{later:?}");
+    }
+}
+
+/// A group and its members: id, place along x, name.
+type Told = (u32, Vec<(u32, u32, String)>);
+
+#[test]
+fn a_groups_members_are_those_told_last_and_no_part_of_the_view() {
+    let mut world = World::default();
+    let member = |entity, x| Member { entity, x, y: 4, kind: 0, state: 2 };
+    let group = |group, members: Vec<Member>| {
+        let names = vec![Name::new(1, "Abe")];
+        SnapshotScript { groups: vec![GroupScript { group, members, names }], ..SnapshotScript::default() }
+    };
+    assert_eq!(apply(&mut world, &group(3, vec![member(1, 9), member(2, 8)])), Applied::default());
+    apply(&mut world, &group(5, vec![member(4, 1)]));
+    apply(&mut world, &SnapshotScript::default());
+    let told = |world: &World| -> Vec<Told> {
+        let members = |members: &[GroupMember]| {
+            members.iter().map(|member| (member.id.0, member.pos.x, member.name.clone())).collect()
+        };
+        world.groups().map(|(group, all)| (group, members(all))).collect()
+    };
+    let named = |name: &str| name.to_owned();
+    assert_eq!(
+        told(&world),
+        [(3, vec![(1, 9, named("Abe")), (2, 8, named(""))]), (5, vec![(4, 1, named(""))])]
+    );
+    assert!(world.is_empty());
+    apply(&mut world, &group(3, vec![member(2, 7)]));
+    apply(&mut world, &group(5, vec![]));
+    assert_eq!(told(&world), [(3, vec![(2, 7, named(""))])]);
 }
 
 #[test]
@@ -120,13 +190,24 @@ fn cell_of(cell: Cell) -> CellCoord {
     CellCoord { x: cell.0, y: cell.1 }
 }
 
+/// A client by the word: what it holds of each entity and in which cell it holds it, and the cells that it holds.
+#[derive(Default)]
+struct ByTheWord {
+    view: BTreeMap<u32, Held>,
+    held_in: BTreeMap<u32, Cell>,
+    cells: BTreeSet<Cell>,
+}
+
 /// The rule of `protocol::snapshot`, word for word.
-fn apply_by_the_word(view: &mut BTreeMap<u32, Held>, script: &SnapshotScript) -> BTreeSet<u32> {
+fn apply_by_the_word(client: &mut ByTheWord, script: &SnapshotScript) -> BTreeSet<u32> {
+    let ByTheWord { view, held_in, cells } = client;
     let mut named = BTreeSet::new();
+    cells.retain(|cell| !script.dropped.contains(cell));
+    cells.extend(script.blocks.iter().filter(|block| block.full).map(|block| block.cell));
     for block in &script.blocks {
         for update in &block.updates {
             if let Some(held) = view.get_mut(&update.entity)
-                && held.0.cell() == cell_of(block.cell)
+                && held_in[&update.entity] == block.cell
             {
                 held.0 = Pos::from_cell(cell_of(block.cell), update.local);
                 named.insert(update.entity);
@@ -135,6 +216,7 @@ fn apply_by_the_word(view: &mut BTreeMap<u32, Held>, script: &SnapshotScript) ->
         for enter in &block.enters {
             let pos = Pos::from_cell(cell_of(block.cell), enter.local);
             view.insert(enter.entity, (pos, enter.kind, enter.state, String::new()));
+            held_in.insert(enter.entity, block.cell);
             named.insert(enter.entity);
         }
         for name in &block.names {
@@ -145,17 +227,24 @@ fn apply_by_the_word(view: &mut BTreeMap<u32, Held>, script: &SnapshotScript) ->
     }
     for block in &script.blocks {
         for leave in &block.leaves {
-            if view.get(&leave.entity).is_some_and(|held| held.0.cell() == cell_of(block.cell)) {
-                view.remove(&leave.entity);
+            if view.contains_key(&leave.entity) && held_in[&leave.entity] == block.cell {
+                let to = (leave.to.x, leave.to.y);
+                if cells.contains(&to) && !script.blocks.iter().any(|block| block.full && block.cell == to) {
+                    held_in.insert(leave.entity, to);
+                } else {
+                    view.remove(&leave.entity);
+                }
             }
         }
+    }
+    for block in &script.blocks {
         if block.full {
             let stated: BTreeSet<u32> =
                 block.enters.iter().map(|e| e.entity).chain(block.updates.iter().map(|u| u.entity)).collect();
-            view.retain(|id, held| held.0.cell() != cell_of(block.cell) || stated.contains(id));
+            view.retain(|id, _| held_in[id] != block.cell || stated.contains(id));
         }
     }
-    view.retain(|_, held| !script.dropped.iter().any(|&cell| cell_of(cell) == held.0.cell()));
+    view.retain(|id, _| !script.dropped.contains(&held_in[id]));
     named
 }
 
@@ -170,7 +259,7 @@ prop_compose! {
         updates in vec((0u32..12, any::<u32>()), 0..4),
         enters in vec((0u32..12, any::<u32>(), 0u16..3, 0u16..3), 0..4),
         names in vec((0u32..12, "[A-Z][a-z]{2,5}"), 0..3),
-        leaves in vec(0u32..12, 0..4),
+        leaves in vec((0u32..12, prop::option::of(cell())), 0..4),
     ) -> BlockScript {
         BlockScript {
             cell,
@@ -181,7 +270,7 @@ prop_compose! {
                 .map(|(entity, local, kind, state)| Enter { entity, local, kind, state })
                 .collect(),
             names: names.into_iter().map(|(entity, name)| Name::new(entity, &name)).collect(),
-            leaves: leaves.into_iter().map(leave).collect(),
+            leaves: leaves.into_iter().map(|(entity, to)| leave_to(entity, to)).collect(),
         }
     }
 }
@@ -197,13 +286,13 @@ fn snapshot() -> impl Strategy<Value = SnapshotScript> {
 proptest! {
     #[test]
     fn any_snapshots_are_applied_by_the_word(snapshots in vec(snapshot(), 1..12)) {
-        let (mut world, mut view) = (World::default(), BTreeMap::new());
+        let (mut world, mut client) = (World::default(), ByTheWord::default());
         for script in &snapshots {
-            let before: BTreeSet<u32> = view.keys().copied().collect();
-            let named = apply_by_the_word(&mut view, script);
-            let after: BTreeSet<u32> = view.keys().copied().collect();
+            let before: BTreeSet<u32> = client.view.keys().copied().collect();
+            let named = apply_by_the_word(&mut client, script);
+            let after: BTreeSet<u32> = client.view.keys().copied().collect();
             let applied = apply(&mut world, script);
-            prop_assert_eq!(held(&world), view.clone());
+            prop_assert_eq!(held(&world), client.view.clone());
 
             let mut wanted: Vec<(u32, u8)> = after.difference(&before).map(|&id| (id, 0)).collect();
             wanted.extend(before.intersection(&after).filter(|id| named.contains(id)).map(|&id| (id, 1)));

@@ -6,7 +6,7 @@ use vyuha_protocol::frame::{CLIENT_PAYLOAD_BYTES_MAX, FRAME_HEAD_BYTES, first_fr
 
 use super::{
     AdmitError, CloseCause, ConnId, FAREWELL_BYTES_MAX, LINGER_S, Limits, READ_AHEAD_BYTES_MAX, Received,
-    Stats, set_up,
+    Released, Stats, set_up,
 };
 
 // What is left of a frame after a reap fits where read-ahead bytes do.
@@ -143,6 +143,13 @@ impl<L> Table<L> {
             connection.phase = Phase::Closing { until_tick };
             self.stats.closed[CloseCause::ByServer.index()] += 1;
         }
+    }
+
+    /// Takes an open connection out.
+    pub fn release(&mut self, conn: ConnId) -> Option<(Released, L)> {
+        self.get(conn).filter(|connection| connection.phase == Phase::Open)?;
+        let Connection { socket, received, unsent, link, .. } = self.free(conn.0 as usize)?;
+        Some((Released { socket, unread: received, unsent }, link))
     }
 
     /// When a connection that is over now is waited for no longer.

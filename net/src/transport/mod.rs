@@ -196,6 +196,17 @@ impl Stats {
     }
 }
 
+/// A connection that was given away, with all that had not reached either side.
+#[derive(Debug)]
+pub struct Released {
+    /// The socket.
+    pub socket: OwnedFd,
+    /// Bytes that were received and not handed out.
+    pub unread: Vec<u8>,
+    /// Bytes that were queued and not sent; they may begin within a frame.
+    pub unsent: Vec<u8>,
+}
+
 /// A driver of sockets: [`UringTransport`], or [`SyscallTransport`] where io_uring is not to be had. Both do the same.
 pub trait Transport {
     /// Takes over a connected stream socket, TCP or Unix, and `received`, what was read of it already (at most
@@ -218,6 +229,12 @@ pub trait Transport {
 
     /// Ends a connection once what is queued is sent. Without effect on one that is over.
     fn close(&mut self, conn: ConnId);
+
+    /// Gives a connection away, so that another transport can take it over. `None` while the kernel still receives into it,
+    /// or once it is over: nothing new is received from then on, what had arrived is handed out by the next reap, and after
+    /// that this is to be called again, unless that reap reported its end. A connection that was given away is not
+    /// reported, and its id must not be used again.
+    fn release(&mut self, conn: ConnId) -> Option<Released>;
 
     /// Figures since the start.
     fn stats(&self) -> &Stats;
@@ -242,6 +259,10 @@ impl<T: Transport + ?Sized> Transport for Box<T> {
 
     fn close(&mut self, conn: ConnId) {
         (**self).close(conn);
+    }
+
+    fn release(&mut self, conn: ConnId) -> Option<Released> {
+        (**self).release(conn)
     }
 
     fn stats(&self) -> &Stats {

@@ -8,7 +8,9 @@ use rustix::io::{Errno, retry_on_intr};
 use rustix::net::{RecvFlags, SendFlags, Shutdown, recv, send, shutdown};
 
 use super::connection::{Connection, Phase, Table};
-use super::{AdmitError, CloseCause, ConnId, Limits, READ_AHEAD_BYTES_MAX, Received, Stats, Transport};
+use super::{
+    AdmitError, CloseCause, ConnId, Limits, READ_AHEAD_BYTES_MAX, Received, Released, Stats, Transport,
+};
 
 /// The transport whose every connection costs two system calls a tick.
 ///
@@ -126,6 +128,10 @@ impl Transport for SyscallTransport {
 
     fn close(&mut self, conn: ConnId) {
         self.table.close(conn);
+    }
+
+    fn release(&mut self, conn: ConnId) -> Option<Released> {
+        self.table.release(conn).map(|(released, ())| released)
     }
 
     fn stats(&self) -> &Stats {

@@ -41,17 +41,19 @@ fn cores() -> usize {
 pub(super) fn conflicts(config: &Config) -> Vec<Conflict> {
     let mut conflicts = Vec::new();
     let mut fail = |keys, why: String, mend: String| conflicts.push(Conflict { keys, why, mend });
-    let Config { listen, admin, data, content, shard, record, net, character, .. } = config;
+    let Config { listen, admin, web, data, content, shard, record, net, character, .. } = config;
 
-    let (players, console) = (listen.address, admin.address);
-    let overlap =
-        players.ip() == console.ip() || players.ip().is_unspecified() || console.ip().is_unspecified();
-    if players.port() != 0 && players.port() == console.port() && overlap {
-        fail(
-            &["listen.address", "admin.address"],
-            format!("players and console cannot share port {}", players.port()),
-            "give one of them another port".to_owned(),
-        );
+    let (players, console, browsers) = (listen.address, admin.address, web.address);
+    for (keys, who, one, other) in [
+        (&["listen.address", "admin.address"], "players and console", players, console),
+        (&["listen.address", "web.address"], "players and browsers", players, browsers),
+        (&["admin.address", "web.address"], "console and browsers", console, browsers),
+    ] {
+        let overlap = one.ip() == other.ip() || one.ip().is_unspecified() || other.ip().is_unspecified();
+        if one.port() != 0 && one.port() == other.port() && overlap {
+            let why = format!("{who} cannot share port {}", one.port());
+            fail(keys, why, "give one of them another port".to_owned());
+        }
     }
     if data.dir.as_os_str().is_empty() {
         fail(

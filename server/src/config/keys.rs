@@ -148,6 +148,13 @@ keys! {
         /// Address and port of the console page, health and metrics; whoever reaches it sees everything.
         address: SocketAddr = "127.0.0.1:7780";
     }
+    /// The port that browsers play at.
+    web: Web {
+        /// Address and port of the playable page and of players over WebSocket; port 0 takes any free port.
+        address: SocketAddr = "127.0.0.1:7778";
+        /// Connections of browsers at once, for pages and for play; the next one waits.
+        connections_max: u32 = "1024" in "1"..="65536";
+    }
     /// What the node keeps on disk.
     data: Data {
         /// Folder of the journal and the database; it is made if it is missing.
@@ -199,6 +206,11 @@ keys! {
         /// Connections that log in at once; the next one is refused.
         handshakes_max: u32 = "256" in "1"..="65536";
     }
+    /// What becomes of a character whose connection breaks.
+    session: Session {
+        /// Time that a character stays in the world after its connection broke, for its client to come back; 0s to take it out at once.
+        grace: Duration = "30s" in "0s"..="10m";
+    }
     /// Accounts and their passwords.
     accounts: Accounts {
         /// Whether clients may register accounts over the game's own protocol.
@@ -219,7 +231,7 @@ keys! {
     journal: Journal {
         /// Size of one segment file.
         segment: Size = "64MiB" in "1MiB"..="1GiB";
-        /// Batches that wait for the journal; when it is full, durable commands are refused until there is room.
+        /// Batches of one shard that wait for the journal; when it is full, durable commands are refused until there is room.
         queue_batches: u32 = "1024" in "16"..="1048576";
     }
     /// What the node says of itself.

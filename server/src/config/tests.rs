@@ -232,6 +232,8 @@ fn a_variable_that_is_not_utf_8_is_a_fault() {
 fn keys_that_cannot_stand_together_are_faults() {
     for (file, fault) in [
         ("listen.address = \"0.0.0.0:5\"\nadmin.address = \"127.0.0.1:5\"", "share port 5"),
+        ("listen.address = \"127.0.0.1:7778\"", "players and browsers cannot share port 7778"),
+        ("web.address = \"[::]:7780\"", "console and browsers cannot share port 7780"),
         ("data.dir = \"\"", "need a folder"),
         ("data.dir = \"/dev/null\"", "something else of that name"),
         ("content.dir = \"no/such\"", "no such folder"),

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context as _, bail};
 use vyuha_game::shard::log::{FRAME_HEAD_BYTES, PREAMBLE_BYTES, check_preamble, first_frame};
@@ -33,7 +33,6 @@ pub enum End {
 
 /// A recording that is being read.
 pub struct LogFile {
-    path: PathBuf,
     file: File,
     bytes: u64,
     /// What was read and not left behind; it begins with the frame handed out last.
@@ -50,17 +49,16 @@ impl LogFile {
     /// # Errors
     /// If it cannot be read, is none, or is of another format.
     pub fn open(path: &Path) -> anyhow::Result<LogFile> {
-        let named = || path.display().to_string();
-        let file = File::open(path).with_context(named)?;
-        let bytes = file.metadata().with_context(named)?.len();
-        let mut log = LogFile { path: path.to_owned(), file, bytes, buffer: Vec::new(), used: 0, behind: 0 };
+        let file = File::open(path)?;
+        let bytes = file.metadata()?.len();
+        let mut log = LogFile { file, bytes, buffer: Vec::new(), used: 0, behind: 0 };
         while log.buffer.len() < PREAMBLE_BYTES {
-            if log.read_on().with_context(named)? == 0 {
-                bail!("{} ends before its head: nothing was recorded", path.display());
+            if log.read_on()? == 0 {
+                bail!("it ends before its head: nothing was recorded");
             }
         }
         let preamble = log.buffer.first_chunk().expect("that many were read");
-        check_preamble(preamble).with_context(named)?;
+        check_preamble(preamble)?;
         log.used = PREAMBLE_BYTES;
         Ok(log)
     }
@@ -107,11 +105,6 @@ impl LogFile {
     /// The file's length when it was opened.
     pub fn bytes(&self) -> u64 {
         self.bytes
-    }
-
-    /// The file.
-    pub fn path(&self) -> &Path {
-        &self.path
     }
 
     fn read_on(&mut self) -> io::Result<usize> {

@@ -15,11 +15,10 @@ use super::{Outcome, ZoneHashes};
 pub fn text(outcomes: &[Outcome], hash: bool) -> String {
     let mut out = String::new();
     for outcome in outcomes {
-        let Outcome { head, tick, state_hash, difference, end, .. } = outcome;
+        let Outcome { shard, tick, state_hash, difference, end, .. } = outcome;
         let _ = write!(
             out,
-            "shard {}: {tick} ticks, {:.0} a second, state {state_hash:016x}, ",
-            head.shard,
+            "shard {shard}: {tick} ticks, {:.0} a second, state {state_hash:016x}, ",
             ticks_per_second(outcome)
         );
         match difference {
@@ -69,8 +68,8 @@ pub fn json(outcomes: &[Outcome], simd: SimdLevel, hash: bool) -> Value {
                 }
             };
             let mut shard = json!({
-                "shard": outcome.head.shard,
-                "build": outcome.head.build,
+                "shard": outcome.shard,
+                "build": outcome.build,
                 "ticks": outcome.tick,
                 "ticks_per_second": ticks_per_second(outcome),
                 "state_hash": hex(outcome.state_hash),

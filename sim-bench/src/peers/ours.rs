@@ -1,32 +1,29 @@
-//! Ours: the zone's own passes, and its exact interest between pairs.
+//! Ours: the zone's own passes.
 
 use std::time::{Duration, Instant};
 
-use vyuha_core::{PairEvent, Pairs, Pass, SimdLevel, Zone};
+use vyuha_core::{PairEvent, Pass, SimdLevel, Zone};
 use vyuha_protocol::{Displacement, EntityId};
 
-use super::{Engine, Event, NEIGHBOUR_UNITS, Style, by_number};
+use super::{Engine, Event, Style, by_number};
 use crate::scenario::{Population, World};
 use crate::tick::Laps;
 
 /// What the numbers compare.
-pub const INTEREST: &str = "exact enter and leave by radius. Ours: the passes integrate, regrid and hash (into which the \
-    copy of the history falls), then Pairs::changes between the last two ticks, told to both of a pair";
+pub const INTEREST: &str = "exact enter and leave by radius. Ours: the passes integrate, regrid and \
+    interest, told to both of a pair";
 
 pub struct Ours {
     zone: Zone,
     ids: Vec<EntityId>,
-    pairs: Pairs,
-    changes: Vec<PairEvent>,
     events: Vec<Event<EntityId>>,
     by_cell: Duration,
 }
 
 impl Ours {
     pub fn new(population: &Population, simd: SimdLevel) -> Ours {
-        let World { zone, ids, .. } = World::of(population.clone(), simd, 2);
-        let (changes, events) = (Vec::new(), Vec::new());
-        Ours { zone, ids, pairs: Pairs::default(), changes, events, by_cell: Duration::ZERO }
+        let World { zone, ids, .. } = World::of(population.clone(), simd);
+        Ours { zone, ids, events: Vec::new(), by_cell: Duration::ZERO }
     }
 
     /// What the last tick took with clients told by cell: the passes integrate, regrid and encode.
@@ -34,15 +31,14 @@ impl Ours {
         self.by_cell
     }
 
-    fn interest(&mut self) {
-        let Ours { zone, pairs, changes, events, .. } = self;
-        let moment = |tick| zone.at(tick).expect("two ticks of history are kept");
-        pairs.changes(moment(zone.tick() - 1), moment(zone.tick()), NEIGHBOUR_UNITS, changes);
+    /// Tells both of a pair.
+    fn tell(&mut self) {
+        let Ours { zone, events, .. } = self;
         events.clear();
-        for &PairEvent { pair: [a, b], enters } in &*changes {
-            events.push(Event { observer: a, other: b, entered: enters });
-            events.push(Event { observer: b, other: a, entered: enters });
-        }
+        let told = |&PairEvent { pair: [a, b], enters: entered }: &PairEvent| {
+            [Event { observer: a, other: b, entered }, Event { observer: b, other: a, entered }]
+        };
+        events.extend(zone.pair_events().iter().flat_map(told));
     }
 }
 
@@ -67,8 +63,8 @@ impl Engine for Ours {
         let moved = laps.time(Pass::Integrate) + laps.time(Pass::Regrid);
         self.by_cell = moved + laps.time(Pass::Encode);
         let begin = Instant::now();
-        self.interest();
-        moved + laps.time(Pass::Hash) + begin.elapsed()
+        self.tell();
+        moved + laps.time(Pass::Interest) + begin.elapsed()
     }
 
     fn events(&self) -> Vec<Event<u32>> {

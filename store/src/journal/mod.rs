@@ -1,7 +1,8 @@
 //! The node's journal: the only thing that a reply waits for.
 //!
-//! Shards hand their ticks' transactions to one thread, which gathers what is waiting into one
-//! frame, writes it and syncs it once, and then says which batches are durable. The files are also
+//! Shards hand their ticks' transactions to one thread, over a ring each, which gathers what is
+//! waiting into one frame in the order in which it was submitted, writes it and syncs it once, and
+//! then says which batches are durable. The files are also
 //! the queue to the database: [`Reader`] gives them back in order.
 //!
 //! Terms:
@@ -43,6 +44,8 @@ use crossbeam::{
     utils::CachePadded,
 };
 
+use vyuha_ring::{bell, ring_with};
+
 pub use disk::{Disk, DiskFile, OsDisk};
 pub use frame::FRAME_HEADER_BYTES;
 pub use producer::{Batch, Producer, SubmitError};
@@ -76,8 +79,8 @@ pub struct JournalConfig {
     pub segment_bytes: u64,
     /// How many producers there are.
     pub producers: usize,
-    /// How many batches may wait for the thread, all producers together. With the frame being
-    /// written (at most a segment) this bounds the journal's memory.
+    /// How many batches of one producer may wait for the thread, rounded up to a power of two. With
+    /// the frame being written (at most a segment) this bounds the journal's memory.
     pub queue_batches: usize,
     /// [`vyuha_record::schema_fingerprint`] of the tables that the batches speak of.
     pub schema: u64,
@@ -224,13 +227,15 @@ impl Journal {
         let files = SegmentFiles::open(disk.clone(), dir, *segment_bytes, *schema, keep_spare)?;
         let shared = Arc::new(Shared::new(config.producers, &recovered));
         let (nudge, nudges) = bounded(1);
-        let (submit, submitted) = bounded(config.queue_batches);
-        let writer = thread::Writer::new(recovered, files, *segment_bytes, shared.clone(), submitted, nudge)?;
-        let producers = (0..config.producers)
+        let (bell, sleeper) = bell();
+        let (producers, submitted) = (0..config.producers)
             .map(|index| {
-                Producer::new(index, submit.clone(), shared.clone(), batch_bytes_max(*segment_bytes))
+                let (submit, submitted) = ring_with(config.queue_batches, bell.clone());
+                (Producer::new(index, submit, shared.clone(), batch_bytes_max(*segment_bytes)), submitted)
             })
-            .collect();
+            .unzip();
+        let submitted = thread::Submitted::new(submitted, sleeper);
+        let writer = thread::Writer::new(recovered, files, *segment_bytes, shared.clone(), submitted, nudge)?;
         let thread = writer.spawn(on_failure).context("start the journal's thread for", dir)?;
         Ok((Self { disk, dir: dir.clone(), shared, nudges, thread }, producers))
     }
@@ -293,6 +298,8 @@ pub(crate) struct Shared {
     /// The last durable batch of each producer; each on its own cache line, since each is read by
     /// another core every tick.
     durable_batches: Vec<CachePadded<AtomicU64>>,
+    /// Turns given to submitted batches, of all producers.
+    turns: CachePadded<AtomicU64>,
     segments: Mutex<VecDeque<SegmentStart>>,
     failure: OnceLock<String>,
     written_bytes: AtomicU64,
@@ -306,6 +313,7 @@ impl Shared {
             durable_seq: AtomicU64::new(recovered.last_seq),
             released_seq: AtomicU64::new(0),
             durable_batches: (0..producers).map(|_| CachePadded::default()).collect(),
+            turns: CachePadded::default(),
             segments: Mutex::new(recovered.segments.iter().copied().collect()),
             failure: OnceLock::new(),
             written_bytes: AtomicU64::new(0),

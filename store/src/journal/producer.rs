@@ -1,11 +1,11 @@
 use std::sync::{Arc, atomic::Ordering};
 
-use crossbeam::channel::{Sender, TrySendError};
+use vyuha_ring::Bell;
 
 use super::Shared;
 
 /// What a producer hands over at once.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Batch {
     /// The producer's own number for it: from 1, greater than that of the batch before.
     pub number: u64,
@@ -50,21 +50,23 @@ pub enum SubmitError {
 pub struct Producer {
     index: usize,
     last_number: u64,
-    submit: Sender<Submission>,
+    submit: vyuha_ring::Producer<Submission, Bell>,
     shared: Arc<Shared>,
     batch_bytes_max: usize,
 }
 
-#[derive(Debug)]
+/// A batch in line.
+#[derive(Debug, Default)]
 pub(super) struct Submission {
-    pub producer: usize,
+    /// Its place among the batches of all producers: each number from 0 on is given once.
+    pub turn: u64,
     pub batch: Batch,
 }
 
 impl Producer {
     pub(super) fn new(
         index: usize,
-        submit: Sender<Submission>,
+        submit: vyuha_ring::Producer<Submission, Bell>,
         shared: Arc<Shared>,
         batch_bytes_max: usize,
     ) -> Self {
@@ -86,10 +88,14 @@ impl Producer {
         if number <= self.last_number {
             return Err(SubmitError::OutOfOrder { number, last: self.last_number });
         }
-        self.submit.try_send(Submission { producer: self.index, batch }).map_err(|error| match error {
-            TrySendError::Full(submission) => SubmitError::Full(submission.batch),
-            TrySendError::Disconnected(_) => SubmitError::Failed(self.shared.failure_text()),
-        })?;
+        if self.submit.is_closed() {
+            return Err(SubmitError::Failed(self.shared.failure_text()));
+        }
+        let ([slot], _) = self.submit.reserve(1) else { return Err(SubmitError::Full(batch)) };
+        // Only with a slot at hand: the thread waits for whoever took a turn.
+        let turn = self.shared.turns.fetch_add(1, Ordering::Relaxed);
+        *slot = Submission { turn, batch };
+        self.submit.commit(1);
         self.last_number = number;
         Ok(())
     }

@@ -8,7 +8,8 @@ use std::{
     time::Instant,
 };
 
-use crossbeam::channel::{Receiver, Sender, TryRecvError};
+use crossbeam::channel::Sender;
+use vyuha_ring::{Consumer, Sleeper};
 
 use crate::panic::panic_text;
 
@@ -16,7 +17,7 @@ use super::{
     DiskFile, FRAME_HEADER_BYTES, FRAME_PAYLOAD_BYTES_TARGET, IoContext, JournalError, OnFailure,
     SEGMENT_HEADER_BYTES, SegmentFiles, SegmentStart, Shared, batch_bytes_max,
     frame::{frame_bytes, seal},
-    producer::Submission,
+    producer::{Batch, Submission},
     recovery::Recovered,
 };
 
@@ -27,13 +28,59 @@ pub(super) struct Writer {
     /// The last frame written.
     seq: u64,
     shared: Arc<Shared>,
-    submitted: Receiver<Submission>,
+    submitted: Submitted,
     nudge: Sender<()>,
-    /// Taken from the queue, but too large for the frame of the moment.
-    carried: Option<Submission>,
     frame: Vec<u8>,
     /// The producer and number of each batch in `frame`.
     batches: Vec<(usize, u64)>,
+}
+
+/// What the producers handed over, in the order in which they did.
+///
+/// The order is kept across producers too: what one shard did before it handed a character to another is in the
+/// journal before what that one did, and the last image of a row is its newest.
+pub(super) struct Submitted {
+    /// By producer.
+    rings: Vec<Consumer<Submission>>,
+    sleeper: Sleeper,
+    /// The turn of the next batch. Who took it is about to commit, or has.
+    turn: u64,
+}
+
+impl Submitted {
+    pub fn new(rings: Vec<Consumer<Submission>>, sleeper: Sleeper) -> Self {
+        Self { rings, sleeper, turn: 0 }
+    }
+
+    /// The next batch, in its place in the ring of its producer.
+    fn front(&mut self) -> Option<(usize, &mut Batch)> {
+        let turn = self.turn;
+        self.rings.iter_mut().enumerate().find_map(|(producer, ring)| {
+            let oldest = ring.peek().filter(|oldest| oldest.turn == turn)?;
+            Some((producer, &mut oldest.batch))
+        })
+    }
+
+    /// Gives the place of the next batch back to its producer; the one after it is next.
+    fn release(&mut self, producer: usize) {
+        self.rings[producer].release(1);
+        self.turn += 1;
+    }
+
+    /// Whether every producer is gone and all it handed over was taken.
+    fn are_closed(&self) -> bool {
+        self.rings.iter().all(Consumer::is_closed)
+    }
+
+    /// Sleeps until there is a next batch, or none will come.
+    fn wait(&mut self) {
+        let Self { rings, sleeper, turn } = self;
+        sleeper.wait(|| {
+            let is_next =
+                |ring: &mut Consumer<Submission>| ring.peek().is_some_and(|oldest| oldest.turn == *turn);
+            rings.iter_mut().any(is_next) || rings.iter().all(Consumer::is_closed)
+        });
+    }
 }
 
 struct Segment {
@@ -49,7 +96,7 @@ impl Writer {
         mut files: SegmentFiles,
         segment_bytes: u64,
         shared: Arc<Shared>,
-        submitted: Receiver<Submission>,
+        submitted: Submitted,
         nudge: Sender<()>,
     ) -> Result<Self, JournalError> {
         let last_number = recovered.segments.last().map_or(0, |segment| segment.number);
@@ -69,7 +116,6 @@ impl Writer {
             shared,
             submitted,
             nudge,
-            carried: None,
             frame: Vec::new(),
             batches: Vec::new(),
         })
@@ -91,26 +137,28 @@ impl Writer {
 
     /// Until every producer is gone, or the disk fails.
     fn serve(&mut self) -> Result<(), JournalError> {
-        while let Some(first) = self.next_submission()? {
-            self.gather(first);
+        while self.wait()? {
+            self.gather();
             self.write()?;
             self.publish();
         }
         Ok(())
     }
 
-    /// Waits for a batch, and does the housekeeping while there is none.
-    fn next_submission(&mut self) -> Result<Option<Submission>, JournalError> {
-        if self.carried.is_some() {
-            return Ok(self.carried.take());
-        }
+    /// Waits for a batch, and does the housekeeping while there is none; false once none will come.
+    fn wait(&mut self) -> Result<bool, JournalError> {
         loop {
             self.recycle()?;
-            match self.submitted.try_recv() {
-                Ok(submission) => return Ok(Some(submission)),
-                Err(TryRecvError::Disconnected) => return Ok(None),
-                Err(TryRecvError::Empty) if self.needs_spare() => self.files.fill_spare()?,
-                Err(TryRecvError::Empty) => return Ok(self.submitted.recv().ok()),
+            if self.submitted.front().is_some() {
+                return Ok(true);
+            }
+            if self.submitted.are_closed() {
+                return Ok(false);
+            }
+            if self.needs_spare() {
+                self.files.fill_spare()?;
+            } else {
+                self.submitted.wait();
             }
         }
     }
@@ -121,21 +169,22 @@ impl Writer {
     }
 
     /// Puts everything that waits, and fits, into one frame.
-    fn gather(&mut self, first: Submission) {
+    fn gather(&mut self) {
         let payload_max = batch_bytes_max(self.segment_bytes).min(FRAME_PAYLOAD_BYTES_TARGET);
         self.batches.clear();
         self.frame.clear();
         self.frame.resize(FRAME_HEADER_BYTES, 0);
-        let mut next = Some(first);
-        while let Some(Submission { producer, batch }) = next.take() {
+        while let Some((producer, batch)) = self.submitted.front() {
+            let payload = self.frame.len() - FRAME_HEADER_BYTES;
+            // A batch that is alone may be larger: it fits into a segment.
+            if payload > 0 && payload + batch.bytes.len() > payload_max {
+                break;
+            }
             self.frame.extend_from_slice(&batch.bytes);
             self.batches.push((producer, batch.number));
-            let payload = self.frame.len() - FRAME_HEADER_BYTES;
-            match self.submitted.try_recv() {
-                Ok(fits) if payload + fits.batch.bytes.len() <= payload_max => next = Some(fits),
-                Ok(carried) => self.carried = Some(carried),
-                Err(_) => {}
-            }
+            // The slot may not be written again for long.
+            batch.bytes = Vec::new();
+            self.submitted.release(producer);
         }
     }
 

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
+use vyuha_core::SimdLevel;
 use vyuha_game::{Content, ItemRow, Outbox, SessionId, Shard, ShardConfig};
 use vyuha_net::client::{ClientContent, ClientCore, World};
 use vyuha_protocol::frame::{CLIENT_PAYLOAD_BYTES_MAX, SERVER_PAYLOAD_BYTES_MAX, append_frame, first_frame};
@@ -105,6 +106,7 @@ fn playing() -> (Shard, SessionId, Outbox) {
         seed: 7,
         next_item_id: 1000,
         item_id_stride: 1,
+        simd: SimdLevel::detect(),
     };
     let mut shard = Shard::new(config, content, &[], &[]).expect("the configuration fits");
     let (session, mut out) = (SessionId(0), Outbox::default());

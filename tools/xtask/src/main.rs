@@ -1,11 +1,14 @@
 //! The workspace's own chores. `cargo xtask test` is everything that must hold before a commit, and all that
-//! `.ci/run` runs; `cargo xtask tidy` is the part of it that reads the source.
+//! `.ci/run` runs; `cargo xtask tidy` is the part of it that reads the source, `cargo xtask loom` that which models
+//! threads, `cargo xtask web` the web client.
 
 mod fuzz;
 mod licences;
+mod loom;
 mod machine;
 mod test;
 mod tidy;
+mod web;
 
 use std::env;
 use std::path::PathBuf;
@@ -17,11 +20,14 @@ const USAGE: &str = "\
 Usage: cargo xtask <COMMAND>
 
 Commands:
-  test          Format, clippy, tidy, every test of the workspace, dependencies and their licences
-  test --quick  The same without the whole-node tests and the dependencies
-  fuzz TARGET [SECONDS]  Lets libFuzzer search one decoder (a minute, unless told otherwise); needs nightly and
-                         cargo-fuzz; without TARGET it lists them
+  test          Format, clippy, tidy, every test of the workspace, loom, web client, dependencies and their licences
+  test --quick  The same without the whole-node tests, loom, web client and the dependencies
+  fuzz          The decoders that libFuzzer can search
+  fuzz NAME [SECONDS]
+                Searches one of them, for a minute unless told otherwise; needs nightly and cargo-fuzz
   tidy          Rules of the house that no compiler checks, each fault with its line
+  loom          Protocols between threads, in every order in which they can run
+  web           Types and tests of the web client, where there is npm
 ";
 
 fn main() -> ExitCode {
@@ -33,6 +39,8 @@ fn main() -> ExitCode {
         ["fuzz", target] => root().and_then(|root| fuzz::run(&root, target, fuzz::SECONDS_DEFAULT)),
         ["fuzz", target, seconds] => root().and_then(|root| fuzz::run(&root, target, seconds)),
         ["tidy"] => root().and_then(|root| tidy::run(&root)).map(|summary| println!("{summary}")),
+        ["loom"] => root().and_then(|root| loom::run(&root)).map(drop),
+        ["web"] => root().and_then(|root| web::run(&root)).map(|summary| println!("{summary}")),
         ["--help" | "-h"] => {
             print!("{USAGE}");
             Ok(())

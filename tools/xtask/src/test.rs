@@ -9,14 +9,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow, ensure};
 
-use crate::{licences, machine, tidy};
+use crate::{licences, loom, machine, tidy, web};
 
 /// How much is run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Extent {
     /// All of it.
     Whole,
-    /// What takes seconds: neither whole-node tests nor dependencies.
+    /// What takes seconds: neither whole-node tests nor loom nor dependencies.
     Quick,
 }
 
@@ -85,6 +85,8 @@ fn steps(root: &Path, extent: Extent) -> Vec<(&'static str, Action)> {
         ("test", Action::CargoTest(test)),
     ];
     if extent == Extent::Whole {
+        steps.push(("loom", Action::Own("loom", Box::new(loom::run))));
+        steps.push(("web client", Action::Own("web", Box::new(web::run))));
         let action = match licences::cargo_deny(root) {
             Ok(()) => {
                 let advisories = licences::has_advisories().then_some("advisories");
@@ -113,20 +115,25 @@ fn perform(root: &Path, action: &Action) -> anyhow::Result<String> {
             Ok(String::new())
         }
         Action::CargoTest(arguments) => {
-            let child =
-                Command::new(cargo()).args(arguments).current_dir(root).stdout(Stdio::piped()).spawn();
-            let mut child = child.context("cannot run cargo")?;
-            let mut counts = Counts::default();
-            for line in BufReader::new(child.stdout.take().expect("it is piped")).lines() {
-                let line = line.context("cannot read what the tests write")?;
-                counts.add(&line);
-                println!("{line}");
-            }
-            let status = child.wait().context("cannot wait for cargo")?;
-            ensure!(status.success(), "{counts} ({status})");
-            Ok(counts.to_string())
+            let mut command = Command::new(cargo());
+            command.args(arguments).current_dir(root);
+            counted(command)
         }
     }
+}
+
+/// Runs tests, and counts them in what they write: the counts, or an error if one failed.
+pub fn counted(mut command: Command) -> anyhow::Result<String> {
+    let mut child = command.stdout(Stdio::piped()).spawn().context("cannot run cargo")?;
+    let mut counts = Counts::default();
+    for line in BufReader::new(child.stdout.take().expect("it is piped")).lines() {
+        let line = line.context("cannot read what the tests write")?;
+        counts.add(&line);
+        println!("{line}");
+    }
+    let status = child.wait().context("cannot wait for cargo")?;
+    ensure!(status.success(), "{counts} ({status})");
+    Ok(counts.to_string())
 }
 
 /// How many tests there were.
@@ -203,7 +210,10 @@ mod tests {
         let headings =
             |extent| steps(root, extent).into_iter().map(|(heading, _)| heading).collect::<Vec<_>>();
         assert_eq!(headings(Extent::Quick), ["machine", "format", "tidy", "clippy", "test"]);
-        assert_eq!(headings(Extent::Whole), ["machine", "format", "tidy", "clippy", "test", "dependencies"]);
+        assert_eq!(
+            headings(Extent::Whole),
+            ["machine", "format", "tidy", "clippy", "test", "loom", "web client", "dependencies"]
+        );
     }
 
     #[test]

@@ -7,6 +7,7 @@ use vyuha_protocol::message::{ClientMessage, DecodeError};
 
 use super::Call;
 use crate::character::CharacterRow;
+use crate::gates::Carried;
 use crate::inventory::ItemRow;
 use crate::shard::{JoinError, Outbox, SessionId, Shard};
 use crate::systems::TickProbe;
@@ -45,6 +46,18 @@ impl Deref for Recorded {
     }
 }
 
+/// What led to a panic is the record that is wanted most: it goes out without hashes, and a replay makes its calls before it
+/// finds that they are missing.
+impl Drop for Recorded {
+    fn drop(&mut self) {
+        if let Some(mut log) = self.log.take()
+            && std::thread::panicking()
+        {
+            log.sink.take(log.record);
+        }
+    }
+}
+
 impl Recorded {
     /// A shard that nothing was called on yet.
     pub fn new(shard: Shard, sink: Option<Box<dyn Sink>>) -> Recorded {
@@ -77,6 +90,20 @@ impl Recorded {
             items: Cow::Borrowed(items),
         });
         self.shard.join(session, request, character, items, out)
+    }
+
+    /// [`Shard::arrive`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn arrive(
+        &mut self,
+        session: SessionId,
+        carried: Carried,
+        out: &mut Outbox,
+    ) -> Result<(), JoinError> {
+        self.record(&Call::Arrive { session, carried: Cow::Borrowed(&carried) });
+        self.shard.arrive(session, carried, out)
     }
 
     /// [`Shard::receive`], of a message as it came.
@@ -126,6 +153,11 @@ impl Recorded {
     /// [`Shard::write_snapshot`], which changes nothing but what is known to have been told: it is not recorded.
     pub fn write_snapshot(&mut self, session: SessionId, out: &mut Vec<u8>) -> bool {
         self.shard.write_snapshot(session, out)
+    }
+
+    /// [`Shard::tell_anew`], which changes nothing but what is known to have been told: it is not recorded.
+    pub fn tell_anew(&mut self, session: SessionId) -> Option<u32> {
+        self.shard.tell_anew(session)
     }
 
     fn record(&mut self, call: &Call<'_>) {

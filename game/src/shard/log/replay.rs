@@ -28,7 +28,7 @@ pub struct Difference {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ReplayError {
     /// The content is not the one that was played.
-    #[error("the recording was played with other content; name its folder with --content-dir")]
+    #[error("the recording was played with other content; name its folder with --content")]
     Content,
     /// The shard cannot be set up.
     #[error("the recorded shard cannot be set up: {0}")]

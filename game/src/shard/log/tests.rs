@@ -10,7 +10,8 @@ use vyuha_protocol::{EntityId, ZoneId};
 use super::bytes::Bytes;
 use super::*;
 use crate::content::Content;
-use crate::shard::tests::play::{COIN, Play, SWORD, carried, config, content};
+use crate::gates::Carried;
+use crate::shard::tests::play::{COIN, Play, SWORD, carried, config, content_with_gates};
 use crate::shard::{Outbox, Part, SessionId, Shard};
 
 const SESSIONS: u32 = 4;
@@ -18,6 +19,7 @@ const SESSIONS: u32 = 4;
 #[derive(Debug, Clone)]
 enum Act {
     Join(u32),
+    Arrive(u32, u64),
     Leave(u32),
     Steer(u32, i8, i8),
     Say(u32, String),
@@ -32,6 +34,7 @@ fn act() -> impl Strategy<Value = Act> {
     let session = || 0..SESSIONS;
     prop_oneof![
         8 => session().prop_map(Act::Join),
+        4 => (session(), 0..200u64).prop_map(|(session, chat_ticks)| Act::Arrive(session, chat_ticks)),
         2 => session().prop_map(Act::Leave),
         30 => (session(), any::<i8>(), any::<i8>()).prop_map(|(session, x, y)| Act::Steer(session, x, y)),
         4 => (session(), "[a-z]{0,30}").prop_map(|(session, text)| Act::Say(session, text)),
@@ -45,7 +48,7 @@ fn act() -> impl Strategy<Value = Act> {
 
 fn world() -> Arc<Content> {
     static WORLD: OnceLock<Arc<Content>> = OnceLock::new();
-    WORLD.get_or_init(|| Arc::new(content())).clone()
+    WORLD.get_or_init(|| Arc::new(content_with_gates())).clone()
 }
 
 fn head() -> Head {
@@ -121,6 +124,17 @@ impl Session {
                 ];
                 // A slot that is taken refuses; that is recorded as well.
                 let _ = self.shard.join(SessionId(*session), request, row, &items, &mut self.out);
+            }
+            Act::Arrive(session, chat_ticks) => {
+                let character = i64::from(*session) + 100;
+                let carried = Carried {
+                    character: Play::new().character(character).clone(),
+                    items: vec![carried(10 * character, character, COIN, 60, 0)],
+                    request: request - 1,
+                    sequence: request - 1,
+                    chat_ticks: *chat_ticks,
+                };
+                let _ = self.shard.arrive(SessionId(*session), carried, &mut self.out);
             }
             Act::Leave(session) => self.shard.leave(SessionId(*session), &mut self.out),
             Act::Steer(session, heading_x, heading_y) => {
@@ -290,21 +304,9 @@ fn a_changed_hash_is_found_at_its_tick_zone_and_column() {
     let records = played(12);
     let parts = replay(SimdLevel::detect()).shard().parts();
     let names: Vec<&str> = parts.iter().map(|part| part.column).collect();
-    assert_eq!(names[0], "shard");
-    let of_zone = [
-        "step",
-        "identity",
-        "place",
-        "displacement",
-        "kind",
-        "state",
-        "random",
-        "npcs",
-        "ground",
-        "players",
-        "sessions",
-    ];
-    assert_eq!((&names[1..12], &names[12..]), (&of_zone[..], &of_zone[..]));
+    let systems = ["random", "npcs", "ground", "players", "sessions"];
+    let of_zone = [&["step"], &vyuha_core::COLUMNS[..], &systems].concat();
+    assert_eq!(names, [&["shard"], &of_zone[..], &of_zone].concat());
     for (index, part) in parts.iter().enumerate() {
         let mut records = records.clone();
         records[7] = with_hash_changed(&records[7], parts.len() - index);
@@ -382,6 +384,38 @@ fn a_tick_that_brings_too_much_ends_the_recording() {
     assert!(*kept.overflowed.lock().unwrap());
     session.perform(&Act::Tick);
     assert_eq!((kept.records().len(), session.shard.tick_number()), (1, 2));
+}
+
+/// Panics in a tick.
+struct Faulty;
+
+impl vyuha_core::Probe for Faulty {
+    fn lap(&mut self, _: vyuha_core::Pass) {
+        panic!("planted");
+    }
+}
+
+impl crate::TickProbe for Faulty {
+    fn lap_system(&mut self, _: &'static str) {}
+}
+
+#[test]
+fn what_led_to_a_panic_is_recorded() {
+    let kept = Kept::up_to(usize::MAX);
+    let mut session = Session::begin(Some(kept.clone()));
+    session.perform(&Act::Tick);
+    let panicked = std::thread::spawn(move || {
+        session.perform(&Act::Join(2));
+        session.shard.tick(&mut Faulty, &mut session.out);
+    });
+    assert!(panicked.join().is_err());
+    let records = kept.records();
+    let mut replay = replay(SimdLevel::detect());
+    assert_eq!(replay.tick(&records[0]), Ok(None));
+    assert_eq!(replay.tick(&records[1]), Err(LogError::Truncated));
+    assert_eq!(replay.shard().tick_number(), 2, "its calls were made");
+    assert_eq!(replay.shard().zones().map(|zone| zone.players).sum::<usize>(), 1);
+    assert_eq!(records.len(), 2);
 }
 
 #[test]

@@ -292,6 +292,9 @@ impl Zone {
                 message::append(&mut client.out, &Dropped { request: m.request.into(), entity, slot });
             }
             ClientMessage::Ping(m) => message::append(&mut client.out, &Pong { stamp: m.stamp.into() }),
+            ClientMessage::Resume(_) | ClientMessage::Acknowledge(_) => {
+                unreachable!("no ticket was given out")
+            }
             ClientMessage::Logout(m) => {
                 if self.plan.loses_items_at_logout {
                     accounts[client.account.unwrap()].2.pop_last();
@@ -333,8 +336,16 @@ impl Zone {
         };
         for client in clients.iter_mut().filter(|client| !client.over) {
             let Some(Player { pos, ack, .. }) = &client.player else { continue };
-            let head =
-                SnapshotHead { tick: self.tick, input_ack: *ack, x: pos.x, y: pos.y, dropped: 0, blocks: 1 };
+            let head = SnapshotHead {
+                tick: self.tick,
+                input_ack: *ack,
+                x: pos.x,
+                y: pos.y,
+                dropped: 0,
+                groups: 0,
+                blocks: 1,
+                reserved: 0,
+            };
             append_frame(&mut client.out, SNAPSHOT_KIND, |out| {
                 out.extend_from_slice(bytemuck::bytes_of(&head));
                 out.extend_from_slice(bytemuck::bytes_of(&block));

@@ -19,10 +19,11 @@ enum May {
 const ARROWS: &[(&str, May)] = &[
     ("vyuha-protocol", May::Only(&[])),
     ("vyuha-record", May::Only(&[])),
+    ("vyuha-ring", May::Only(&[])),
     ("vyuha-core", May::Only(&["vyuha-protocol", "vyuha-record"])),
     ("vyuha-game", May::Only(&["vyuha-core", "vyuha-protocol", "vyuha-record"])),
     ("vyuha-net", May::Only(&["vyuha-protocol"])),
-    ("vyuha-store", May::Only(&["vyuha-record"])),
+    ("vyuha-store", May::Only(&["vyuha-record", "vyuha-ring"])),
     ("vyuha-gateway", May::Only(&["vyuha-protocol", "vyuha-record", "vyuha-store"])),
     ("vyuha-bots", May::Only(&["vyuha-protocol", "vyuha-net", "vyuha-core", "vyuha-game", "vyuha-record"])),
     ("vyuha", May::Everything),

@@ -1,0 +1,349 @@
+// The client: a connection to the game over WebSocket, and what it knows of the world.
+
+import { decode, encode } from "./msgpack.js";
+import { Predictor, TileMap } from "./motion.js";
+import { ERROR_NAMES, PROTOCOL_VERSION, SUBPROTOCOL } from "./protocol.js";
+import { World } from "./snapshot.js";
+
+/** A sign of life is sent where nothing else was for so long: well within the server's patience. */
+const PING_MS = 5000;
+
+/** Each request and the message that answers it. */
+const ANSWERS = /** @type {const} */ ({
+  RegisterAccount: "AccountRegistered",
+  Login: "LoggedIn",
+  ListCharacters: "Characters",
+  CreateCharacter: "CharacterCreated",
+  SelectCharacter: "EnteredZone",
+  Say: "Done",
+  PickUp: "PickedUp",
+  Drop: "Dropped",
+  Logout: "LoggedOut",
+});
+
+/**
+ * @import { CharacterSummary, ClientMessages, EnteredZone, ErrorName, InventorySlot, Int64, Said, ServerMessage, ServerMessages } from "./protocol.js"
+ * @import { Pos } from "./motion.js"
+ * @import { SnapshotHead } from "./snapshot.js"
+ *
+ * @typedef {keyof typeof ANSWERS} RequestName
+ *
+ * What a client must hold before it plays: /world.json.
+ * @typedef {object} WorldInfo
+ * @property {string} version
+ * @property {string} content_hash
+ * @property {ZoneInfo[]} zones
+ * @property {{ id: number, name: string }[]} items
+ * @property {{ id: number, name: string }[]} npcs
+ *
+ * @typedef {object} ZoneInfo
+ * @property {number} id
+ * @property {string} name
+ * @property {number} width_tiles
+ * @property {number} height_tiles
+ * @property {number} reach Position units within which an item can be picked up.
+ *
+ * What happens; each may be left out.
+ * @typedef {object} Listener
+ * @property {(head: SnapshotHead) => void} [onSnapshot] A snapshot was applied.
+ * @property {(said: Said) => void} [onSaid] Somebody near said something.
+ * @property {() => void} [onInventory] The inventory changed.
+ * @property {(why: Refused | null) => void} [onClose] The connection is over; null where the server did not say why.
+ */
+
+/** A request was refused, or the connection ended. */
+export class Refused extends Error {
+  /** @param {number} code @param {string} text @param {boolean} closing */
+  constructor(code, text, closing) {
+    super(text);
+    /** The stable name; undefined for a code that is newer than this client. @type {ErrorName | undefined} */
+    this.code = ERROR_NAMES[code];
+    this.closing = closing;
+  }
+}
+
+/**
+ * Fetches what a client must hold.
+ * @param {string} [base] Where the server is; the page's own by default.
+ * @returns {Promise<WorldInfo>}
+ */
+export async function fetchWorld(base = "") {
+  return (await get(`${base}/world.json`)).json();
+}
+
+/** @param {string} path */
+async function get(path) {
+  const answer = await fetch(path);
+  if (!answer.ok) throw new Error(`${path}: ${answer.status}`);
+  return answer;
+}
+
+export class Client {
+  /** The zone and where in it the character stands; null before it entered. @type {EnteredZone | null} */
+  entered = null;
+  /** Its map, once fetched. @type {TileMap | null} */
+  map = null;
+  world = new World();
+  /** What the character carries, by slot. @type {Map<number, InventorySlot>} */
+  inventory = new Map();
+  /** Where the character is predicted to stand. @type {Pos} */
+  pos = { x: 0, y: 0 };
+  /** How far the prediction was off in all, in position units. */
+  corrections = 0;
+
+  /** @type {Map<number, { answer: string, resolve: (fields: any) => void, reject: (why: Error) => void }>} */
+  #open = new Map();
+  #request = 0;
+  #sentMs = 0;
+  /** @type {Predictor | null} */
+  #predictor = null;
+  /** @type {Refused | null} */
+  #why = null;
+  /** @type {Map<number, Promise<TileMap>>} */
+  #maps = new Map();
+  /** @type {(welcome: ServerMessages["Welcome"]) => void} */
+  #welcome = () => {};
+
+  /**
+   * Connects and says hello. Rejects with what the server says, or where it cannot be reached.
+   * @param {WorldInfo} info
+   * @param {Listener} [listener]
+   * @param {string} [base] Where the server is, beginning with `http`; the page's own by default.
+   * @returns {Promise<Client>}
+   */
+  static connect(info, listener = {}, base = location.origin) {
+    return new Promise((resolve, reject) => {
+      const socket = new WebSocket(`${base.replace(/^http/, "ws")}/play`, SUBPROTOCOL);
+      const client = new Client(info, listener, base, socket);
+      const hash = Uint8Array.from(info.content_hash.match(/../g) ?? [], (byte) => parseInt(byte, 16));
+      socket.onopen = () => client.send("Hello", { version: PROTOCOL_VERSION, content_hash: hash });
+      client.#welcome = () => {
+        socket.onclose = () => client.#end();
+        resolve(client);
+      };
+      socket.onclose = () => reject(client.#why ?? new Error("the server cannot be reached"));
+    });
+  }
+
+  /** Use {@link Client.connect}. @param {WorldInfo} info @param {Listener} listener @param {string} base @param {WebSocket} socket */
+  constructor(info, listener, base, socket) {
+    this.info = info;
+    this.listener = listener;
+    this.base = base;
+    this.socket = socket;
+    socket.binaryType = "arraybuffer";
+    socket.onmessage = ({ data }) => {
+      try {
+        this.#hear(decode(new Uint8Array(data)));
+      } catch (fault) {
+        // What cannot be followed leaves nothing to go on with.
+        console.error(fault);
+        socket.close();
+      }
+    };
+  }
+
+  /**
+   * Sends a message.
+   * @template {keyof ClientMessages} Name
+   * @param {Name} name
+   * @param {ClientMessages[Name]} fields
+   */
+  send(name, fields) {
+    this.#write(/** @type {any} */ ([name, fields]));
+  }
+
+  /**
+   * Sends a request and waits for its answer; rejects with {@link Refused}.
+   * @template {RequestName} Name
+   * @param {Name} name
+   * @param {Omit<ClientMessages[Name], "request">} fields
+   * @returns {Promise<ServerMessages[(typeof ANSWERS)[Name]]>}
+   */
+  request(name, fields) {
+    const request = ++this.#request;
+    return new Promise((resolve, reject) => {
+      if (this.socket.readyState !== WebSocket.OPEN) return reject(new Error("the connection is over"));
+      this.#open.set(request, { answer: ANSWERS[name], resolve, reject });
+      this.send(name, /** @type {any} */ ({ request, ...fields }));
+    });
+  }
+
+  /** @param {string} account @param {string} password */
+  register(account, password) {
+    return this.request("RegisterAccount", { account, password });
+  }
+
+  /** @param {string} account @param {string} password */
+  logIn(account, password) {
+    return this.request("Login", { account, password });
+  }
+
+  /** @returns {Promise<CharacterSummary[]>} */
+  async characters() {
+    return (await this.request("ListCharacters", {})).characters;
+  }
+
+  /** Its id. @param {string} name @returns {Promise<Int64>} */
+  async createCharacter(name) {
+    return (await this.request("CreateCharacter", { name })).character;
+  }
+
+  /** Enters the world with a character of the list; snapshots follow. @param {CharacterSummary} character */
+  async enter({ character, zone }) {
+    // Fetched first, so that the first step can be predicted.
+    await this.#fetchMap(zone);
+    const entered = await this.request("SelectCharacter", { character });
+    this.map = await this.#fetchMap(entered.zone);
+    this.#predictor = new Predictor(this.map, entered.speed, this.pos);
+    return entered;
+  }
+
+  /**
+   * Takes one step in a heading, ±127 an axis. To be called at the zone's `tick_hz`; false where no step is possible just now.
+   * @param {number} x
+   * @param {number} y
+   */
+  input(x, y) {
+    const sequence = this.#predictor?.step(x, y) ?? 0;
+    if (!this.#predictor || sequence === 0) return false;
+    this.pos = this.#predictor.pos;
+    // The fields in their order: the form that is shorter.
+    this.#write(["Input", [sequence, x, y]]);
+    return true;
+  }
+
+  /** @param {string} text */
+  say(text) {
+    return this.request("Say", { text });
+  }
+
+  /** @param {number} entity */
+  pickUp(entity) {
+    return this.request("PickUp", { entity });
+  }
+
+  /** @param {number} slot @param {number} count */
+  drop(slot, count) {
+    return this.request("Drop", { slot, count });
+  }
+
+  /** Leaves in good order; the server closes. */
+  logOut() {
+    return this.request("Logout", {});
+  }
+
+  /** Ends the connection without a word. */
+  close() {
+    this.socket.close();
+  }
+
+  /** @param {import("./msgpack.js").Packable} message */
+  #write(message) {
+    this.#sentMs = performance.now();
+    this.socket.send(encode(message));
+  }
+
+  /** @param {number} zone */
+  #fetchMap(zone) {
+    const known = this.#maps.get(zone);
+    if (known) return known;
+    const fetched = (async () => {
+      const about = this.info.zones.find(({ id }) => id === zone);
+      if (!about) throw new Error(`the world has no zone ${zone}`);
+      const tiles = await (await get(`${this.base}/maps/${this.info.content_hash}/${zone}`)).arrayBuffer();
+      return new TileMap(about.width_tiles, about.height_tiles, new Uint8Array(tiles));
+    })();
+    this.#maps.set(zone, fetched);
+    return fetched;
+  }
+
+  /** @param {ServerMessage} message */
+  #hear([name, fields]) {
+    switch (name) {
+      case "Snapshot": return this.#snapshot(fields);
+      case "Welcome": return this.#welcome(fields);
+      case "Pong": return;
+      // A page that lost its connection signs in again.
+      case "Ticket": return;
+      case "Said": return this.listener.onSaid?.(fields);
+      case "Error": {
+        const why = new Refused(fields.code, fields.text, fields.closing);
+        if (fields.closing) this.#why = why;
+        else this.#settle(fields.request)?.reject(why);
+        return;
+      }
+    }
+    if (name === "EnteredZone" && fields.request === 0) {
+      this.#walkInto(fields).catch((fault) => {
+        console.error(fault);
+        this.socket.close();
+      });
+      return;
+    }
+    const asked = this.#settle(fields.request);
+    if (asked?.answer !== name) throw new Error(`${name} answers nothing that was asked`);
+    if (name === "EnteredZone") this.#enter(fields);
+    else if (name === "PickedUp" || name === "Dropped") this.#slot(fields.slot);
+    asked.resolve(fields);
+  }
+
+  /** @param {number} request */
+  #settle(request) {
+    const asked = this.#open.get(request);
+    this.#open.delete(request);
+    return asked;
+  }
+
+  /** @param {EnteredZone} entered */
+  #enter(entered) {
+    this.entered = entered;
+    this.pos = { x: entered.x, y: entered.y };
+    this.world = new World();
+    this.inventory = new Map(entered.inventory.map((slot) => [slot.slot, slot]));
+    this.listener.onInventory?.();
+  }
+
+  /** The character walked through a gate. @param {EnteredZone} entered */
+  async #walkInto(entered) {
+    const predictor = this.#predictor;
+    // Until the map is there nothing can be predicted.
+    this.#predictor = null;
+    this.entered = { ...entered, inventory: this.entered?.inventory ?? [] };
+    this.pos = { x: entered.x, y: entered.y };
+    this.world = new World();
+    const map = await this.#fetchMap(entered.zone);
+    if (this.entered.zone !== entered.zone || !predictor) return;
+    this.map = map;
+    predictor.goOn(map, entered.speed);
+    this.#predictor = predictor;
+  }
+
+  /** @param {InventorySlot} slot */
+  #slot(slot) {
+    if (slot.count > 0) this.inventory.set(slot.slot, slot);
+    else this.inventory.delete(slot.slot);
+    this.listener.onInventory?.();
+  }
+
+  /** @param {Uint8Array} bytes */
+  #snapshot(bytes) {
+    const head = this.world.apply(bytes);
+    if (this.#predictor) {
+      this.corrections += this.#predictor.reconcile(head.inputAck, head);
+      this.pos = this.#predictor.pos;
+    } else {
+      this.pos = { x: head.x, y: head.y };
+    }
+    // Here rather than by a timer: browsers hold back those of pages that are not in front.
+    if (performance.now() - this.#sentMs > PING_MS) this.send("Ping", { stamp: 0 });
+    this.listener.onSnapshot?.(head);
+  }
+
+  #end() {
+    const why = this.#why ?? new Error("the connection is over");
+    for (const { reject } of this.#open.values()) reject(why);
+    this.#open.clear();
+    this.listener.onClose?.(this.#why);
+  }
+}

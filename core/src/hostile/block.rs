@@ -1,0 +1,232 @@
+//! Candidates laid out for those that ask from one cell, and how an answer is made of them.
+
+use std::ops::Range;
+
+use vyuha_protocol::map::MAP_TILES_MAX;
+use vyuha_protocol::units::{CELL_UNITS, TILE_UNITS};
+use vyuha_protocol::{CellCoord, EntityId, Pos};
+
+use super::scan::{Group, Scan, key};
+use super::{Found, Seeker, bound_of};
+use crate::batch::Circle;
+use crate::history::{LANES, Moment};
+use crate::zone::ZONE_ENTITIES_MAX;
+
+/// Candidates of a block: a candidate's number is the low byte of its key.
+pub(super) const BLOCK: usize = 1 << u8::BITS;
+pub(super) const NUMBER: u32 = BLOCK as u32 - 1;
+/// Rounded places differ by less than this on each axis, so that the sum of two squares fits 31 bits.
+pub(super) const ROUNDED_MAX: u32 = 1 << 15;
+/// No two places of a map are farther apart on an axis.
+pub(super) const MAP_UNITS_MAX: u32 = MAP_TILES_MAX * TILE_UNITS;
+/// Where lanes without a candidate stand: the differences to a place of the askers' cell are modulo 2^16, and on
+/// both axes farther than any that is looked at.
+pub(super) const NOWHERE: u32 = 0x8000_8000;
+/// The bits of a mark that number the row; those above are the team.
+pub(super) const ROW_BITS: u32 = 24;
+const _: () = assert!(ZONE_ENTITIES_MAX <= 1 << ROW_BITS);
+
+/// Candidates near a cell, and lanes behind the last so that groups can be written and read whole.
+pub(super) struct Block {
+    /// The rounded place, measured from the corner of the askers' cell, x in the low half and y in the high half.
+    pub place: [u32; BLOCK + LANES],
+    /// The team above the row.
+    pub mark: [u32; BLOCK + LANES],
+    pub length: usize,
+}
+
+/// How places are rounded: down to a grain, measured from a corner.
+#[derive(Clone, Copy)]
+pub(super) struct Rounding {
+    pub corner: Pos,
+    pub grain_bits: u32,
+}
+
+/// What a radius comes to by rounded places, in square grains. Rounding moves two places by less than the root of
+/// two grains towards or away from each other.
+#[derive(Clone, Copy)]
+pub(super) struct Reach {
+    pub radius_units: u32,
+    /// A key below this is certainly within the radius.
+    pub inner: u32,
+    /// A key above this is certainly outside.
+    pub outer: u32,
+    /// Of two within the radius whose keys differ by more than this the one with the lower key is nearer.
+    pub slack: u32,
+}
+
+/// Which rows of a cell belong in a block, and how their places are rounded. Places are as in a block.
+#[derive(Clone, Copy)]
+pub(super) struct Sieve {
+    pub rounding: Rounding,
+    pub low: u32,
+    pub high: u32,
+    /// The team that is left out, or [`NO_TEAM`].
+    pub friends: u32,
+}
+
+/// More than any team.
+pub(super) const NO_TEAM: u32 = 1 << u8::BITS;
+
+impl Rounding {
+    /// As fine as can be for those that ask from the cell at a corner and look as far as a radius.
+    pub fn new(corner: Pos, radius_units: u32) -> Rounding {
+        // To the far side of the farthest cell that is looked at.
+        let far = radius_units.min(MAP_UNITS_MAX) + 2 * CELL_UNITS;
+        Rounding { corner, grain_bits: u32::BITS - (far / ROUNDED_MAX).leading_zeros() }
+    }
+
+    /// A place near the askers' cell.
+    #[inline(always)]
+    pub fn round(self, pos: Pos) -> u32 {
+        let axis = |at: u32, corner: u32| (at.wrapping_sub(corner) as i32 >> self.grain_bits) as u32 & 0xffff;
+        axis(pos.x, self.corner.x) | axis(pos.y, self.corner.y) << 16
+    }
+
+    #[inline(always)]
+    pub fn sieve(self, low: Pos, high: Pos, friends: Option<u8>) -> Sieve {
+        // Outside of the map is as good as anywhere far.
+        let near = |at: u32, corner: u32| at.min(corner.saturating_add(MAP_UNITS_MAX));
+        let high = Pos { x: near(high.x, self.corner.x), y: near(high.y, self.corner.y) };
+        let friends = friends.map_or(NO_TEAM, u32::from);
+        Sieve { rounding: self, low: self.round(low), high: self.round(high), friends }
+    }
+
+    /// The corner of the cell in which a rounded place lies.
+    #[inline(always)]
+    pub fn cell(self, place: u32) -> CellCoord {
+        let axis = |at: u32, place: u32| at.wrapping_add_signed(i32::from(place as i16) << self.grain_bits);
+        Pos { x: axis(self.corner.x, place), y: axis(self.corner.y, place >> 16) }.cell()
+    }
+
+    #[inline(always)]
+    pub fn reach(self, radius_units: u32) -> Reach {
+        let squared = u64::from(radius_units).pow(2) >> (2 * self.grain_bits);
+        // Above the root of two, twice, times a distance in grains.
+        let error = 3 * (u64::from(radius_units >> self.grain_bits) + 1) + 2;
+        let fit = |limit: u64| u32::try_from(limit).unwrap_or(u32::MAX);
+        Reach {
+            radius_units,
+            inner: fit(squared.saturating_sub(error + u64::from(NUMBER))),
+            outer: fit(squared + error) | NUMBER,
+            slack: fit(2 * error + 8 + u64::from(NUMBER)),
+        }
+    }
+}
+
+impl Default for Block {
+    fn default() -> Block {
+        Block { place: [0; BLOCK + LANES], mark: [0; BLOCK + LANES], length: 0 }
+    }
+}
+
+impl Block {
+    /// Adds rows of a cell, and says whether there was room.
+    #[inline(always)]
+    pub fn push<S: Scan>(
+        &mut self,
+        moment: Moment<'_>,
+        cell: CellCoord,
+        rows: Range<usize>,
+        sieve: Sieve,
+    ) -> bool {
+        let corner = sieve.rounding.round(Pos::from_cell(cell, 0));
+        for begin in rows.clone().step_by(LANES) {
+            let (mut rest, mut rest_of_teams) = ([0; LANES], [0; LANES]);
+            let local = moment.local_lanes(begin, &mut rest);
+            let team = moment.team_lanes(begin, &mut rest_of_teams);
+            let group = Group { local, team, row: begin as u32, rows: (rows.end - begin).min(LANES), corner };
+            if self.length + group.rows > BLOCK {
+                return false;
+            }
+            S::push(self, &group, sieve);
+        }
+        true
+    }
+
+    /// Fills the last group.
+    #[inline(always)]
+    pub fn close(&mut self) {
+        lanes_at_mut(&mut self.place, self.length).fill(NOWHERE);
+    }
+
+    /// Replaces what seekers found so far where there is somebody better in the block.
+    #[inline(always)]
+    pub fn answer<S: Scan>(
+        &self,
+        moment: Moment<'_>,
+        seekers: &[Seeker],
+        rounding: Rounding,
+        reach: &mut Reach,
+        out: &mut [Found],
+        looks: impl Fn(&Seeker, &Found) -> bool,
+    ) {
+        if self.length == 0 {
+            return;
+        }
+        for (seeker, found) in seekers.iter().zip(&mut *out) {
+            if !looks(seeker, found) {
+                continue;
+            }
+            let Circle { centre, radius_units } = seeker.circle;
+            if radius_units != reach.radius_units {
+                *reach = rounding.reach(radius_units);
+            }
+            let least = S::least(self, rounding.round(centre), seeker.team, reach.slack);
+            if least.key > reach.outer {
+                continue;
+            }
+            if found.is_none() && least.key < reach.inner && least.alone {
+                *found = Some(self.candidate((least.key & NUMBER) as usize, moment, rounding));
+            } else {
+                self.compare(moment, seeker, rounding, found);
+            }
+        }
+        // Whether they still are is looked up far apart: here the lookups wait for one another least.
+        for (seeker, found) in seekers.iter().zip(out) {
+            if found.is_some_and(|(id, _)| moment.slots().resolve(id).is_none()) {
+                *found = None;
+                self.compare(moment, seeker, rounding, found);
+            }
+        }
+    }
+
+    /// The same by exact places.
+    #[inline(never)]
+    pub fn compare(&self, moment: Moment<'_>, seeker: &Seeker, rounding: Rounding, found: &mut Found) {
+        let mut bound = bound_of(seeker, found);
+        let mut outer = rounding.reach((bound.0.isqrt() as u32).saturating_add(1)).outer;
+        let centre = rounding.round(seeker.circle.centre);
+        for number in 0..self.length {
+            let key = key(self.place[number], centre);
+            if key > outer || self.mark[number] >> ROW_BITS == u32::from(seeker.team) {
+                continue;
+            }
+            let (id, pos) = self.candidate(number, moment, rounding);
+            let rank = (pos.distance_squared(seeker.circle.centre), id);
+            if rank <= bound && moment.slots().resolve(id).is_some() {
+                bound = rank;
+                outer = rounding.reach((bound.0.isqrt() as u32).saturating_add(1)).outer;
+                *found = Some((id, pos));
+            }
+        }
+    }
+
+    /// The entity of a candidate, and where it is.
+    #[inline(always)]
+    pub fn candidate(&self, number: usize, moment: Moment<'_>, rounding: Rounding) -> (EntityId, Pos) {
+        let row = (self.mark[number] & ((1 << ROW_BITS) - 1)) as usize;
+        let cell = rounding.cell(self.place[number]);
+        (EntityId(moment.entity[row]), Pos::from_cell(cell, moment.local[row]))
+    }
+}
+
+#[inline(always)]
+pub(super) fn lanes_at(column: &[u32], at: usize) -> &[u32; LANES] {
+    column[at..].first_chunk().expect("lanes behind the last candidate")
+}
+
+#[inline(always)]
+pub(super) fn lanes_at_mut(column: &mut [u32], at: usize) -> &mut [u32; LANES] {
+    column[at..].first_chunk_mut().expect("lanes behind the last candidate")
+}

@@ -1,0 +1,142 @@
+//! Who is nearest of another team, for many that ask at once.
+//!
+//! Those that ask one after another from one cell share the candidates around it: these are laid out once, in
+//! blocks, with their places rounded to a grain, and each asker looks at whole groups of lanes without a branch.
+//! The grain's error is known: where it could matter, exact places are compared, so that answers are exact. It
+//! never sorts: askers in cell order, as rules have them, are the quick ones.
+
+mod block;
+mod scan;
+
+use vyuha_protocol::{CellCoord, EntityId, Pos};
+
+use crate::batch::Circle;
+use crate::history::Moment;
+use crate::query::{cells_between, distance_squared_to_cell};
+use crate::simd::at_level;
+
+use block::{BLOCK, Block, Rounding};
+use scan::{Plain, Scan};
+
+/// One who looks for the nearest of another team.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Seeker {
+    /// Where it is and how far it looks.
+    pub circle: Circle,
+    /// Its own team.
+    pub team: u8,
+}
+
+type Found = Option<(EntityId, Pos)>;
+
+/// Those that ask one after another from one cell.
+struct Run {
+    cell: CellCoord,
+    /// The rectangle in which they stand.
+    low: Pos,
+    high: Pos,
+    /// The largest of their radii.
+    radius_units: u32,
+    /// Their team, if all have the same.
+    team: Option<u8>,
+    length: usize,
+}
+
+impl Moment<'_> {
+    /// By seeker, the nearest in its circle that is of another team, and where it is; of several equally near
+    /// ones the one with the lowest id. It is quickest for seekers in cell order.
+    pub fn nearest_hostiles(&self, seekers: &[Seeker], out: &mut Vec<Option<(EntityId, Pos)>>) {
+        out.clear();
+        out.resize(seekers.len(), None);
+        seek(self.zone.simd, *self, seekers, out);
+    }
+}
+
+at_level! {
+    fn seek(moment: Moment<'_>, seekers: &[Seeker], out: &mut [Found])
+        = (seek_with::<Plain>, seek_with::<scan::Avx2>, seek_with::<scan::Avx512>)
+}
+
+#[inline(always)]
+fn seek_with<S: Scan>(moment: Moment<'_>, seekers: &[Seeker], out: &mut [Found]) {
+    let mut block = Block::default();
+    let (mut seekers, mut out) = (seekers, out);
+    while let Some(first) = seekers.first() {
+        let run = Run::of_first(first, seekers);
+        let (askers, answers);
+        (askers, seekers) = seekers.split_at(run.length);
+        (answers, out) = out.split_at_mut(run.length);
+        if moment.holds(first.circle.centre) {
+            run.answer::<S>(moment, askers, answers, &mut block);
+        }
+    }
+}
+
+impl Run {
+    #[inline(always)]
+    fn of_first(first: &Seeker, seekers: &[Seeker]) -> Run {
+        let Circle { centre, radius_units } = first.circle;
+        let mut run = Run {
+            cell: centre.cell(),
+            low: centre,
+            high: centre,
+            radius_units,
+            team: Some(first.team),
+            length: 0,
+        };
+        for Seeker { circle: Circle { centre, radius_units }, team } in seekers {
+            if centre.cell() != run.cell {
+                break;
+            }
+            run.low = Pos { x: run.low.x.min(centre.x), y: run.low.y.min(centre.y) };
+            run.high = Pos { x: run.high.x.max(centre.x), y: run.high.y.max(centre.y) };
+            run.radius_units = run.radius_units.max(*radius_units);
+            run.team = run.team.filter(|all| all == team);
+            run.length += 1;
+        }
+        run
+    }
+
+    #[inline(always)]
+    fn answer<S: Scan>(&self, moment: Moment<'_>, seekers: &[Seeker], out: &mut [Found], block: &mut Block) {
+        let radius = self.radius_units;
+        let low = Pos { x: self.low.x.saturating_sub(radius), y: self.low.y.saturating_sub(radius) };
+        let high = Pos { x: self.high.x.saturating_add(radius), y: self.high.y.saturating_add(radius) };
+        let near = || cells_between(moment.grid, low, high);
+        let rounding = Rounding::new(Pos::from_cell(self.cell, 0), radius);
+        let mut reach = rounding.reach(radius);
+        let sieve = rounding.sieve(low, high, self.team);
+        block.length = 0;
+        let fits = near().all(|cell| block.push::<S>(moment, cell, moment.rows(cell), sieve));
+        if fits {
+            block.close();
+            block.answer::<S>(moment, seekers, rounding, &mut reach, out, |_, _| true);
+            return;
+        }
+        // A crowd: cell by cell, the own one first, because what is found there spares most of the others.
+        for cell in std::iter::once(self.cell).chain(near().filter(|&cell| cell != self.cell)) {
+            let reaches = |seeker: &Seeker, found: &Found| {
+                distance_squared_to_cell(seeker.circle.centre, cell) <= bound_of(seeker, found).0
+            };
+            if !seekers.iter().zip(&*out).any(|(seeker, found)| reaches(seeker, found)) {
+                continue;
+            }
+            let rows = moment.rows(cell);
+            for begin in rows.clone().step_by(BLOCK) {
+                block.length = 0;
+                block.push::<S>(moment, cell, begin..rows.end.min(begin + BLOCK), sieve);
+                block.close();
+                block.answer::<S>(moment, seekers, rounding, &mut reach, out, reaches);
+            }
+        }
+    }
+}
+
+/// What is to be beaten: the square of the distance, and of equally near ones the id.
+#[inline(always)]
+fn bound_of(seeker: &Seeker, found: &Found) -> (u64, EntityId) {
+    match found {
+        None => (u64::from(seeker.circle.radius_units).pow(2), EntityId(u32::MAX)),
+        Some((id, pos)) => (pos.distance_squared(seeker.circle.centre), *id),
+    }
+}

@@ -1,0 +1,89 @@
+//! The players' port on a thread of its own: browsers take time from neither shards nor sign-in.
+
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use anyhow::{Context as _, bail};
+use tokio::sync::{mpsc, watch};
+use vyuha_game::Content;
+use vyuha_gateway::Metrics;
+use vyuha_gateway::play::{PlayConfig, PlayWorld, PlayZone, WebPlayer, serve_players};
+
+use crate::config::Config;
+
+/// Browsers' players that may wait to be accepted; the next is told to try again.
+const WAITING_MAX: usize = 256;
+
+/// The port's thread.
+pub struct WebPort {
+    stop: watch::Sender<bool>,
+    thread: JoinHandle<anyhow::Result<()>>,
+}
+
+impl WebPort {
+    /// Serves browsers on `listener`; the players among them come out of the receiver.
+    pub fn start(
+        config: &Config,
+        content: &Content,
+        metrics: Arc<Metrics>,
+        listener: TcpListener,
+    ) -> anyhow::Result<(WebPort, mpsc::Receiver<WebPlayer>)> {
+        let play = PlayConfig {
+            connections_max: config.web.connections_max,
+            stall_max: 2 * config.net.idle_timeout,
+            control_frames_per_second_max: config.net.frames_per_second_max,
+        };
+        let world = world(content);
+        let (players, arrivals) = mpsc::channel(WAITING_MAX);
+        let (stop, mut stopping) = watch::channel(false);
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .context("the web port's runtime cannot be started")?;
+        let run = async move {
+            let listener = tokio::net::TcpListener::from_std(listener)?;
+            let stopped = async move {
+                // An error means that the node is gone, which is a stop as well.
+                let _ = stopping.wait_for(|stop| *stop).await;
+            };
+            serve_players(listener, play, &world, metrics, players, stopped)
+                .await
+                .context("the web port failed")
+        };
+        let thread = std::thread::Builder::new()
+            .name("vyuha-web".into())
+            .spawn(move || runtime.block_on(run))
+            .context("the web port's thread cannot be started")?;
+        Ok((WebPort { stop, thread }, arrivals))
+    }
+
+    /// Lets what is under way finish, for a moment, and ends the thread.
+    ///
+    /// # Errors
+    /// Why it ended before it was told to.
+    pub fn end(self) -> anyhow::Result<()> {
+        // A thread that has ended needs no telling.
+        let _ = self.stop.send(true);
+        self.thread.join().unwrap_or_else(|_| bail!("the web port panicked: see the log"))
+    }
+}
+
+/// What a browser must hold of the world.
+fn world(content: &Content) -> PlayWorld {
+    let zones = content.zones.iter().map(|zone| PlayZone {
+        id: zone.id.0,
+        name: zone.name.clone(),
+        width_tiles: zone.map.width(),
+        height_tiles: zone.map.height(),
+        reach: zone.kind.reach,
+        tiles: zone.tiles.to_vec(),
+    });
+    PlayWorld {
+        version: crate::VERSION.to_owned(),
+        content_hash: content.hash,
+        zones: zones.collect(),
+        items: content.items.iter().map(|item| (item.id.0, item.name.clone())).collect(),
+        npcs: content.npcs.iter().map(|npc| (npc.id, npc.name.clone())).collect(),
+    }
+}
