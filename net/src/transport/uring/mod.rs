@@ -6,7 +6,6 @@
 //!
 //! The ring belongs to the thread that made it, so the transport must be made where it is used.
 
-mod pool;
 mod ring;
 
 use std::io;

@@ -12,8 +12,12 @@ use io_uring::{IoUring, cqueue, opcode};
 use rustix::io::Errno;
 use rustix::net::SendFlags;
 
-use super::pool::{BUFFERS, Pool};
+use crate::pool::Pool;
 
+/// Receive buffers that all connections share.
+const BUFFERS: u16 = 4096;
+/// Bytes of each: some ticks' worth of inputs.
+const BUFFER_BYTES: usize = 256;
 /// Operations that one submission takes: enough that its cost is nobody's, few enough that what is sent stays in the
 /// second-level cache.
 pub const BATCH: usize = 1024;
@@ -60,7 +64,7 @@ pub struct Arrival {
 
 pub struct Ring {
     kernel: IoUring,
-    pool: Pool,
+    pool: Pool<BUFFERS, BUFFER_BYTES>,
     /// Receives and cancellations to be submitted, in order.
     wishes: Vec<Entry>,
     /// Arrivals that were met while sends were waited for.
