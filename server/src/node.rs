@@ -230,7 +230,7 @@ pub fn load_content(config: &Config) -> anyhow::Result<Content> {
 }
 
 /// Every table of this version.
-fn tables() -> Vec<Table> {
+pub(crate) fn tables() -> Vec<Table> {
     [&[AccountRow::TABLE], vyuha_game::TABLES].concat()
 }
 

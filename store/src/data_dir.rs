@@ -63,7 +63,12 @@ impl DataDir {
 
     /// Where the SQLite file is.
     pub fn database(&self) -> PathBuf {
-        self.path.join("world.sqlite")
+        Self::database_in(&self.path)
+    }
+
+    /// Where the SQLite file of a directory is, whoever holds its lock.
+    pub(crate) fn database_in(path: &Path) -> PathBuf {
+        path.join("world.sqlite")
     }
 }
 

@@ -9,6 +9,7 @@
 //! Nothing here knows a game: tables are data ([`vyuha_record::Table`]).
 
 mod accounts;
+pub mod backup;
 mod data_dir;
 mod durability;
 pub mod journal;
