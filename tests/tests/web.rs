@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use tokio_tungstenite::tungstenite::{self, Message as WebMessage};
 use vyuha_protocol::message::{
-    AskTrade, CreateCharacter, Hello, ListCharacters, Login, PickUp, Ping, RegisterAccount, Say, SelectCharacter,
+    AskTrade, CreateCharacter, Hello, ListCharacters, Login, PickUp, Ping, RegisterAccount, Say,
+    SelectCharacter,
 };
 use vyuha_protocol::msgpack::CLIENT_MESSAGE_BYTES_MAX;
 use vyuha_protocol::snapshot::Snapshot;

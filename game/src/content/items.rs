@@ -117,7 +117,9 @@ pub fn read_items(files: &mut Files<'_>, found: &mut Vec<ContentFault>) -> Items
         let problem = match found.map(|item| (item.id, &item.wearable)) {
             None => format!("{ITEMS} has no {needed:?}"),
             Some((_, None)) => format!("{needed:?} cannot be worn"),
-            Some((_, Some(Wearable { needs_worn: Some(_), .. }))) => format!("{needed:?} itself needs another"),
+            Some((_, Some(Wearable { needs_worn: Some(_), .. }))) => {
+                format!("{needed:?} itself needs another")
+            }
             Some((id, Some(_))) => {
                 let of_key = list.iter_mut().find(|item| item.key == key);
                 let item = of_key.and_then(|item| item.sound.as_mut());

@@ -10,11 +10,11 @@ use vyuha_protocol::units::{STEP_UNITS_MAX, UNITS_PER_METRE, metres};
 use vyuha_protocol::{Pos, TileMap, ZoneId};
 
 use super::faults::{ContentErrors, ContentFault};
-use super::reader::{Faults, Reader};
 use super::items::{ITEMS, ItemContent, Items, read_items};
+use super::reader::{Faults, Reader};
 use super::{
-    Content, GROUND_ITEMS_MAX, Gate, GroundSpawn, NPC_COUNT_MAX, NpcContent, NpcSpawn,
-    SPAWN_STROLL_M_MAX, STACK_MAX, ZoneContent, ZoneKind, units_per_step,
+    Content, GROUND_ITEMS_MAX, Gate, GroundSpawn, NPC_COUNT_MAX, NpcContent, NpcSpawn, SPAWN_STROLL_M_MAX,
+    STACK_MAX, ZoneContent, ZoneKind, units_per_step,
 };
 
 const WORLD: &str = "world.toml";

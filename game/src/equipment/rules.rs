@@ -15,12 +15,11 @@ pub fn goes_together(content: &Content, worn: &Equipment, kind: ItemKind, wearab
         }),
         _ => !wearable.two_handed || worn.slots()[SHIELD_SLOT].is_none(),
     };
-    let needed = wearable.needs_worn.is_none_or(|needed| {
-        others().any(|(_, stack)| stack.is_some_and(|stack| stack.kind == needed))
-    });
-    let replaced = worn.slots()[wearable.slot].is_none_or(|stack| {
-        stack.kind == kind || !is_needed(content, worn, stack.kind)
-    });
+    let needed = wearable
+        .needs_worn
+        .is_none_or(|needed| others().any(|(_, stack)| stack.is_some_and(|stack| stack.kind == needed)));
+    let replaced = worn.slots()[wearable.slot]
+        .is_none_or(|stack| stack.kind == kind || !is_needed(content, worn, stack.kind));
     hands && needed && replaced
 }
 

@@ -149,8 +149,7 @@ impl ItemRow {
     }
 
     fn nowhere(stack: Stack) -> ItemRow {
-        let (kind, count, wear) =
-            (i64::from(stack.kind.0), i64::from(stack.count), i64::from(stack.wear));
+        let (kind, count, wear) = (i64::from(stack.kind.0), i64::from(stack.count), i64::from(stack.wear));
         ItemRow { id: stack.id.0, kind, count, place: 0, owner: 0, slot: 0, x: 0, y: 0, wear }
     }
 

@@ -58,24 +58,13 @@ pub struct Transfer {
 
 /// Moves `count`, at least 1 and at most all, of a stack to where `into` is or nothing. `issue` gives the id of a part that
 /// stays by itself.
-pub fn transfer(
-    stack: Stack,
-    count: u32,
-    into: Option<Stack>,
-    issue: impl FnOnce() -> ItemId,
-) -> Transfer {
+pub fn transfer(stack: Stack, count: u32, into: Option<Stack>, issue: impl FnOnce() -> ItemId) -> Transfer {
     let whole = count == stack.count;
     let rest = (!whole).then_some(Stack { count: stack.count - count, ..stack });
-    match into {
-        Some(into) => Transfer {
-            rest,
-            moved: Stack { count, ..stack },
-            arrived: Stack { count: into.count + count, ..into },
-            gone: whole.then_some(stack),
-        },
-        None => {
-            let moved = if whole { stack } else { Stack { id: issue(), count, ..stack } };
-            Transfer { rest, moved, arrived: moved, gone: None }
-        }
+    if let Some(into) = into {
+        let arrived = Stack { count: into.count + count, ..into };
+        return Transfer { rest, moved: Stack { count, ..stack }, arrived, gone: whole.then_some(stack) };
     }
+    let moved = if whole { stack } else { Stack { id: issue(), count, ..stack } };
+    Transfer { rest, moved, arrived: moved, gone: None }
 }

@@ -50,8 +50,7 @@ impl Shard {
         let there = belongings.bank.get(to);
         let placeholder = there.filter(|there| there.count == 0);
         let into = there.filter(|there| there.count > 0);
-        let Transfer { rest, moved, arrived, gone } =
-            transfer(stack, count, into, || self.item_ids.issue());
+        let Transfer { rest, moved, arrived, gone } = transfer(stack, count, into, || self.item_ids.issue());
         belongings.inventory.set(slot, rest);
         belongings.bank.set(to, Some(arrived));
         let mut posting = self.ledger.posting(self.tick);
@@ -70,8 +69,7 @@ impl Shard {
             let reason = Reason::Deposit;
             posting.moved(transaction, &Movement { reason, stack: moved, from, to, counterparty: None });
         });
-        let slots =
-            vec![item_slot(PLACE_INVENTORY, slot, rest), item_slot(PLACE_BANK, to, Some(arrived))];
+        let slots = vec![item_slot(PLACE_INVENTORY, slot, rest), item_slot(PLACE_BANK, to, Some(arrived))];
         out.send_durable(session, &SlotsChanged { request, slots });
         Ok(())
     }
@@ -107,10 +105,9 @@ impl Shard {
         let to = belongings.room_for(&self.content, &stack.with_count(count))?;
 
         let into = belongings.inventory.slots()[to];
-        let Transfer { rest, moved, arrived, gone } =
-            transfer(stack, count, into, || self.item_ids.issue());
-        let placeholder = (keep && rest.is_none())
-            .then(|| Stack { id: self.item_ids.issue(), count: 0, wear: 0, ..stack });
+        let Transfer { rest, moved, arrived, gone } = transfer(stack, count, into, || self.item_ids.issue());
+        let placeholder =
+            (keep && rest.is_none()).then(|| Stack { id: self.item_ids.issue(), count: 0, wear: 0, ..stack });
         let rest = rest.or(placeholder);
         belongings.bank.set(slot, rest);
         belongings.inventory.set(to, Some(arrived));
@@ -127,8 +124,7 @@ impl Shard {
             let reason = Reason::Withdraw;
             posting.moved(transaction, &Movement { reason, stack: moved, from, to, counterparty: None });
         });
-        let slots =
-            vec![item_slot(PLACE_BANK, slot, rest), item_slot(PLACE_INVENTORY, to, Some(arrived))];
+        let slots = vec![item_slot(PLACE_BANK, slot, rest), item_slot(PLACE_INVENTORY, to, Some(arrived))];
         out.send_durable(session, &SlotsChanged { request, slots });
         Ok(())
     }

@@ -27,7 +27,8 @@ impl Shard {
         items: &[ItemRow],
         out: &mut Outbox,
     ) -> Result<(), JoinError> {
-        let carried = Carried { character, items: items.to_vec(), request, nonce: 0, sequence: 0, chat_ticks: 0 };
+        let carried =
+            Carried { character, items: items.to_vec(), request, nonce: 0, sequence: 0, chat_ticks: 0 };
         self.take_in(session, carried, Some(request), out)
     }
 

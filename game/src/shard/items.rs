@@ -40,8 +40,7 @@ impl Shard {
         inventory.set(slot, Some(arrived));
         zone.ground.take(&mut zone.zone, entity);
         let owner = taking.character_id();
-        let used =
-            if reached { Vec::new() } else { taking.belongings.equipment.use_reach(&self.content) };
+        let used = if reached { Vec::new() } else { taking.belongings.equipment.use_reach(&self.content) };
         let worn = taking.belongings.equipment.slots();
         let mut posting = self.ledger.posting(self.tick);
         out.transact(|transaction| {
@@ -205,10 +204,8 @@ impl Shard {
                 posting.moved(transaction, &Movement { reason, stack, from, to, counterparty: None });
             }
         });
-        let slots = vec![
-            item_slot(PLACE_INVENTORY, slot, before),
-            item_slot(PLACE_EQUIPMENT, place, Some(stack)),
-        ];
+        let slots =
+            vec![item_slot(PLACE_INVENTORY, slot, before), item_slot(PLACE_EQUIPMENT, place, Some(stack))];
         out.send_durable(session, &SlotsChanged { request, slots });
         Ok(())
     }
@@ -250,10 +247,8 @@ impl Shard {
             let reason = Reason::Unequip;
             posting.moved(transaction, &Movement { reason, stack, from, to, counterparty: None });
         });
-        let slots = vec![
-            item_slot(PLACE_INVENTORY, slot, Some(stack)),
-            item_slot(PLACE_EQUIPMENT, place, None),
-        ];
+        let slots =
+            vec![item_slot(PLACE_INVENTORY, slot, Some(stack)), item_slot(PLACE_EQUIPMENT, place, None)];
         out.send_durable(session, &SlotsChanged { request, slots });
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! Scripts against a small world; what is answered is compared as lines of text.
 
 mod crossing;
+mod dealing;
 mod economy;
 pub(crate) mod play;
 mod properties;

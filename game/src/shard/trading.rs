@@ -153,11 +153,7 @@ impl Shard {
     }
 
     /// What the swap of two who trade comes to. Nothing is changed but `ids`.
-    fn swapped(
-        &mut self,
-        sessions: [SessionId; 2],
-        ids: &mut super::ItemIds,
-    ) -> Result<Swap, ErrorCode> {
+    fn swapped(&mut self, sessions: [SessionId; 2], ids: &mut super::ItemIds) -> Result<Swap, ErrorCode> {
         let [one, other] = sessions;
         let belongings = self.sessions.get_two(one, other).ok_or(ErrorCode::PartnerGone)?;
         let sides = sessions.map(|session| self.trades.side(session));
@@ -192,7 +188,8 @@ impl Shard {
                 }
             }
             for (from, to, given) in [(owners[0], owners[1], &given[0]), (owners[1], owners[0], &given[1])] {
-                let (holder, other, counterparty) = (Holder::Inventory(from), Holder::Inventory(to), Some(to));
+                let (holder, other, counterparty) =
+                    (Holder::Inventory(from), Holder::Inventory(to), Some(to));
                 for &stack in given {
                     let reason = Reason::Trade;
                     let movement = Movement { reason, stack, from: holder, to: other, counterparty };
@@ -212,7 +209,9 @@ impl Shard {
             let offered = [session, partner].map(|session| self.offered(session));
             let [Some((yours, your_step)), Some((theirs, their_step))] = offered else { continue };
             let revision = self.trades.side(session).map_or(0, |side| side.revision);
-            let Some(partner) = self.sessions.get_mut(partner).map(|partner| partner.entity.0) else { continue };
+            let Some(partner) = self.sessions.get_mut(partner).map(|partner| partner.entity.0) else {
+                continue;
+            };
             out.send(session, &TradeChanged { partner, revision, yours, theirs, your_step, their_step });
         }
     }

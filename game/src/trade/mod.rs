@@ -137,7 +137,9 @@ impl Trades {
         for (session, side) in &self.sides {
             hash.write(u64::from(session.0) << 32 | u64::from(side.partner.0));
             hash.write(u64::from(side.step) << 32 | u64::from(side.revision));
-            side.offers.iter().for_each(|(slot, count)| hash.write(u64::from(*slot) << 32 | u64::from(*count)));
+            side.offers
+                .iter()
+                .for_each(|(slot, count)| hash.write(u64::from(*slot) << 32 | u64::from(*count)));
         }
         hash.write(self.sides.len() as u64);
         self.asked

@@ -566,9 +566,7 @@ impl ClientCore {
             ServerMessage::TradeDone(m) => {
                 Event::TradeDone { slots: m.slots.iter().map(item_slot).collect() }
             }
-            ServerMessage::TradeEnded(m) => {
-                Event::TradeEnded { code: ErrorCode::from_number(m.code.into()) }
-            }
+            ServerMessage::TradeEnded(m) => Event::TradeEnded { code: ErrorCode::from_number(m.code.into()) },
             ServerMessage::Pong(m) => Event::Pong { stamp: m.stamp.into() },
             ServerMessage::LoggedOut(m) => {
                 let request = self.answered::<message::LoggedOut>(m.request.into())?;

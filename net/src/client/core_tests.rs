@@ -4,8 +4,8 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use vyuha_protocol::frame::{CLIENT_PAYLOAD_BYTES_MAX, FRAME_HEAD_BYTES, FrameError, first_frame};
 use vyuha_protocol::message::{
-    self, AccountRegistered, CharacterCreated, CharacterSummary, Characters, ClientMessage, DecodeError,
-    BankOpened, Done, Dropped, InventorySlot, ItemSlot, LoggedIn, LoggedOut, PickedUp, Pong, Resumed, Said,
+    self, AccountRegistered, BankOpened, CharacterCreated, CharacterSummary, Characters, ClientMessage,
+    DecodeError, Done, Dropped, InventorySlot, ItemSlot, LoggedIn, LoggedOut, PickedUp, Pong, Resumed, Said,
     SlotsChanged, Ticket, TradeAsked, TradeChanged, TradeDone, TradeEnded, Welcome,
 };
 use vyuha_protocol::motion::Heading;
@@ -86,7 +86,9 @@ fn sent(core: &ClientCore) -> Vec<String> {
             ClientMessage::Say(m) => format!("say {} {}", m.request, m.text),
             ClientMessage::PickUp(m) => format!("pick up {} {}", m.request, m.entity),
             ClientMessage::Drop(m) => format!("drop {} {} {}", m.request, m.slot, m.count),
-            ClientMessage::Move(m) => format!("move {} {} {} {} {}", m.request, m.nonce, m.place, m.from, m.to),
+            ClientMessage::Move(m) => {
+                format!("move {} {} {} {} {}", m.request, m.nonce, m.place, m.from, m.to)
+            }
             ClientMessage::Equip(m) => format!("equip {} {} {}", m.request, m.nonce, m.slot),
             ClientMessage::Unequip(m) => format!("unequip {} {} {}", m.request, m.nonce, m.slot),
             ClientMessage::OpenBank(m) => format!("open bank {}", m.request),
@@ -181,8 +183,7 @@ fn commands_about_items_carry_the_sessions_number() {
     let (yours, theirs) = (vec![slot], vec![]);
     let (partner, revision) = (8, 6);
     let (your_step, their_step) = (1, 2);
-    let changed =
-        TradeChanged { partner, revision, yours: yours.clone(), theirs, your_step, their_step };
+    let changed = TradeChanged { partner, revision, yours: yours.clone(), theirs, your_step, their_step };
     stream.extend(bytes(&changed));
     stream.extend(bytes(&TradeDone { slots: vec![slot] }));
     stream.extend(bytes(&TradeEnded { code: ErrorCode::TooFar as u16 }));
@@ -192,14 +193,7 @@ fn commands_about_items_carry_the_sessions_number() {
         Event::BankOpened { request: RequestId(7), slots: vec![slot] },
         Event::Done { request: RequestId(10) },
         Event::TradeAsked { entity: EntityId(8), name: "Abe".into() },
-        Event::TradeChanged {
-            partner: EntityId(8),
-            revision,
-            yours,
-            theirs: vec![],
-            your_step,
-            their_step,
-        },
+        Event::TradeChanged { partner: EntityId(8), revision, yours, theirs: vec![], your_step, their_step },
         Event::TradeDone { slots: vec![slot] },
         Event::TradeEnded { code: Some(ErrorCode::TooFar) },
     ];

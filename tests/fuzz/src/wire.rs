@@ -8,9 +8,8 @@ use vyuha_game::{Content, ItemRow, Outbox, SessionId, Shard, ShardConfig};
 use vyuha_net::client::{ClientContent, ClientCore, World};
 use vyuha_protocol::frame::{CLIENT_PAYLOAD_BYTES_MAX, SERVER_PAYLOAD_BYTES_MAX, append_frame, first_frame};
 use vyuha_protocol::message::{
-    ClientMessage, Deposit, Drop, EnteredZone, Equip, Hello, Input, Login, Logout, Message, Move, Offer, PickUp,
-    Ping, Say, ServerMessage, Welcome,
-    append,
+    ClientMessage, Deposit, Drop, EnteredZone, Equip, Hello, Input, Login, Logout, Message, Move, Offer,
+    PickUp, Ping, Say, ServerMessage, Welcome, append,
 };
 use vyuha_protocol::snapshot::{SNAPSHOT_KIND, Snapshot};
 use vyuha_protocol::{EntityId, PROTOCOL_VERSION, TileMap, ZoneId};

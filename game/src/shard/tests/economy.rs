@@ -40,9 +40,12 @@ fn trading(held: &[(u16, u32)], other: &[(u16, u32)]) -> Play {
 /// The ledger in words.
 fn ledger(play: &Play) -> Vec<String> {
     let words = play.ledger.rows().map(|row| {
-        let LedgerRow { seq, reason, item, kind, count, from_place, from_owner, to_place, to_owner, .. } = row;
+        let LedgerRow { seq, reason, item, kind, count, from_place, from_owner, to_place, to_owner, .. } =
+            row;
         let with = if row.counterparty > 0 { format!(" with {}", row.counterparty) } else { String::new() };
-        format!("{seq}: {reason} {item} {count}x{kind} {from_place}/{from_owner} to {to_place}/{to_owner}{with}")
+        format!(
+            "{seq}: {reason} {item} {count}x{kind} {from_place}/{from_owner} to {to_place}/{to_owner}{with}"
+        )
     });
     words.collect()
 }
@@ -74,7 +77,9 @@ fn what_is_too_heavy_stays_where_it_is() {
     // 9,500 of the 10,000 g, and a kilogram more with the frame.
     let coins = [(COIN, 100); 5];
     let mut play = with(&[&[(IDOL, 1), (FRAME, 1)], &coins[..]].concat());
-    for (id, kind, slot) in [(200, IDOL, 0), (201, SWORD, 1), (202, SWORD, 2), (203, SWORD, 3), (204, SWORD, 4)] {
+    for (id, kind, slot) in
+        [(200, IDOL, 0), (201, SWORD, 1), (202, SWORD, 2), (203, SWORD, 3), (204, SWORD, 4)]
+    {
         play.give(2, carried(id, 2, kind, 1, slot));
     }
     for id in 205..=210 {
@@ -230,7 +235,10 @@ fn a_bank_keeps_what_is_put_in_for_its_owner_alone() {
     // What a slot is kept for goes back there.
     assert_eq!(play.deposit(0, 2, 70, 7), ["0: SlotsChanged bag 2=empty, bank 50=70x1 durably"]);
     assert_eq!(play.withdraw(0, 50, 70, true), ["0: SlotsChanged bank 50=kept for 1, bag 1=70x1 durably"]);
-    assert_eq!(play.move_item(0, PLACE_BANK, 50, 9), ["0: SlotsChanged bank 50=empty, bank 9=kept for 1 durably"]);
+    assert_eq!(
+        play.move_item(0, PLACE_BANK, 50, 9),
+        ["0: SlotsChanged bank 50=empty, bank 9=kept for 1 durably"]
+    );
     assert_eq!(play.withdraw(0, 9, 1, false), ["0: refused CountInvalid"]);
     assert_eq!(play.withdraw(0, 9, 0, false), ["0: SlotsChanged bank 9=empty durably"]);
     assert_eq!(play.open_bank(0), ["0: BankOpened durably"]);
@@ -315,7 +323,10 @@ fn nothing_about_items_is_done_while_the_journal_is_full() {
         assert_eq!(refused, ["0: refused JournalBusy"]);
     }
     assert_eq!(play.rows(), before);
-    assert_eq!(play.cancel_trade(0), ["0: Done", "0: TradeEnded TradeCancelled", "1: TradeEnded TradeCancelled"]);
+    assert_eq!(
+        play.cancel_trade(0),
+        ["0: Done", "0: TradeEnded TradeCancelled", "1: TradeEnded TradeCancelled"]
+    );
 }
 
 #[test]
@@ -461,7 +472,8 @@ fn who_has_no_room_for_it_cannot_confirm() {
 /// Ends a trade at every step in every way; afterwards everything is where it was, and can be used.
 #[test]
 fn however_a_trade_ends_everything_is_where_it_was() {
-    let steps: [fn(&mut Play); 6] = [
+    type Step = fn(&mut Play);
+    let steps: [Step; 6] = [
         |play| _ = play.ask_trade(0, 1),
         |play| _ = play.accept_trade(1, 0),
         |play| _ = play.offer(0, 0, 1),
@@ -469,7 +481,7 @@ fn however_a_trade_ends_everything_is_where_it_was() {
         |play| [0, 1].into_iter().for_each(|session| _ = play.confirm_trade(session, 3, 1)),
         |play| _ = play.confirm_trade(0, 3, 2),
     ];
-    let ends: [(&str, fn(&mut Play)); 6] = [
+    let ends: [(&str, Step); 6] = [
         ("TradeCancelled", |play| _ = play.cancel_trade(0)),
         ("TradeCancelled", |play| _ = play.cancel_trade(1)),
         ("PartnerGone", |play| _ = play.logout(0)),

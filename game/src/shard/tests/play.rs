@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use vyuha_core::SimdLevel;
 use vyuha_protocol::message::{
-    AcceptTrade, ArchivedInventorySlot, ArchivedItemSlot, AskTrade, CancelTrade, ClientMessage,
-    ConfirmTrade, Deposit, Drop, Equip, Logout, Message, Move, Offer, OpenBank, PickUp, Say, ServerMessage,
-    Unequip, Withdraw, append,
+    AcceptTrade, ArchivedInventorySlot, ArchivedItemSlot, AskTrade, CancelTrade, ClientMessage, ConfirmTrade,
+    Deposit, Drop, Equip, Logout, Message, Move, Offer, OpenBank, PickUp, Say, ServerMessage, Unequip,
+    Withdraw, append,
 };
 use vyuha_protocol::units::TILE_UNITS;
 use vyuha_protocol::{CharacterId, EntityId, ErrorCode, Pos, frame};
@@ -470,7 +470,9 @@ fn in_words(out: &Outbox, message: &OutMessage) -> String {
             match (slot.kind.to_native(), slot.count.to_native()) {
                 (0, _) => format!(" {place} {}=empty", slot.slot),
                 (kind, 0) => format!(" {place} {}=kept for {kind}", slot.slot),
-                (kind, count) if slot.wear.to_native() == 0 => format!(" {place} {}={count}x{kind}", slot.slot),
+                (kind, count) if slot.wear.to_native() == 0 => {
+                    format!(" {place} {}={count}x{kind}", slot.slot)
+                }
                 (kind, count) => format!(" {place} {}={count}x{kind} wear {}", slot.slot, slot.wear),
             }
         });
