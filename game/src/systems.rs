@@ -9,6 +9,7 @@ use vyuha_record::{Record, Table};
 use crate::character::CharacterRow;
 use crate::ground::ZoneRow;
 use crate::inventory::ItemRow;
+use crate::ledger::LedgerRow;
 use crate::shard::{Outbox, Shard, passes};
 
 /// A system of the game: a folder of this crate.
@@ -58,12 +59,16 @@ pub const SYSTEMS: &[System] = &[
     System { name: folder!(npc), tables: &[], runs: Runs::EachStep(passes::think) },
     System { name: folder!(chat), tables: &[], runs: Runs::OnCommand },
     System { name: folder!(inventory), tables: &[ItemRow::TABLE], runs: Runs::OnCommand },
+    System { name: folder!(equipment), tables: &[], runs: Runs::OnCommand },
+    System { name: folder!(bank), tables: &[], runs: Runs::OnCommand },
+    System { name: folder!(ledger), tables: &[LedgerRow::TABLE], runs: Runs::OnCommand },
+    System { name: folder!(trade), tables: &[], runs: Runs::EachTick(passes::part) },
     System { name: folder!(ground), tables: &[ZoneRow::TABLE], runs: Runs::EachTick(passes::litter) },
     System { name: folder!(character), tables: &[CharacterRow::TABLE], runs: Runs::EachTick(passes::save) },
 ];
 
 /// Every table that the game's systems write.
-pub const TABLES: &[Table] = &[CharacterRow::TABLE, ItemRow::TABLE, ZoneRow::TABLE];
+pub const TABLES: &[Table] = &[CharacterRow::TABLE, ItemRow::TABLE, ZoneRow::TABLE, LedgerRow::TABLE];
 
 #[cfg(test)]
 mod tests {

@@ -104,6 +104,34 @@ error_codes! {
     JournalBusy = 47, "the server cannot make that durable just now; try again";
     /// The zone holds as many items on the ground as it may.
     GroundFull = 48, "there is no room for more items on the ground here";
+    /// The character would carry more than it can.
+    TooHeavy = 49, "that is more than you can carry";
+    /// The item has no equipment slot.
+    NotWearable = 50, "that cannot be worn";
+    /// What else is worn does not go with it.
+    RequirementUnmet = 51, "that does not go with what else is worn";
+    /// No bank is near.
+    NotAtBank = 52, "there is no bank here";
+    /// No free slot in the tab.
+    BankFull = 53, "that tab of the bank is full";
+    /// There is no such slot or place.
+    SlotInvalid = 54, "there is no such slot";
+    /// The command was meant for another session.
+    NonceStale = 55, "the command belongs to another session; it was not acted on";
+    /// The item cannot be given away by trade.
+    NotTradeable = 56, "that cannot be traded";
+    /// The item is offered in a trade.
+    ItemOffered = 57, "that is offered in a trade";
+    /// One of the two trades already.
+    AlreadyTrading = 58, "one of you is trading already";
+    /// There is no such trade, or nobody asked for it.
+    NoTrade = 59, "there is no such trade";
+    /// The trade is not what was confirmed any more, or the step's turn has not come.
+    TradeMoved = 60, "the trade has changed; look at it again";
+    /// One of the two ended the trade.
+    TradeCancelled = 61, "the trade was cancelled";
+    /// The other is not there (any more).
+    PartnerGone = 62, "the other is no longer there";
 }
 
 impl std::fmt::Display for ErrorCode {

@@ -224,6 +224,8 @@ messages! {
     0x0012 PickUp {
         /// Rises with each request of the connection.
         request: u32,
+        /// The session's number, from [`EnteredZone`].
+        nonce: u32,
         /// The item's entity, as the snapshots name it.
         entity: u32,
     }
@@ -231,6 +233,8 @@ messages! {
     0x0013 Drop {
         /// Rises with each request of the connection.
         request: u32,
+        /// The session's number, from [`EnteredZone`].
+        nonce: u32,
         /// The slot, 0 to 27.
         slot: u8,
         /// How many, at least 1.
@@ -252,6 +256,115 @@ messages! {
     0x0016 Acknowledge {
         /// Numbered messages received since the session began, as [`is_numbered`] counts them.
         received: u32,
+    }
+
+    /// Moves a stack within the inventory or the bank: it joins one of its kind that has room for all of it, else the two slots
+    /// change places. In the bank only where there is one near. Answered by [`SlotsChanged`] once that is durable.
+    0x0020 Move {
+        /// Rises with each request of the connection.
+        request: u32,
+        /// The session's number, from [`EnteredZone`].
+        nonce: u32,
+        /// 0 in the inventory, 3 in the bank.
+        place: u8,
+        /// The slot.
+        from: u16,
+        /// Another slot of the same place.
+        to: u16,
+    }
+    /// Puts on what an inventory slot holds; what was worn in its place comes into that slot. Answered by [`SlotsChanged`] once
+    /// that is durable.
+    0x0021 Equip {
+        /// Rises with each request of the connection.
+        request: u32,
+        /// The session's number, from [`EnteredZone`].
+        nonce: u32,
+        /// The slot, 0 to 27.
+        slot: u8,
+    }
+    /// Takes off what is worn. Answered by [`SlotsChanged`] once that is durable.
+    0x0022 Unequip {
+        /// Rises with each request of the connection.
+        request: u32,
+        /// The session's number, from [`EnteredZone`].
+        nonce: u32,
+        /// What is worn there: the number of an equipment slot.
+        slot: u8,
+    }
+    /// Asks what lies in the character's bank. Only near a bank. Answered by [`BankOpened`].
+    0x0023 OpenBank {
+        /// Rises with each request of the connection.
+        request: u32,
+    }
+    /// Puts items from an inventory slot into the bank: to a stack that has room for all of them, else where a placeholder keeps
+    /// a slot for their kind, else into the tab. Only near a bank. Answered by [`SlotsChanged`] once that is durable.
+    0x0024 Deposit {
+        /// Rises with each request of the connection.
+        request: u32,
+        /// The session's number, from [`EnteredZone`].
+        nonce: u32,
+        /// The inventory slot, 0 to 27.
+        slot: u8,
+        /// How many, at least 1.
+        count: u32,
+        /// The tab, 0 to 7; its slots are 50 times its number and the 49 after.
+        tab: u8,
+    }
+    /// Takes items out of the bank. Only near a bank. Answered by [`SlotsChanged`] once that is durable.
+    0x0025 Withdraw {
+        /// Rises with each request of the connection.
+        request: u32,
+        /// The session's number, from [`EnteredZone`].
+        nonce: u32,
+        /// The bank slot, 0 to 399.
+        slot: u16,
+        /// How many, at least 1; or 0, of a placeholder, to give its slot up.
+        count: u32,
+        /// Whether a slot that becomes empty is kept for the kind by a placeholder.
+        keep: bool,
+    }
+    /// Asks another character within reach to trade. Answered by [`Done`]; the other is told by [`TradeAsked`].
+    0x0028 AskTrade {
+        /// Rises with each request of the connection.
+        request: u32,
+        /// The other's entity.
+        entity: u32,
+    }
+    /// Agrees to trade with who asked. Answered by [`Done`]; both are told by [`TradeChanged`].
+    0x0029 AcceptTrade {
+        /// Rises with each request of the connection.
+        request: u32,
+        /// The entity of who asked.
+        entity: u32,
+    }
+    /// Says how much of an inventory slot is offered, in place of what was. While any of it is, the slot cannot be used otherwise.
+    /// Withdraws every confirmation. Answered by [`Done`]; both are told by [`TradeChanged`].
+    0x002a Offer {
+        /// Rises with each request of the connection.
+        request: u32,
+        /// The session's number, from [`EnteredZone`].
+        nonce: u32,
+        /// The slot, 0 to 27.
+        slot: u8,
+        /// How many; 0 for none.
+        count: u32,
+    }
+    /// Confirms the trade as it stands: step 1 of what both offer, and step 2 once both have confirmed step 1. Answered by
+    /// [`Done`]; both are told by [`TradeChanged`], or by [`TradeDone`] once that is durable when both have confirmed step 2.
+    0x002b ConfirmTrade {
+        /// Rises with each request of the connection.
+        request: u32,
+        /// The session's number, from [`EnteredZone`].
+        nonce: u32,
+        /// The revision that the player saw, from [`TradeChanged`].
+        revision: u32,
+        /// 1 or 2.
+        step: u8,
+    }
+    /// Ends the trade. Answered by [`Done`]; both are told by [`TradeEnded`].
+    0x002c CancelTrade {
+        /// Rises with each request of the connection.
+        request: u32,
     }
 }
 
@@ -311,6 +424,10 @@ messages! {
         y: u32,
         /// What the character carries; slots not named are empty. Empty when it walked there: nothing of it has changed.
         inventory: Vec<InventorySlot>,
+        /// What it wears, likewise.
+        worn: Vec<ItemSlot>,
+        /// The session's number, which commands about items carry: one that was meant for another session is refused.
+        nonce: u32,
     }
     /// What takes the session up again if its connection breaks, once. The session begins here: numbered messages are
     /// counted from this one on.
@@ -369,6 +486,52 @@ messages! {
     0x8015 LoggedOut {
         /// The request's id.
         request: u32,
+    }
+    /// Slots changed, durably.
+    0x8016 SlotsChanged {
+        /// The request's id; 0 if no request was for this change.
+        request: u32,
+        /// The slots that changed, as they are now.
+        slots: Vec<ItemSlot>,
+    }
+    /// What lies in the character's bank.
+    0x8017 BankOpened {
+        /// The request's id.
+        request: u32,
+        /// The slots that are not empty.
+        slots: Vec<ItemSlot>,
+    }
+    /// Somebody near asks to trade.
+    0x8020 TradeAsked {
+        /// Whose entity.
+        entity: u32,
+        /// Whose name.
+        name: String,
+    }
+    /// A trade as it stands now.
+    0x8021 TradeChanged {
+        /// The other's entity.
+        partner: u32,
+        /// Rises with each change of what is offered.
+        revision: u32,
+        /// What the character offers: its inventory slots, each with how many of it.
+        yours: Vec<ItemSlot>,
+        /// What the other offers, likewise.
+        theirs: Vec<ItemSlot>,
+        /// The step that the character confirmed, 0 to 2.
+        your_step: u8,
+        /// The step that the other confirmed, 0 to 2.
+        their_step: u8,
+    }
+    /// A trade was carried out, durably.
+    0x8022 TradeDone {
+        /// The slots that changed, as they are now.
+        slots: Vec<ItemSlot>,
+    }
+    /// A trade ended without effect.
+    0x8023 TradeEnded {
+        /// Why: the number of an [`crate::ErrorCode`].
+        code: u16,
     }
     /// A request was refused, or, with `closing`, the connection ends.
     0x80ff Error {
@@ -440,6 +603,21 @@ parts! {
         /// How many; 0 if the slot is empty.
         count: u32,
     }
+    /// A slot's content, wherever it is.
+    ItemSlot: Debug, Clone, Copy, PartialEq, Eq {
+        /// 0 in the inventory, 2 worn, 3 in the bank.
+        place: u8,
+        /// 0 to 27 in the inventory, 0 to 10 worn, 0 to 399 in the bank.
+        slot: u16,
+        /// The item's kind; 0 if the slot is empty.
+        kind: u16,
+        /// How many; with a kind, 0 is a placeholder.
+        count: u32,
+        /// How often it was used, of as often as its kind can be.
+        wear: u16,
+        /// The item's id; 0 if the slot is empty. What does not stack keeps it for good.
+        item: i64,
+    }
 }
 
 #[cfg(test)]
@@ -482,7 +660,8 @@ mod tests {
             check!(ClientMessage, SelectCharacter { request, character: n }, SelectCharacter);
             check!(ClientMessage, Input { sequence: request, heading_x: small as i8, heading_y: -3 }, Input);
             check!(ClientMessage, Say { request, text: text.clone() }, Say);
-            check!(ClientMessage, Drop { request, slot: small, count }, Drop);
+            check!(ClientMessage, Drop { request, nonce: count, slot: small, count }, Drop);
+            check!(ClientMessage, Withdraw { request, nonce: count, slot: 7, count, keep: flag }, Withdraw);
             let characters = vec![CharacterSummary { character: n, name: text.clone(), zone: 3 }; small as usize % 5];
             check!(ServerMessage, Characters { request, characters }, Characters);
             check!(ServerMessage, PickedUp { request, entity: count, slot }, PickedUp);
@@ -490,7 +669,11 @@ mod tests {
             check!(ServerMessage, Resumed { ticket: [small; 16], request }, Resumed);
             check!(ServerMessage, Error { request, code: 7, closing: flag, text: text.clone() }, Error);
             let inventory = vec![slot; small as usize % 28];
-            check!(ServerMessage, EnteredZone { request, zone: 1, tick_hz: 30, speed: 9, entity: 4, x: 5, y: 6, inventory }, EnteredZone);
+            let item = ItemSlot { place: 3, slot: 399, kind: 7, count, wear: 9, item: n };
+            let (worn, nonce) = (vec![item; small as usize % 11], count);
+            check!(ServerMessage, EnteredZone { request, zone: 1, tick_hz: 30, speed: 9, entity: 4, x: 5, y: 6, inventory, worn, nonce }, EnteredZone);
+            let (yours, theirs) = (vec![item; small as usize % 28], vec![item]);
+            check!(ServerMessage, TradeChanged { partner: 4, revision: count, yours, theirs, your_step: 1, their_step: 2 }, TradeChanged);
         }
 
         #[test]

@@ -258,7 +258,8 @@ fn open_durability(
 async fn load_world(durability: &Durability) -> anyhow::Result<World> {
     let store = durability.handle();
     store.wait_applied(durability.durable_seq()).await?;
-    let seed = crate::clock::unix_ms() as u64;
+    let began_ms = crate::clock::unix_ms();
+    let seed = began_ms as u64;
     tracing::info!(seed, "what is random follows this seed");
     let world = store
         .call(move |store| {
@@ -266,7 +267,7 @@ async fn load_world(durability: &Durability) -> anyhow::Result<World> {
             let known = store.load::<ZoneRow>(&[])?;
             // Each run gives ids of a range of its own, so that none is ever given twice, whatever was deleted since.
             let next_item_id = (store.position()?.epoch << ITEM_IDS_PER_RUN_BITS) as i64;
-            Ok(World { ground, known, next_item_id, seed })
+            Ok(World { ground, known, next_item_id, seed, began_ms })
         })
         .await?;
     Ok(world)

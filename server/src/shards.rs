@@ -56,6 +56,8 @@ pub struct World {
     pub next_item_id: i64,
     /// Of what is random in this run: another one each time, and known from the log.
     pub seed: u64,
+    /// When this run began, in milliseconds since 1970.
+    pub began_ms: i64,
 }
 
 /// A shard's thread.
@@ -132,6 +134,7 @@ pub fn start(
                 save_interval_ticks: ticks(config.character.save_interval, config.shard.tick_hz),
                 snapshot_bytes_max: config.net.snapshot_bytes_max.bytes(),
                 seed: world.seed,
+                began_ms: world.began_ms,
                 next_item_id: world.next_item_id + i64::from(index),
                 item_id_stride: shards,
                 simd: config.shard.simd.level(),

@@ -15,7 +15,7 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout, timeout_at};
 use vyuha_game::character::newcomer_place;
-use vyuha_game::inventory::PLACE_INVENTORY;
+use vyuha_game::inventory::PLACES_OF_CHARACTERS;
 use vyuha_game::{CharacterRow, Content, ItemRow};
 use vyuha_gateway::Metrics;
 use vyuha_gateway::accounts::{AccountName, Accounts, AccountsError, check_password};
@@ -445,8 +445,11 @@ impl Connection<'_> {
             .store
             .call(move |store| {
                 let row = store.load::<CharacterRow>(&[("id", character.into())])?;
-                let items = store
-                    .load::<ItemRow>(&[("place", PLACE_INVENTORY.into()), ("owner", character.into())])?;
+                let mut items = Vec::new();
+                for place in PLACES_OF_CHARACTERS {
+                    let there = [("place", place.into()), ("owner", character.into())];
+                    items.extend(store.load::<ItemRow>(&there)?);
+                }
                 Ok((row.into_iter().next(), items))
             })
             .await?;

@@ -221,8 +221,8 @@ fn messages_out_of_place_are_refused_and_the_connection_goes_on() {
     out_of_order(&mut wire, 4, &CreateCharacter { request: 4, name: "Nobody".into() });
     out_of_order(&mut wire, 5, &SelectCharacter { request: 5, character: 1 });
     out_of_order(&mut wire, 6, &Say { request: 6, text: "hello".into() });
-    out_of_order(&mut wire, 7, &PickUp { request: 7, entity: 1 });
-    out_of_order(&mut wire, 8, &Drop { request: 8, slot: 0, count: 1 });
+    out_of_order(&mut wire, 7, &PickUp { request: 7, nonce: 0, entity: 1 });
+    out_of_order(&mut wire, 8, &Drop { request: 8, nonce: 0, slot: 0, count: 1 });
     out_of_order(&mut wire, 9, &Logout { request: 9 });
 
     // Signed in.

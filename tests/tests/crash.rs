@@ -163,7 +163,7 @@ fn after(slots: &Slots, asked: Asked) -> Slots {
         Asked::PickUp { kind, count } => {
             let mut stacks = [None; INVENTORY_SLOTS];
             for held in slots.values() {
-                let stack = Stack { id: ItemId(0), kind: ItemKind(held.kind), count: held.count };
+                let stack = Stack { id: ItemId(0), kind: ItemKind(held.kind), count: held.count, wear: 0 };
                 stacks[usize::from(held.slot)] = Some(stack);
             }
             let stack_max = test_world().item(ItemKind(kind)).expect("it was seen").stack_max;

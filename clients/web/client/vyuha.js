@@ -8,6 +8,9 @@ import { World } from "./snapshot.js";
 /** A sign of life is sent where nothing else was for so long: well within the server's patience. */
 const PING_MS = 5000;
 
+const PLACE_INVENTORY = 0;
+const PLACE_BANK = 3;
+
 /** Each request and the message that answers it. */
 const ANSWERS = /** @type {const} */ ({
   RegisterAccount: "AccountRegistered",
@@ -18,11 +21,22 @@ const ANSWERS = /** @type {const} */ ({
   Say: "Done",
   PickUp: "PickedUp",
   Drop: "Dropped",
+  Move: "SlotsChanged",
+  Equip: "SlotsChanged",
+  Unequip: "SlotsChanged",
+  OpenBank: "BankOpened",
+  Deposit: "SlotsChanged",
+  Withdraw: "SlotsChanged",
+  AskTrade: "Done",
+  AcceptTrade: "Done",
+  Offer: "Done",
+  ConfirmTrade: "Done",
+  CancelTrade: "Done",
   Logout: "LoggedOut",
 });
 
 /**
- * @import { CharacterSummary, ClientMessages, EnteredZone, ErrorName, InventorySlot, Int64, Said, ServerMessage, ServerMessages } from "./protocol.js"
+ * @import { CharacterSummary, ClientMessages, EnteredZone, ErrorName, InventorySlot, Int64, ItemSlot, Said, ServerMessage, ServerMessages, TradeAsked, TradeChanged } from "./protocol.js"
  * @import { Pos } from "./motion.js"
  * @import { SnapshotHead } from "./snapshot.js"
  *
@@ -47,7 +61,9 @@ const ANSWERS = /** @type {const} */ ({
  * @typedef {object} Listener
  * @property {(head: SnapshotHead) => void} [onSnapshot] A snapshot was applied.
  * @property {(said: Said) => void} [onSaid] Somebody near said something.
- * @property {() => void} [onInventory] The inventory changed.
+ * @property {() => void} [onInventory] The inventory, what is worn or the bank changed.
+ * @property {(asked: TradeAsked) => void} [onTradeAsked] Somebody asks to trade.
+ * @property {(why?: ErrorName) => void} [onTrade] The trade changed, or is over: without effect if it says why.
  * @property {(why: Refused | null) => void} [onClose] The connection is over; null where the server did not say why.
  */
 
@@ -86,6 +102,15 @@ export class Client {
   world = new World();
   /** What the character carries, by slot. @type {Map<number, InventorySlot>} */
   inventory = new Map();
+
+  /** What the character wears, by equipment slot. @type {Map<number, ItemSlot>} */
+  worn = new Map();
+
+  /** What lies in the bank, by slot; null before it was opened. @type {Map<number, ItemSlot> | null} */
+  bank = null;
+
+  /** The trade as it stands; null while there is none. @type {TradeChanged | null} */
+  trade = null;
   /** Where the character is predicted to stand. @type {Pos} */
   pos = { x: 0, y: 0 };
   /** How far the prediction was off in all, in position units. */
@@ -220,12 +245,67 @@ export class Client {
 
   /** @param {number} entity */
   pickUp(entity) {
-    return this.request("PickUp", { entity });
+    return this.request("PickUp", { nonce: this.#nonce(), entity });
   }
 
   /** @param {number} slot @param {number} count */
   drop(slot, count) {
-    return this.request("Drop", { slot, count });
+    return this.request("Drop", { nonce: this.#nonce(), slot, count });
+  }
+
+  /** Puts on what an inventory slot holds. @param {number} slot */
+  equip(slot) {
+    return this.request("Equip", { nonce: this.#nonce(), slot });
+  }
+
+  /** Takes off what is worn in an equipment slot. @param {number} slot */
+  unequip(slot) {
+    return this.request("Unequip", { nonce: this.#nonce(), slot });
+  }
+
+  /** Lets two slots of a place become one stack or change places. @param {number} place @param {number} from @param {number} to */
+  move(place, from, to) {
+    return this.request("Move", { nonce: this.#nonce(), place, from, to });
+  }
+
+  /** Looks into the bank; only near one. */
+  openBank() {
+    return this.request("OpenBank", {});
+  }
+
+  /** @param {number} slot @param {number} count @param {number} tab */
+  deposit(slot, count, tab) {
+    return this.request("Deposit", { nonce: this.#nonce(), slot, count, tab });
+  }
+
+  /** @param {number} slot @param {number} count @param {boolean} keep whether a placeholder stays */
+  withdraw(slot, count, keep) {
+    return this.request("Withdraw", { nonce: this.#nonce(), slot, count, keep });
+  }
+
+  /** @param {number} entity */
+  askTrade(entity) {
+    return this.request("AskTrade", { entity });
+  }
+
+  /** @param {number} entity */
+  acceptTrade(entity) {
+    return this.request("AcceptTrade", { entity });
+  }
+
+  /** @param {number} slot @param {number} count 0 for none */
+  offer(slot, count) {
+    return this.request("Offer", { nonce: this.#nonce(), slot, count });
+  }
+
+  /** Confirms the next step of the trade as it was last told. */
+  confirmTrade() {
+    const { revision, your_step } = this.trade ?? { revision: 0, your_step: 0 };
+    return this.request("ConfirmTrade", { nonce: this.#nonce(), revision, step: your_step + 1 });
+  }
+
+  cancelTrade() {
+    return this.request("CancelTrade", {});
   }
 
   /** Leaves in good order; the server closes. */
@@ -267,6 +347,17 @@ export class Client {
       // A page that lost its connection signs in again.
       case "Ticket": return;
       case "Said": return this.listener.onSaid?.(fields);
+      case "TradeAsked": return this.listener.onTradeAsked?.(fields);
+      case "TradeChanged":
+        this.trade = fields;
+        return this.listener.onTrade?.();
+      case "TradeDone":
+        this.trade = null;
+        this.#slots(fields.slots);
+        return this.listener.onTrade?.();
+      case "TradeEnded":
+        this.trade = null;
+        return this.listener.onTrade?.(ERROR_NAMES[fields.code]);
       case "Error": {
         const why = new Refused(fields.code, fields.text, fields.closing);
         if (fields.closing) this.#why = why;
@@ -281,10 +372,16 @@ export class Client {
       });
       return;
     }
+    if (name === "SlotsChanged" && fields.request === 0) return this.#slots(fields.slots);
     const asked = this.#settle(fields.request);
     if (asked?.answer !== name) throw new Error(`${name} answers nothing that was asked`);
     if (name === "EnteredZone") this.#enter(fields);
     else if (name === "PickedUp" || name === "Dropped") this.#slot(fields.slot);
+    else if (name === "SlotsChanged") this.#slots(fields.slots);
+    else if (name === "BankOpened") {
+      this.bank = new Map(fields.slots.map((slot) => [slot.slot, slot]));
+      this.listener.onInventory?.();
+    }
     asked.resolve(fields);
   }
 
@@ -301,6 +398,7 @@ export class Client {
     this.pos = { x: entered.x, y: entered.y };
     this.world = new World();
     this.inventory = new Map(entered.inventory.map((slot) => [slot.slot, slot]));
+    this.worn = new Map(entered.worn.map((slot) => [slot.slot, slot]));
     this.listener.onInventory?.();
   }
 
@@ -324,6 +422,27 @@ export class Client {
     if (slot.count > 0) this.inventory.set(slot.slot, slot);
     else this.inventory.delete(slot.slot);
     this.listener.onInventory?.();
+  }
+
+  /** @param {ItemSlot[]} slots */
+  #slots(slots) {
+    for (const slot of slots) {
+      const { place, slot: number, kind, count } = slot;
+      if (place === PLACE_INVENTORY) {
+        if (count > 0) this.inventory.set(number, { slot: number, kind, count });
+        else this.inventory.delete(number);
+      } else {
+        const held = place === PLACE_BANK ? this.bank : this.worn;
+        if (kind > 0) held?.set(number, slot);
+        else held?.delete(number);
+      }
+    }
+    this.listener.onInventory?.();
+  }
+
+  /** What commands about items carry: the session's number. */
+  #nonce() {
+    return this.entered?.nonce ?? 0;
   }
 
   /** @param {Uint8Array} bytes */

@@ -18,7 +18,9 @@ pub struct ShardConfig {
     pub snapshot_bytes_max: usize,
     /// Seed of everything that is random here. A zone's numbers depend on it and on the zone alone.
     pub seed: u64,
-    /// The first id that the shard gives to a new item.
+    /// When the shard begins, in milliseconds since 1970: what the ledger's times count from.
+    pub began_ms: i64,
+    /// The first id that the shard gives to a new item. It also stands for this run of the shard in the ledger.
     pub next_item_id: i64,
     /// The distance to the next one, from 1: with as many as there are shards, each starting at another, no two
     /// give the same.
@@ -71,7 +73,7 @@ pub enum JoinError {
     /// The character's zone is not of this shard.
     #[error("zone {0} is not of this shard; hand the session to the shard that owns it")]
     ZoneElsewhere(i64),
-    /// A stored item that it carries cannot be played with.
-    #[error("the inventory cannot be loaded: {0}")]
+    /// A stored item that it owns cannot be played with.
+    #[error("what the character owns cannot be loaded: {0}")]
     Inventory(#[from] ItemFault),
 }

@@ -11,8 +11,8 @@ use super::Shard;
 use super::zone::ZoneState;
 use crate::hash::StateHash;
 
-/// The only part of a shard that is of no zone: its tick, the next item id, whether durable commands are taken,
-/// who stands on a gate.
+/// The only part of a shard that is of no zone: its tick, the next item id, the ledger's transactions, how many
+/// sessions began, whether durable commands are taken, trades, who stands on a gate.
 const OF_SHARD: &str = "shard";
 /// Of a zone, before the core's columns: its tick and the hash that the core took in its last step.
 const OF_STEP: &str = "step";
@@ -54,7 +54,11 @@ impl Shard {
     /// told of it is none.
     pub fn hash_parts(&self, hashes: &mut Vec<u64>) {
         hashes.clear();
-        let mut own = vec![self.tick, self.item_ids.next as u64, u64::from(self.durable_open)];
+        let mut trades = StateHash::default();
+        self.trades.hash_into(&mut trades);
+        let begun = u64::from(self.sessions_begun) << 1 | u64::from(self.durable_open);
+        let mut own =
+            vec![self.tick, self.item_ids.next as u64, self.ledger.seq() as u64, begun, trades.finish()];
         own.extend(self.at_gates.iter().map(|session| u64::from(session.0)));
         hashes.push(joined(&own));
         let mut sessions = vec![StateHash::default(); self.zones.len()];

@@ -9,16 +9,19 @@
 //! [`crate::movement::INPUTS_QUEUED_MAX`]), by the content (NPCs, items on the ground) and by what the driver
 //! leaves in the outbox.
 
+mod banking;
 mod commands;
 mod config;
 mod crossing;
 mod hashes;
+mod items;
 pub mod log;
 mod outbox;
 pub(crate) mod passes;
 mod session;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
+mod trading;
 mod zone;
 
 use std::sync::Arc;
@@ -32,7 +35,9 @@ use crate::character::arrival;
 use crate::content::Content;
 use crate::ground::ZoneRow;
 use crate::inventory::{ItemRow, Stack};
+use crate::ledger::{Holder, Ledger, Movement, Reason};
 use crate::systems::{Runs, SYSTEMS, TickProbe};
+use crate::trade::Trades;
 
 pub use config::{JoinError, ShardConfig, ShardError};
 pub use hashes::Part;
@@ -49,7 +54,11 @@ pub struct Shard {
     tick: u64,
     zones: Vec<ZoneState>,
     sessions: Sessions,
+    /// How many sessions have begun.
+    sessions_begun: u32,
     item_ids: ItemIds,
+    ledger: Ledger,
+    trades: Trades,
     durable_open: bool,
     /// Who walked onto a gate in the last tick.
     at_gates: Vec<SessionId>,
@@ -72,6 +81,7 @@ pub struct ZoneSummary<'a> {
 }
 
 /// The ids that the shard gives to new items.
+#[derive(Clone, Copy)]
 struct ItemIds {
     next: i64,
     stride: i64,
@@ -117,13 +127,17 @@ impl Shard {
             zones.push(ZoneState::new(&content, at, u64::from(tick_hz / zone_hz), config.seed, config.simd));
         }
         let item_ids = ItemIds { next: config.next_item_id, stride: config.item_id_stride };
+        let ledger = Ledger::new(config.next_item_id, config.began_ms, config.tick_hz);
         let mut shard = Shard {
             config,
             content,
             tick: 0,
             zones,
             sessions: Sessions::default(),
+            sessions_begun: 0,
             item_ids,
+            ledger,
+            trades: Trades::default(),
             durable_open: true,
             at_gates: Vec::new(),
             moved: Vec::new(),
@@ -231,6 +245,7 @@ impl Shard {
 
     fn end(&mut self, session: SessionId, cause: LeaveCause, out: &mut Outbox) {
         let Some(mut ended) = self.sessions.remove(session) else { return };
+        self.abandon_trade(session, out);
         let zone = &mut self.zones[ended.zone];
         let at = zone.place_of(ended.entity);
         ended.character.set_place(zone.id, at);
@@ -256,11 +271,17 @@ impl Shard {
 
     /// Lays a new item at a random place of a zone, durably.
     fn lay_litter(&mut self, zone: usize, kind: ItemKind, count: u32, out: &mut Outbox) {
-        let stack = Stack { id: self.item_ids.issue(), kind, count };
+        let stack = Stack { id: self.item_ids.issue(), kind, count, wear: 0 };
         let zone = &mut self.zones[zone];
         let content = &self.content.zones[zone.content];
         let at = crate::place::random_open_place(&content.map, content.spawn, &mut zone.rng);
         zone.ground.lay(&mut zone.zone, stack, at);
-        out.transact(|transaction| transaction.put(&ItemRow::lying(stack, zone.id, at)));
+        let mut posting = self.ledger.posting(self.tick);
+        out.transact(|transaction| {
+            transaction.put(&ItemRow::lying(stack, zone.id, at));
+            let (from, to) = (Holder::Nowhere, Holder::Ground(zone.id));
+            let reason = Reason::Litter;
+            posting.moved(transaction, &Movement { reason, stack, from, to, counterparty: None });
+        });
     }
 }

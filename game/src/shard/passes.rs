@@ -57,6 +57,11 @@ pub fn litter(shard: &mut Shard, out: &mut Outbox) {
     }
 }
 
+/// Those who trade and are not within reach of each other any more do so no longer.
+pub fn part(shard: &mut Shard, out: &mut Outbox) {
+    shard.end_far_trades(out);
+}
+
 /// The characters whose turn it is, and that stand elsewhere than they were saved, are saved.
 pub fn save(shard: &mut Shard, out: &mut Outbox) {
     let due = slots_due(shard.tick, shard.config.save_interval_ticks, shard.sessions.len());

@@ -4,11 +4,10 @@ use vyuha_core::View;
 use vyuha_protocol::snapshot::GROUP_LANDMARKS;
 use vyuha_protocol::{CharacterId, EntityId, ErrorCode};
 
-use crate::character::CharacterRow;
+use crate::character::{Belongings, CharacterRow};
 use crate::chat::Allowance;
 use crate::content::ZoneKind;
 use crate::hash::StateHash;
-use crate::inventory::Inventory;
 use crate::movement::Steering;
 
 /// A session's number in its shard, chosen by the driver: free numbers are used again, the lowest first, since the
@@ -16,18 +15,20 @@ use crate::movement::Steering;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SessionId(pub u32);
 
-/// About 2 KiB and the view; [`crate::movement::INPUTS_QUEUED_MAX`] bounds its queue.
+/// About 3 KiB, 32 bytes for each stack in its bank, and the view; [`crate::movement::INPUTS_QUEUED_MAX`] bounds its queue.
 pub(super) struct Session {
     /// Where in the shard's zones it is.
     pub zone: usize,
     pub entity: EntityId,
     /// The row as it was saved last.
     pub character: CharacterRow,
-    pub inventory: Inventory,
+    pub belongings: Belongings,
     pub steering: Steering,
     pub allowance: Allowance,
     /// The last request's id.
     pub request: u32,
+    /// What commands about items must carry.
+    pub nonce: u32,
     /// What the client was told; depends on nothing but what was written to it, and is no part of the state.
     pub view: View,
 }
@@ -53,6 +54,13 @@ impl Sessions {
     /// The session, or what a client gets that acts as if it had one.
     pub fn playing(&mut self, session: SessionId) -> Result<&mut Session, ErrorCode> {
         self.get_mut(session).ok_or(ErrorCode::OutOfOrder)
+    }
+
+    /// Two different sessions.
+    pub fn get_two(&mut self, one: SessionId, other: SessionId) -> Option<[&mut Session; 2]> {
+        let slots = self.slots.get_disjoint_mut([one.0 as usize, other.0 as usize]).ok()?;
+        let [one, other] = slots.map(Option::as_deref_mut);
+        Some([one?, other?])
     }
 
     pub fn insert(&mut self, session: SessionId, new: Session) {
@@ -89,9 +97,9 @@ impl Session {
         for number in [character.id, character.account, character.zone, character.x, character.y] {
             hash.write(number as u64);
         }
-        self.inventory.hash_into(hash);
+        self.belongings.hash_into(hash);
         self.steering.hash_into(hash);
         hash.write(self.allowance.whole_at_tick);
-        hash.write(u64::from(self.request));
+        hash.write(u64::from(self.nonce) << 32 | u64::from(self.request));
     }
 }

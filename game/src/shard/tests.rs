@@ -1,7 +1,9 @@
 //! Scripts against a small world; what is answered is compared as lines of text.
 
 mod crossing;
-pub(super) mod play;
+mod dealing;
+mod economy;
+pub(crate) mod play;
 mod properties;
 
 use std::collections::BTreeSet;
@@ -56,7 +58,7 @@ fn what_does_not_fit_is_refused_at_the_start() {
     check(|config| config.tick_hz = 0, ShardError::TickRate { zone: ZoneId(1), zone_hz: 30, tick_hz: 0 });
     check(|config| config.save_interval_ticks = 0, ShardError::SaveInterval);
     check(|config| config.item_id_stride = 0, ShardError::ItemIdStride(0));
-    let stray = Stack { id: ItemId(1), kind: ItemKind(COIN), count: 1 };
+    let stray = Stack { id: ItemId(1), kind: ItemKind(COIN), count: 1, wear: 0 };
     let ground = [ItemRow::lying(stray, ZoneId(3), Pos::default())];
     let got = Shard::new(config(), Arc::new(content()), &ground, &[]).err();
     assert_eq!(got, Some(ShardError::ZoneUnknown(ZoneId(3))));
@@ -305,7 +307,7 @@ fn the_hash_covers_all_that_is_state() {
         change(&mut play.shard);
         play.shard.state_hash()
     };
-    let changes: [fn(&mut Shard); 12] = [
+    let changes: [fn(&mut Shard); 18] = [
         |_| (),
         |shard| shard.tick += 1,
         |shard| shard.durable_open = false,
@@ -314,7 +316,13 @@ fn the_hash_covers_all_that_is_state() {
         |shard| shard.zones[0].players.clear(),
         |shard| shard.zones[0].ground = Ground::default(),
         |shard| shard.zones[1].zone.step(&mut ()),
-        |shard| playing(shard).inventory.set(3, None),
+        |shard| playing(shard).belongings.inventory.set(3, None),
+        |shard| playing(shard).belongings.equipment.set(3, Some(stack())),
+        |shard| _ = playing(shard).belongings.bank.set(3, Some(stack())),
+        |shard| playing(shard).nonce += 1,
+        |shard| shard.sessions_begun += 1,
+        |shard| _ = shard.ledger.posting(0),
+        |shard| shard.trades.ask(SessionId(0), SessionId(1)).unwrap(),
         |shard| _ = playing(shard).steering.receive(1, Heading::default()),
         |shard| playing(shard).allowance.whole_at_tick += 1,
         |shard| playing(shard).request += 1,
@@ -322,6 +330,10 @@ fn the_hash_covers_all_that_is_state() {
     let hashes: BTreeSet<u64> = changes.iter().map(|change| hash_after(*change)).collect();
     assert_eq!(hashes.len(), changes.len());
     assert_eq!(hash_after(|_| ()), hash_after(|_| ()));
+}
+
+fn stack() -> Stack {
+    Stack { id: ItemId(5), kind: ItemKind(COIN), count: 1, wear: 0 }
 }
 
 fn playing(shard: &mut Shard) -> &mut Session {

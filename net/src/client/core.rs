@@ -6,9 +6,10 @@ use vyuha_protocol::frame::{
     CLIENT_PAYLOAD_BYTES_MAX, FRAME_HEAD_BYTES, Frame, SERVER_PAYLOAD_BYTES_MAX, first_frame,
 };
 use vyuha_protocol::message::{
-    self, Acknowledge, ArchivedInventorySlot, CharacterSummary, CreateCharacter, Drop, Hello, Input,
-    InventorySlot, ListCharacters, Login, Logout, Message, PickUp, Ping, RegisterAccount, Resume, Say,
-    SelectCharacter, ServerMessage,
+    self, AcceptTrade, Acknowledge, ArchivedInventorySlot, ArchivedItemSlot, AskTrade, CancelTrade,
+    CharacterSummary, ConfirmTrade, CreateCharacter, Deposit, Drop, Equip, Hello, Input, InventorySlot,
+    ItemSlot, ListCharacters, Login, Logout, Message, Move, Offer, OpenBank, PickUp, Ping, RegisterAccount,
+    Resume, Say, SelectCharacter, ServerMessage, Unequip, Withdraw,
 };
 use vyuha_protocol::motion::Heading;
 use vyuha_protocol::snapshot::{SNAPSHOT_KIND, Snapshot};
@@ -46,6 +47,8 @@ pub struct ClientCore {
     request_last: u32,
     requests: Vec<OpenRequest>,
     session: Option<Session>,
+    /// What the session's commands about items carry.
+    nonce: u32,
     /// The server was asked to take the session up again and has not answered.
     resuming: bool,
     zone: Option<Zone>,
@@ -97,6 +100,7 @@ impl ClientCore {
             request_last: 0,
             requests: Vec::new(),
             session: None,
+            nonce: 0,
             resuming: false,
             zone: None,
             watch: Watch::All,
@@ -281,12 +285,78 @@ impl ClientCore {
 
     /// Picks up an item; answered by [`Event::PickedUp`] once that is durable.
     pub fn pick_up(&mut self, entity: EntityId) -> Result<RequestId, SendError> {
-        self.request(message::PickedUp::KIND, |request| PickUp { request, entity: entity.0 })
+        let nonce = self.nonce;
+        self.request(message::PickedUp::KIND, |request| PickUp { request, nonce, entity: entity.0 })
     }
 
     /// Drops `count` items of an inventory slot; answered by [`Event::Dropped`] once that is durable.
     pub fn drop_items(&mut self, slot: u8, count: u32) -> Result<RequestId, SendError> {
-        self.request(message::Dropped::KIND, |request| Drop { request, slot, count })
+        let nonce = self.nonce;
+        self.request(message::Dropped::KIND, |request| Drop { request, nonce, slot, count })
+    }
+
+    /// Lets two slots of a place become one stack or change places: 0 in the inventory, 3 in the bank. Answered by
+    /// [`Event::SlotsChanged`] once that is durable.
+    pub fn move_item(&mut self, place: u8, from: u16, to: u16) -> Result<RequestId, SendError> {
+        let nonce = self.nonce;
+        self.request(message::SlotsChanged::KIND, |request| Move { request, nonce, place, from, to })
+    }
+
+    /// Puts on what an inventory slot holds; answered by [`Event::SlotsChanged`] once that is durable.
+    pub fn equip(&mut self, slot: u8) -> Result<RequestId, SendError> {
+        let nonce = self.nonce;
+        self.request(message::SlotsChanged::KIND, |request| Equip { request, nonce, slot })
+    }
+
+    /// Takes off what is worn in an equipment slot; answered by [`Event::SlotsChanged`] once that is durable.
+    pub fn unequip(&mut self, slot: u8) -> Result<RequestId, SendError> {
+        let nonce = self.nonce;
+        self.request(message::SlotsChanged::KIND, |request| Unequip { request, nonce, slot })
+    }
+
+    /// Asks what lies in the bank; answered by [`Event::BankOpened`].
+    pub fn open_bank(&mut self) -> Result<RequestId, SendError> {
+        self.request(message::BankOpened::KIND, |request| OpenBank { request })
+    }
+
+    /// Puts `count` items of an inventory slot into the bank; answered by [`Event::SlotsChanged`] once that is durable.
+    pub fn deposit(&mut self, slot: u8, count: u32, tab: u8) -> Result<RequestId, SendError> {
+        let nonce = self.nonce;
+        self.request(message::SlotsChanged::KIND, |request| Deposit { request, nonce, slot, count, tab })
+    }
+
+    /// Takes `count` items of a bank slot out; `keep` leaves a placeholder. Answered by [`Event::SlotsChanged`] once that is
+    /// durable.
+    pub fn withdraw(&mut self, slot: u16, count: u32, keep: bool) -> Result<RequestId, SendError> {
+        let nonce = self.nonce;
+        self.request(message::SlotsChanged::KIND, |request| Withdraw { request, nonce, slot, count, keep })
+    }
+
+    /// Asks another character to trade; answered by [`Event::Done`].
+    pub fn ask_trade(&mut self, entity: EntityId) -> Result<RequestId, SendError> {
+        self.request(message::Done::KIND, |request| AskTrade { request, entity: entity.0 })
+    }
+
+    /// Agrees to trade with who asked; answered by [`Event::Done`].
+    pub fn accept_trade(&mut self, entity: EntityId) -> Result<RequestId, SendError> {
+        self.request(message::Done::KIND, |request| AcceptTrade { request, entity: entity.0 })
+    }
+
+    /// Offers `count` items of an inventory slot, 0 for none; answered by [`Event::Done`].
+    pub fn offer(&mut self, slot: u8, count: u32) -> Result<RequestId, SendError> {
+        let nonce = self.nonce;
+        self.request(message::Done::KIND, |request| Offer { request, nonce, slot, count })
+    }
+
+    /// Confirms a step, 1 or 2, of the trade as it stood at a revision; answered by [`Event::Done`].
+    pub fn confirm_trade(&mut self, revision: u32, step: u8) -> Result<RequestId, SendError> {
+        let nonce = self.nonce;
+        self.request(message::Done::KIND, |request| ConfirmTrade { request, nonce, revision, step })
+    }
+
+    /// Ends the trade; answered by [`Event::Done`].
+    pub fn cancel_trade(&mut self) -> Result<RequestId, SendError> {
+        self.request(message::Done::KIND, |request| CancelTrade { request })
     }
 
     /// Asks for a sign of life; answered by [`Event::Pong`] with the same stamp.
@@ -447,7 +517,9 @@ impl ClientCore {
                     entity: EntityId(m.entity.into()),
                     pos: Pos { x: m.x.into(), y: m.y.into() },
                     inventory: m.inventory.iter().map(slot).collect(),
+                    worn: m.worn.iter().map(item_slot).collect(),
                 };
+                self.nonce = m.nonce.into();
                 self.enter(&entered)?;
                 Event::EnteredZone(entered)
             }
@@ -469,6 +541,32 @@ impl ClientCore {
                 entity: EntityId(m.entity.into()),
                 slot: slot(&m.slot),
             },
+            ServerMessage::SlotsChanged(m) => Event::SlotsChanged {
+                request: match u32::from(m.request) {
+                    0 => RequestId(0),
+                    request => self.answered::<message::SlotsChanged>(request)?,
+                },
+                slots: m.slots.iter().map(item_slot).collect(),
+            },
+            ServerMessage::BankOpened(m) => Event::BankOpened {
+                request: self.answered::<message::BankOpened>(m.request.into())?,
+                slots: m.slots.iter().map(item_slot).collect(),
+            },
+            ServerMessage::TradeAsked(m) => {
+                Event::TradeAsked { entity: EntityId(m.entity.into()), name: m.name.to_string() }
+            }
+            ServerMessage::TradeChanged(m) => Event::TradeChanged {
+                partner: EntityId(m.partner.into()),
+                revision: m.revision.into(),
+                yours: m.yours.iter().map(item_slot).collect(),
+                theirs: m.theirs.iter().map(item_slot).collect(),
+                your_step: m.your_step,
+                their_step: m.their_step,
+            },
+            ServerMessage::TradeDone(m) => {
+                Event::TradeDone { slots: m.slots.iter().map(item_slot).collect() }
+            }
+            ServerMessage::TradeEnded(m) => Event::TradeEnded { code: ErrorCode::from_number(m.code.into()) },
             ServerMessage::Pong(m) => Event::Pong { stamp: m.stamp.into() },
             ServerMessage::LoggedOut(m) => {
                 let request = self.answered::<message::LoggedOut>(m.request.into())?;
@@ -533,6 +631,17 @@ impl ClientCore {
 
 fn slot(slot: &ArchivedInventorySlot) -> InventorySlot {
     InventorySlot { slot: slot.slot, kind: slot.kind.into(), count: slot.count.into() }
+}
+
+fn item_slot(slot: &ArchivedItemSlot) -> ItemSlot {
+    ItemSlot {
+        place: slot.place,
+        slot: slot.slot.into(),
+        kind: slot.kind.into(),
+        count: slot.count.into(),
+        wear: slot.wear.into(),
+        item: slot.item.into(),
+    }
 }
 
 /// Frees what an empty buffer holds beyond what is kept.

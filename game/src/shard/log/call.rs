@@ -32,7 +32,7 @@ pub enum Call<'a> {
         request: u32,
         /// The character's row.
         character: Cow<'a, CharacterRow>,
-        /// The rows of its inventory.
+        /// The rows of what it owns.
         items: Cow<'a, [ItemRow]>,
     },
     /// [`Shard::receive`].
@@ -90,6 +90,7 @@ impl<'a> Call<'a> {
                 put_blob(out, |out| carried.character.encode(out));
                 put_rows(out, &carried.items);
                 out.extend(carried.request.to_le_bytes());
+                out.extend(carried.nonce.to_le_bytes());
                 out.extend(carried.sequence.to_le_bytes());
                 out.extend(carried.chat_ticks.to_le_bytes());
             }
@@ -120,6 +121,7 @@ impl<'a> Call<'a> {
                     character: bytes.row()?,
                     items: bytes.list(Bytes::row)?,
                     request: bytes.u32()?,
+                    nonce: bytes.u32()?,
                     sequence: bytes.u32()?,
                     chat_ticks: bytes.u64()?,
                 }),

@@ -47,6 +47,7 @@ impl Head {
             save_interval_ticks,
             snapshot_bytes_max,
             seed,
+            began_ms,
             next_item_id,
             item_id_stride,
             simd: _,
@@ -59,6 +60,7 @@ impl Head {
         out.extend(save_interval_ticks.to_le_bytes());
         out.extend((*snapshot_bytes_max as u64).to_le_bytes());
         out.extend(seed.to_le_bytes());
+        out.extend(began_ms.to_le_bytes());
         out.extend(next_item_id.to_le_bytes());
         out.extend(item_id_stride.to_le_bytes());
         put_rows(out, ground);
@@ -89,6 +91,7 @@ impl Head {
             snapshot_bytes_max: usize::try_from(bytes.u64()?)
                 .map_err(|_| LogError::Range("a snapshot's size"))?,
             seed: bytes.u64()?,
+            began_ms: bytes.array().map(i64::from_le_bytes)?,
             next_item_id: bytes.array().map(i64::from_le_bytes)?,
             item_id_stride: bytes.array().map(i64::from_le_bytes)?,
             simd,

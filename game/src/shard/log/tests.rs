@@ -111,6 +111,11 @@ impl Session {
         self.shard.receive(SessionId(session), M::KIND, &payload, &mut self.out).unwrap();
     }
 
+    fn nonce(&self, session: u32) -> u32 {
+        let playing = self.shard.sessions.iter().find(|(id, _)| id.0 == session);
+        playing.map_or(0, |(_, session)| session.nonce)
+    }
+
     fn perform(&mut self, act: &Act) {
         self.request += 1;
         let request = self.request;
@@ -131,6 +136,7 @@ impl Session {
                     character: Play::new().character(character).clone(),
                     items: vec![carried(10 * character, character, COIN, 60, 0)],
                     request: request - 1,
+                    nonce: 77,
                     sequence: request - 1,
                     chat_ticks: *chat_ticks,
                 };
@@ -143,10 +149,12 @@ impl Session {
             }
             Act::Say(session, text) => self.receive(*session, &Say { request, text: text.clone() }),
             Act::Drop(session, slot, count) => {
-                self.receive(*session, &Drop { request, slot: *slot, count: *count });
+                let nonce = self.nonce(*session);
+                self.receive(*session, &Drop { request, nonce, slot: *slot, count: *count });
             }
             Act::PickUp(session, nth) => {
-                self.receive(*session, &PickUp { request, entity: EntityId::new(*nth, 0).0 });
+                let nonce = self.nonce(*session);
+                self.receive(*session, &PickUp { request, nonce, entity: EntityId::new(*nth, 0).0 });
             }
             Act::Logout(session) => self.receive(*session, &Logout { request }),
             Act::OpenDurable(open) => self.shard.set_durable_open(*open),

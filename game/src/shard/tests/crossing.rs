@@ -88,6 +88,12 @@ impl World {
         self.absorb();
     }
 
+    /// The nonce of a character's session; 0 on the way between shards.
+    fn nonce(&mut self, character: i64) -> u32 {
+        let Some(&shard) = self.at.get(&character) else { return 0 };
+        self.shards[shard].sessions.get_mut(SessionId(character as u32)).map_or(0, |session| session.nonce)
+    }
+
     fn steer(&mut self, character: i64, (heading_x, heading_y): (i8, i8)) {
         self.request += 1;
         self.send(character, &Input { sequence: self.request, heading_x, heading_y });
@@ -166,9 +172,7 @@ impl World {
                 rows.extend(zone.ground.iter().map(|(_, item)| ItemRow::lying(item.stack, zone.id, item.at)));
             }
             for (_, session) in shard.sessions.iter() {
-                for (slot, stack) in session.inventory.slots().iter().enumerate() {
-                    rows.extend(stack.map(|stack| ItemRow::carried(stack, session.character_id(), slot)));
-                }
+                rows.extend(session.belongings.rows(session.character_id()));
             }
         }
         rows
@@ -273,7 +277,8 @@ proptest! {
                 0 => headings[player as usize] = [EAST, SOUTH, (-127, 0), (0, -127)][usize::from(which)],
                 1 => {
                     world.request += 1;
-                    world.send(player, &Drop { request: world.request, slot: which % 2, count: 1 });
+                    let nonce = world.nonce(player);
+                    world.send(player, &Drop { request: world.request, nonce, slot: which % 2, count: 1 });
                 }
                 2 => world.arrive(),
                 _ => {

@@ -20,6 +20,7 @@ fn lean(role: Role) -> Lean {
         entity: EntityId(9),
         pos: Pos::tile_centre(5, 5),
         inventory: vec![],
+        worn: vec![],
     };
     let map = Arc::new(map);
     let maps = [(entered.zone, map.clone()), (BEYOND, Arc::new(TileMap::open(8, 8)))].into();
@@ -153,6 +154,8 @@ fn a_gate_leads_on_and_is_no_correction() {
         x: to.x,
         y: to.y,
         inventory: vec![],
+        worn: vec![],
+        nonce: 5,
     };
     assert_eq!(faults(&mut lean, &frame(&entered(BEYOND)), &mut window, 4 * STEP_NS), []);
     assert_eq!(lean.place(), (BEYOND, 15));
