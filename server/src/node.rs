@@ -1,6 +1,7 @@
 //! One node: its shards, its journal and its control plane, started and ended in the right order.
 
 use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -17,11 +18,13 @@ use vyuha_net::probe::{self, Finding, Needs, Severity, Verdict};
 use vyuha_net::runtime::Driver;
 use vyuha_protocol::ZoneId;
 use vyuha_record::{Record, Table};
+use vyuha_store::migrate::OlderSchema;
 use vyuha_store::{
-    AccountRow, Durability, DurabilityConfig, Handle, OnStopped, PersistenceConfig, Producer, TypedStore,
+    AccountRow, Durability, DurabilityConfig, Handle, OnStopped, PersistenceConfig, PostgresSettings,
+    Producer, StoreConfig, TypedStore,
 };
 
-use crate::config::Config;
+use crate::config::{Config, Database, StoreUrl};
 use crate::control::Control;
 use crate::doors::{Departures, Neighbours, ShardDoors};
 use crate::record::Recordings;
@@ -29,8 +32,6 @@ use crate::shards::{self, Shards, World, zones_of_shards};
 use crate::telemetry::{SharedTotals, Telemetry};
 use crate::web::WebPort;
 
-/// The name under which a node of one keeps its position in the database.
-const NODE_NAME: &str = "local";
 /// Connections that the kernel may hold before they are accepted.
 const LISTEN_BACKLOG: u32 = 1024;
 /// A run can give 2^40 item ids (a thousand a second for 34 years), and there is room for 2^23 runs.
@@ -230,7 +231,7 @@ pub fn load_content(config: &Config) -> anyhow::Result<Content> {
 }
 
 /// Every table of this version.
-pub(crate) fn tables() -> Vec<Table> {
+pub fn tables() -> Vec<Table> {
     [&[AccountRow::TABLE], vyuha_game::TABLES].concat()
 }
 
@@ -245,13 +246,32 @@ fn open_durability(
     });
     let durability = DurabilityConfig {
         data_dir: config.data.dir.clone(),
-        node: NODE_NAME.to_owned(),
+        node: config.node.name.as_str().to_owned(),
         producers: shards as usize,
         segment_bytes: config.journal.segment.bytes() as u64,
         queue_batches: config.journal.queue_batches as usize,
+        store: store_config(config)?,
+        older_schema: if config.store.migrate { OlderSchema::Migrate } else { OlderSchema::Refuse },
         persistence: PersistenceConfig::default(),
     };
     Durability::open(&durability, &tables(), &on_stopped).context("the node's data cannot be opened")
+}
+
+/// The database that the configuration names.
+fn store_config(config: &Config) -> anyhow::Result<StoreConfig> {
+    let Database { url, password_file, ca_file, timeout, lease, .. } = &config.store;
+    let StoreUrl::Postgres(url) = url else { return Ok(StoreConfig::Sqlite) };
+    let password = std::env::var("PGPASSWORD").ok();
+    let named = |file: &PathBuf| (!file.as_os_str().is_empty()).then(|| file.clone());
+    let (password_file, ca_file) = (named(password_file), named(ca_file));
+    let settings = PostgresSettings::new(
+        url,
+        password.as_deref(),
+        password_file.as_deref(),
+        ca_file.as_deref(),
+        *timeout,
+    )?;
+    Ok(StoreConfig::Postgres { settings: Box::new(settings), lease_ttl: *lease })
 }
 
 /// What lies on the ground, once all that the last run left in the journal is applied.

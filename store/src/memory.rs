@@ -64,8 +64,9 @@ impl Store for MemoryStore {
     fn begin_epoch(&mut self) -> Result<Position, StoreError> {
         let position = {
             let mut contents = self.contents();
+            let newest = contents.positions.values().map(|position| position.epoch).max().unwrap_or(0);
             let position = contents.positions.entry(self.node.clone()).or_default();
-            position.epoch += 1;
+            position.epoch = newest + 1;
             *position
         };
         self.epoch = position.epoch;
@@ -104,6 +105,9 @@ impl Store for MemoryStore {
     fn insert(&mut self, table: &Table, row: &[Value]) -> Result<(), StoreError> {
         self.known(table)?;
         table.check(row)?;
+        if self.epoch != 0 && self.position()?.epoch != self.epoch {
+            return Err(StoreError::Fenced { node: self.node.clone(), epoch: self.epoch, seq: 0 });
+        }
         let mut contents = self.contents();
         let rows = contents.tables.entry(table.id).or_default();
         let key = table.key_of(row);

@@ -129,7 +129,10 @@ impl Persistence {
         // One more than there are permits: there is always room for the shutdown.
         let (messages, received) = bounded(config.queue_requests + 1);
         let journal = reader.shared.clone();
+        let renew_every = store.lease_renewal();
         let worker = Worker {
+            renew_every,
+            renew_at: Instant::now(),
             nudges: reader.nudges().clone(),
             store,
             reader,
@@ -232,6 +235,9 @@ struct Worker {
     checkpointed_segment: Option<u64>,
     retry: Option<Retry>,
     closing: bool,
+    /// How often the lease is renewed, where there is one, and when next.
+    renew_every: Option<Duration>,
+    renew_at: Instant,
 }
 
 struct Retry {
@@ -261,7 +267,7 @@ impl Worker {
                 self.answer(message);
             }
             if self.retry.as_ref().is_none_or(|retry| retry.at <= Instant::now()) {
-                match self.apply() {
+                match self.renew().and_then(|()| self.apply()) {
                     Ok(true) => continue,
                     Ok(false) if self.closing && self.messages.is_empty() => return self.close(),
                     Ok(false) => {}
@@ -297,6 +303,7 @@ impl Worker {
         }
         let rows = self.merger.rows() as u64;
         self.store.apply(&self.merger.take(), from, to)?;
+        self.renewed();
         self.recovered();
         self.shared.rows.fetch_add(rows, Ordering::Relaxed);
         self.shared.transactions.fetch_add(1, Ordering::Relaxed);
@@ -306,6 +313,21 @@ impl Worker {
             self.checkpoint();
         }
         Ok(true)
+    }
+
+    /// Renews the lease where it is time to.
+    fn renew(&mut self) -> Result<(), StoreError> {
+        if self.renew_every.is_some() && self.renew_at <= Instant::now() {
+            self.store.renew_lease()?;
+            self.renewed();
+        }
+        Ok(())
+    }
+
+    fn renewed(&mut self) {
+        if let Some(every) = self.renew_every {
+            self.renew_at = Instant::now() + every;
+        }
     }
 
     /// Merges the next frame, and says which it was.
@@ -351,6 +373,7 @@ impl Worker {
         match self.store.position() {
             Ok(position) if position.epoch != self.epoch => return Err(error),
             Ok(position) => self.advance(position.seq),
+            Err(StoreError::Unavailable { .. }) => {}
             Err(error) => tracing::warn!(%error, "the database's position cannot be read"),
         }
         self.reader.seek(self.applied_seq + 1);
@@ -359,14 +382,18 @@ impl Worker {
         }
         let delay = RETRY_DELAY_MIN.saturating_mul(1 << (tries - 1).min(16)).min(RETRY_DELAY_MAX);
         // Nodes that share a database and lost it together do not come back in step.
-        let delay = delay.mul_f64(rand::random_range(0.5..=1.0));
+        let mut delay = delay.mul_f64(rand::random_range(0.5..=1.0));
+        if let StoreError::Unavailable { retry_after, .. } = error {
+            delay = delay.max(retry_after);
+        }
         self.retry = Some(Retry { at: Instant::now() + delay, tries });
         Ok(())
     }
 
     /// Sleeps until there is a frame, a message, or time to try again.
     fn wait(&mut self) {
-        let retry = self.retry.as_ref().map_or_else(never, |retry| at(retry.at));
+        let renewal = self.renew_every.map(|_| self.renew_at);
+        let retry = self.retry.as_ref().map(|retry| retry.at).or(renewal).map_or_else(never, at);
         // While an error is waited out, new frames are no reason to wake.
         let nudges = if self.retry.is_some() { never() } else { self.nudges.clone() };
         select! {
@@ -394,6 +421,9 @@ impl Worker {
     fn close(&mut self) -> Result<(), StoreError> {
         self.store.checkpoint()?;
         self.reader.release(self.applied_seq);
+        if let Err(error) = self.store.release_lease() {
+            tracing::warn!(%error, "the lease was not given back: another process may start this node once it ends");
+        }
         Ok(())
     }
 }

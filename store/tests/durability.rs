@@ -15,9 +15,10 @@ use rows::{CharacterRow, ItemRow, TABLES};
 use vyuha_record::{Record as _, Table, Transaction, record};
 use vyuha_store::{
     AccountRow, Batch, Durability, DurabilityConfig, DurabilityError, JournalError, OnStopped,
-    PersistenceConfig, Producer, StoreError, TypedStore as _,
+    PersistenceConfig, Producer, StoreConfig, StoreError, TypedStore as _,
     backup::{BackupError, back_up, restore},
     journal::{SEGMENT_BYTES_DEFAULT, batch_bytes_max},
+    migrate::OlderSchema,
 };
 
 fn open(dir: &Path, tables: &[Table]) -> Result<(Durability, Vec<Producer>), DurabilityError> {
@@ -27,6 +28,8 @@ fn open(dir: &Path, tables: &[Table]) -> Result<(Durability, Vec<Producer>), Dur
         producers: 2,
         segment_bytes: 1 << 20,
         queue_batches: 64,
+        store: StoreConfig::Sqlite,
+        older_schema: OlderSchema::Migrate,
         persistence: PersistenceConfig::default(),
     };
     let on_stopped: OnStopped = Arc::new(|reason: &str| panic!("{reason}"));
