@@ -20,6 +20,7 @@ mod sessions;
 mod shards;
 mod sign_in;
 mod signals;
+pub mod simulation;
 pub mod telemetry;
 mod tickets;
 mod web;

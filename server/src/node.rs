@@ -35,7 +35,7 @@ use crate::web::WebPort;
 /// Connections that the kernel may hold before they are accepted.
 const LISTEN_BACKLOG: u32 = 1024;
 /// A run can give 2^40 item ids (a thousand a second for 34 years), and there is room for 2^23 runs.
-const ITEM_IDS_PER_RUN_BITS: u32 = 40;
+pub const ITEM_IDS_PER_RUN_BITS: u32 = 40;
 /// Frames by which the database may be behind the journal before the node is not ready.
 const STORE_LAG_FRAMES_MAX: u64 = 10_000;
 

@@ -31,6 +31,8 @@ pub use durability::{Durability, DurabilityConfig, DurabilityError, OnStopped, S
 pub use journal::{Batch, Journal, JournalConfig, JournalError, JournalStats, Producer, SubmitError};
 pub use memory::{MemoryDatabase, MemoryStore};
 pub use merge::{Changes, TableChanges};
+#[cfg(feature = "simulation")]
+pub use persistence::SteppedPersistence;
 pub use persistence::{Handle, Persistence, PersistenceConfig, PersistenceStats};
 pub use postgres::{LeaseTerms, PostgresSettings, PostgresStore, StoreUrlError};
 pub use sqlite::SqliteStore;

@@ -115,44 +115,18 @@ impl Persistence {
     /// Begins an epoch, which shuts out whoever used the node's position before, and starts the
     /// thread. `on_failure` is called from it, once, if it is itself shut out or panics.
     pub fn start(
-        mut store: Box<dyn Store>,
-        mut reader: Reader,
+        store: Box<dyn Store>,
+        reader: Reader,
         tables: &[Table],
         config: PersistenceConfig,
         on_failure: OnFailure,
     ) -> Result<Self, StoreError> {
-        let position = store.begin_epoch()?;
-        reader.seek(position.seq + 1);
-        let shared = Arc::new(Shared::default());
-        shared.applied_seq.store(position.seq, Ordering::Relaxed);
-        let (publish, applied) = watch::channel(position.seq);
-        // One more than there are permits: there is always room for the shutdown.
-        let (messages, received) = bounded(config.queue_requests + 1);
-        let journal = reader.shared.clone();
-        let renew_every = store.lease_renewal();
-        let worker = Worker {
-            renew_every,
-            renew_at: Instant::now(),
-            nudges: reader.nudges().clone(),
-            store,
-            reader,
-            merger: Merger::new(tables),
-            transaction_rows: config.transaction_rows.max(1),
-            messages: received,
-            epoch: position.epoch,
-            applied_seq: position.seq,
-            publish,
-            shared: shared.clone(),
-            checkpointed_segment: None,
-            retry: None,
-            closing: false,
-        };
+        let (worker, handle) = Worker::open(store, reader, tables, config)?;
         let thread = thread::Builder::new()
             .name("vyuha-store".into())
             .spawn(move || worker.run(on_failure))
             .map_err(StoreError::Thread)?;
-        let permits = Arc::new(Semaphore::new(config.queue_requests));
-        Ok(Self { handle: Handle { messages, permits, applied, shared, journal }, thread })
+        Ok(Self { handle, thread })
     }
 
     /// The way to the thread.
@@ -246,6 +220,43 @@ struct Retry {
 }
 
 impl Worker {
+    /// Begins an epoch and stands where the database does.
+    fn open(
+        mut store: Box<dyn Store>,
+        mut reader: Reader,
+        tables: &[Table],
+        config: PersistenceConfig,
+    ) -> Result<(Self, Handle), StoreError> {
+        let position = store.begin_epoch()?;
+        reader.seek(position.seq + 1);
+        let shared = Arc::new(Shared::default());
+        shared.applied_seq.store(position.seq, Ordering::Relaxed);
+        let (publish, applied) = watch::channel(position.seq);
+        // One more than there are permits: there is always room for the shutdown.
+        let (messages, received) = bounded(config.queue_requests + 1);
+        let journal = reader.shared.clone();
+        let renew_every = store.lease_renewal();
+        let worker = Self {
+            renew_every,
+            renew_at: Instant::now(),
+            nudges: reader.nudges().clone(),
+            store,
+            reader,
+            merger: Merger::new(tables),
+            transaction_rows: config.transaction_rows.max(1),
+            messages: received,
+            epoch: position.epoch,
+            applied_seq: position.seq,
+            publish,
+            shared: shared.clone(),
+            checkpointed_segment: None,
+            retry: None,
+            closing: false,
+        };
+        let permits = Arc::new(Semaphore::new(config.queue_requests));
+        Ok((worker, Handle { messages, permits, applied, shared, journal }))
+    }
+
     fn run(mut self, on_failure: OnFailure) -> Result<(), StoreError> {
         let ended = catch_unwind(AssertUnwindSafe(|| self.serve()));
         let ended = ended.unwrap_or_else(|panic| Err(StoreError::Panicked(panic_text(&*panic))));
@@ -263,9 +274,7 @@ impl Worker {
     /// Until it is shut down, or shut out.
     fn serve(&mut self) -> Result<(), StoreError> {
         loop {
-            for message in self.messages.clone().try_iter().take(REQUESTS_PER_TURN_MAX) {
-                self.answer(message);
-            }
+            self.answer_waiting();
             if self.retry.as_ref().is_none_or(|retry| retry.at <= Instant::now()) {
                 match self.renew().and_then(|()| self.apply()) {
                     Ok(true) => continue,
@@ -408,6 +417,12 @@ impl Worker {
         }
     }
 
+    fn answer_waiting(&mut self) {
+        for message in self.messages.clone().try_iter().take(REQUESTS_PER_TURN_MAX) {
+            self.answer(message);
+        }
+    }
+
     fn answer(&mut self, message: Message) {
         match message {
             Message::Request(request) => {
@@ -425,5 +440,38 @@ impl Worker {
             tracing::warn!(%error, "the lease was not given back: another process may start this node once it ends");
         }
         Ok(())
+    }
+}
+
+/// The persistence thread's work without the thread, for the fault simulator: whoever drives it says when it is done.
+#[cfg(feature = "simulation")]
+pub struct SteppedPersistence(Worker);
+
+#[cfg(feature = "simulation")]
+impl SteppedPersistence {
+    /// As [`Persistence::start`], without a thread.
+    pub fn open(
+        store: Box<dyn Store>,
+        reader: Reader,
+        tables: &[Table],
+        config: PersistenceConfig,
+    ) -> Result<(Self, Handle), StoreError> {
+        let (worker, handle) = Worker::open(store, reader, tables, config)?;
+        Ok((Self(worker), handle))
+    }
+
+    /// Answers requests that wait, then applies one transaction's worth of frames; false where there are none, or the
+    /// database failed. How long the thread would wait after that is the caller's to say.
+    ///
+    /// # Errors
+    /// If it was shut out.
+    pub fn step(&mut self) -> Result<bool, StoreError> {
+        self.0.answer_waiting();
+        self.0.renew().and_then(|()| self.0.apply()).or_else(|error| self.0.failed(error).map(|()| false))
+    }
+
+    /// Syncs the database and lets the journal go of what is in it.
+    pub fn close(mut self) -> Result<(), StoreError> {
+        self.0.close()
     }
 }

@@ -9,6 +9,7 @@
 //! [`crate::movement::INPUTS_QUEUED_MAX`]), by the content (NPCs, items on the ground) and by what the driver
 //! leaves in the outbox.
 
+mod audit;
 mod banking;
 mod commands;
 mod config;

@@ -32,11 +32,12 @@ const ARROWS: &[(&str, May)] = &[
     ("sim-bench", May::Everything),
     ("vyuha-tests", May::Everything),
     ("vyuha-fuzz", May::Everything),
+    ("vyuha-simulator", May::Everything),
     ("xtask", May::Only(&[])),
 ];
 
 /// Crates that nothing depends on.
-const ROOFS: &[&str] = &["sim-bench", "vyuha-tests", "vyuha-fuzz", "xtask"];
+const ROOFS: &[&str] = &["sim-bench", "vyuha-tests", "vyuha-fuzz", "vyuha-simulator", "xtask"];
 
 /// The tables of a manifest that name dependencies.
 const DEPENDENCY_TABLES: &[&str] = &["dependencies", "dev-dependencies", "build-dependencies"];
