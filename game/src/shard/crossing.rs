@@ -103,7 +103,7 @@ impl Shard {
             request,
             view: new_view(&content.kind),
         };
-        self.sessions.insert(id, joined);
+        self.sessions.put(id, Box::new(joined));
         self.appear(id, pos, answers, out);
         Ok(())
     }

@@ -14,6 +14,7 @@ mod config;
 mod crossing;
 mod hashes;
 pub mod log;
+mod moving;
 mod outbox;
 pub(crate) mod passes;
 mod session;
@@ -36,6 +37,7 @@ use crate::systems::{Runs, SYSTEMS, TickProbe};
 
 pub use config::{JoinError, ShardConfig, ShardError};
 pub use hashes::Part;
+pub use moving::{AttachError, MovingZone};
 pub use outbox::{Counts, Departed, LeaveCause, Left, OutMessage, Outbox};
 pub use session::SessionId;
 
@@ -170,9 +172,10 @@ impl Shard {
             }
         }
         for zone in 0..self.zones.len() {
-            let due = self.tick.is_multiple_of(self.zones[zone].ticks_per_step);
+            let due = self.zones[zone].ticks_since_step(self.tick) == 0;
             self.zones[zone].stepped = due;
             if due {
+                probe.begin_zone();
                 for system in SYSTEMS {
                     if let Runs::EachStep(pass) = system.runs {
                         pass(self, zone);
@@ -180,6 +183,7 @@ impl Shard {
                     }
                 }
                 self.zones[zone].zone.step(probe);
+                probe.end_zone(self.zones[zone].id);
             }
         }
         for system in SYSTEMS {
