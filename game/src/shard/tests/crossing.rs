@@ -285,6 +285,21 @@ fn who_left_before_the_gate_opened_is_gone_and_nobody_goes_instead() {
     assert_eq!(session.zone, 0, "it stands at the spawn point, not on the gate");
 }
 
+#[test]
+fn who_stands_on_a_gate_when_the_zone_moves_goes_through() {
+    let mut world = World::new(&[&[1], &[2]]);
+    while world.shards[0].at_gates.is_empty() {
+        world.steer(0, EAST);
+        world.tick();
+    }
+    world.move_zone(Some(1), 1);
+    world.move_zone(None, 1);
+    world.heard.clear();
+    world.tick();
+    assert_eq!(world.heard[&0], ["zone 2 for 0"]);
+    world.check();
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(32))]
 
