@@ -1,6 +1,6 @@
 //! Sessions that are recorded and played again, and logs that were damaged.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use proptest::prelude::*;
@@ -100,7 +100,7 @@ struct Session {
     shard: Recorded,
     out: Outbox,
     request: u32,
-    moving: Vec<Box<MovingZone>>,
+    moving: VecDeque<Box<MovingZone>>,
 }
 
 /// The zones that left the shard of a replay.
@@ -121,7 +121,7 @@ impl Session {
     fn begin(sink: Option<Kept>) -> Session {
         let shard = Shard::new(config(), world(), &[], &[]).unwrap();
         let shard = Recorded::new(shard, sink.map(|sink| Box::new(sink) as _));
-        let mut session = Session { shard, out: Outbox::default(), request: 0, moving: Vec::new() };
+        let mut session = Session { shard, out: Outbox::default(), request: 0, moving: VecDeque::new() };
         session.shard.bootstrap(&mut session.out);
         session
     }
@@ -172,8 +172,7 @@ impl Session {
             Act::Logout(session) => self.receive(*session, &Logout { request }),
             Act::Detach(zone) => self.moving.extend(self.shard.detach(ZoneId(*zone), &mut self.out)),
             Act::Attach(first) => {
-                if !self.moving.is_empty() {
-                    let zone = self.moving.remove(0);
+                if let Some(zone) = self.moving.pop_front() {
                     let numbers: Vec<SessionId> =
                         (*first..).map(SessionId).take(zone.sessions().len()).collect();
                     // Numbers that are taken make an end of the zone; that is recorded as well.

@@ -1,6 +1,6 @@
 //! Through gates, within a shard and between two: whoever goes is in one place at a time, with all that is its own.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use proptest::prelude::*;
 use vyuha_protocol::frame::{FRAME_HEAD_BYTES, first_frame};
@@ -24,7 +24,7 @@ struct World {
     /// By character: the shard where it is.
     at: BTreeMap<i64, usize>,
     way: Vec<Carried>,
-    zones_on_the_way: Vec<Box<MovingZone>>,
+    zones_on_the_way: VecDeque<Box<MovingZone>>,
     items: BTreeMap<i64, ItemRow>,
     characters: BTreeMap<i64, CharacterRow>,
     request: u32,
@@ -49,7 +49,7 @@ impl World {
             outs,
             at: BTreeMap::new(),
             way: Vec::new(),
-            zones_on_the_way: Vec::new(),
+            zones_on_the_way: VecDeque::new(),
             items: BTreeMap::new(),
             characters: BTreeMap::new(),
             request: 0,
@@ -129,8 +129,7 @@ impl World {
                 self.at.remove(&i64::from(number.0));
             }
             self.zones_on_the_way.extend(moving);
-        } else if !self.zones_on_the_way.is_empty() {
-            let moving = self.zones_on_the_way.remove(0);
+        } else if let Some(moving) = self.zones_on_the_way.pop_front() {
             let numbers: Vec<SessionId> = moving.sessions().map(|(number, _)| number).collect();
             self.at.extend(numbers.iter().map(|number| (i64::from(number.0), to)));
             self.shards[to].attach(moving, &numbers).unwrap();

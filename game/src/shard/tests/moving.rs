@@ -75,7 +75,7 @@ impl World {
             told: BTreeMap::new(),
         };
         for shard in 0..2 {
-            world.call(shard, |shard, out| shard.bootstrap(out));
+            world.call(shard, Shard::bootstrap);
         }
         world
     }
