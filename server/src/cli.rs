@@ -13,6 +13,7 @@ use crate::backup::{self, BackupOptions, RestoreOptions};
 use crate::config::{CONFIG_VARIABLE, Effective, Faults, FlagValue, KEYS, Key, Layers, load};
 use crate::demo::{self, DemoOptions};
 use crate::replay::{self, ReplayOptions};
+use crate::zones::{self, ZonesCommand};
 use crate::{VERSION, node};
 
 /// Exit status of a command line or a configuration that is wrong.
@@ -30,6 +31,7 @@ Examples:
   vyuha replay DIR                        the same ticks again, compared with the recording
   vyuha backup FILE                       a copy of the data, also while the server runs
   vyuha restore FILE --data DIR           a folder of data made of such a copy
+  vyuha zones                             where the zones of a running server are, and what they cost
 
 Every key of the file is also a flag and an environment variable: net.idle_timeout is
 --net-idle-timeout and VYUHA_NET_IDLE_TIMEOUT. A flag wins over the environment, the environment
@@ -97,6 +99,19 @@ row is read once. A folder that holds data already is not touched: move it away 
 
 Exit status: 0 it is restored (or could be), 1 it is not, 2 the command line or the configuration
 is wrong.";
+const ZONES_EXAMPLES: &str = "\
+Examples:
+  vyuha zones                                      every zone with its shard, players and cost
+  vyuha zones move 2 0                             zone 2 to shard 0, with all who play in it
+  vyuha zones list --json --admin-address 127.0.0.1:7790
+                                                   of another node, as JSON
+
+It asks the node at admin.address, and takes every flag of `vyuha serve` as well. Who plays in a
+zone that moves stays connected and waits a tick or two. Where a zone is, is not kept: a node that
+starts deals its zones out anew.
+
+Exit status: 0 done, 1 refused or no node answers, 2 the command line or the configuration is
+wrong.";
 
 const CONFIG_NOTE: &str =
     "It takes every flag of `vyuha serve` as well, and reads the same environment variables.";
@@ -133,6 +148,10 @@ pub fn run(
                 json: matches.get_flag("json"),
             };
             start(load(&layers(matches, environment)), |config| backup::restore(&config, &options))
+        }
+        Some(("zones", matches)) => {
+            let (command, json) = zones_command(matches);
+            start(load(&layers(matches, environment)), |config| zones::run(&config, command, json))
         }
         Some(("config", matches)) => match matches.subcommand() {
             Some(("check", matches)) => show(load(&layers(matches, environment)), |_| "ok\n".to_owned()),
@@ -302,6 +321,33 @@ fn command() -> Command {
                 .after_help(RESTORE_EXAMPLES),
         )
         .subcommand(
+            Command::new("zones")
+                .about("Show which shard each zone of a running node is on, or move one")
+                .arg(json("Print the node's answer as JSON").global(true))
+                .arg(config_file().global(true))
+                .args(key_flags(KEYS.iter(), true).into_iter().map(|flag| flag.global(true)))
+                .subcommand(
+                    Command::new("list").about("Every zone with its shard, players and cost (the default)"),
+                )
+                .subcommand(
+                    Command::new("move").about("Move a zone to another shard, with all who play in it").args(
+                        [
+                            Arg::new("zone")
+                                .value_name("ZONE")
+                                .required(true)
+                                .value_parser(value_parser!(u16))
+                                .help("The zone's id"),
+                            Arg::new("shard")
+                                .value_name("SHARD")
+                                .required(true)
+                                .value_parser(value_parser!(u16))
+                                .help("The shard's number, from 0"),
+                        ],
+                    ),
+                )
+                .after_help(ZONES_EXAMPLES),
+        )
+        .subcommand(
             Command::new("config")
                 .about("Check or show the configuration")
                 .subcommand_required(true)
@@ -399,6 +445,17 @@ fn demo_layers(matches: &ArgMatches, environment: Vec<(OsString, OsString)>) -> 
         text: format!("127.0.0.1:{port}"),
     }));
     layers
+}
+
+fn zones_command(matches: &ArgMatches) -> (ZonesCommand, bool) {
+    let command = match matches.subcommand() {
+        Some(("move", matches)) => {
+            let number = |id| *matches.get_one::<u16>(id).expect("it is required");
+            ZonesCommand::Move { zone: number("zone"), to: number("shard") }
+        }
+        _ => ZonesCommand::List,
+    };
+    (command, matches.get_flag("json"))
 }
 
 fn demo_options(matches: &ArgMatches) -> DemoOptions {

@@ -2,6 +2,7 @@
 //! wire is decided here.
 
 mod backup;
+mod balance;
 pub mod cli;
 mod clock;
 pub mod config;
@@ -12,6 +13,7 @@ mod driver;
 mod logging;
 mod mailbox;
 pub mod node;
+mod placement;
 mod record;
 pub mod replay;
 mod rooms;
@@ -24,6 +26,7 @@ pub mod simulation;
 pub mod telemetry;
 mod tickets;
 mod web;
+mod zones;
 
 /// Version and commit of this build: `0.1.0 (a1b2c3d4e5f6)`.
 pub const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("BUILD_COMMIT"), ")");

@@ -16,7 +16,6 @@ use vyuha_game::{Content, ItemRow};
 use vyuha_gateway::{Gateway, Metrics, NodeInfo, ZoneInfo};
 use vyuha_net::probe::{self, Finding, Needs, Severity, Verdict};
 use vyuha_net::runtime::Driver;
-use vyuha_protocol::ZoneId;
 use vyuha_record::{Record, Table};
 use vyuha_store::migrate::OlderSchema;
 use vyuha_store::{
@@ -27,6 +26,7 @@ use vyuha_store::{
 use crate::config::{Config, Database, StoreUrl};
 use crate::control::Control;
 use crate::doors::{Departures, Neighbours, ShardDoors};
+use crate::placement::ZoneTable;
 use crate::record::Recordings;
 use crate::shards::{self, Shards, World, zones_of_shards};
 use crate::telemetry::{SharedTotals, Telemetry};
@@ -84,19 +84,17 @@ impl Node {
             (listener.local_addr()?, admin.local_addr()?, web.local_addr()?);
 
         let zones = zones_of_shards(&content, shards);
+        let dealt = (0..).zip(&zones).flat_map(|(shard, zones)| zones.iter().map(move |id| (*id, shard)));
+        let table = ZoneTable::new(dealt);
         let (mut gateway, feed) = Gateway::new(
-            node_info(config, &content, &zones),
+            node_info(config, &content, &table),
             metrics.clone(),
             [config.admin.address.ip().to_string()],
         )?;
         add_checks(&mut gateway, &durability.handle(), &failure);
-        let owners: Vec<(i64, u16)> = zones
-            .iter()
-            .zip(0..)
-            .flat_map(|(zones, shard)| zones.iter().map(move |id| (i64::from(id.0), shard)))
-            .collect();
-        let neighbours = Neighbours::all(shards, owners.iter().copied());
-        let (doors, requests) = ShardDoors::new(shards, owners);
+        let move_orders = gateway.move_orders();
+        let neighbours = Neighbours::all(shards, &table);
+        let (doors, requests) = ShardDoors::new(shards, table.clone());
         let (departures, leaving) = Departures::new(shards);
         let draining = Arc::new(AtomicBool::new(false));
         let totals: Vec<SharedTotals> = (0..shards).map(|_| SharedTotals::default()).collect();
@@ -116,7 +114,8 @@ impl Node {
             },
             |shard| {
                 let totals = totals[shard as usize].clone();
-                Telemetry::new(shard, config.shard.tick_hz, metrics.clone(), feed.clone(), totals)
+                let (metrics, feed, zones) = (metrics.clone(), feed.clone(), table.clone());
+                Telemetry::new(shard, config.shard.tick_hz, metrics, feed, totals, zones)
             },
             &failed,
         )?;
@@ -127,6 +126,8 @@ impl Node {
             metrics,
             durability,
             doors,
+            zones: table,
+            move_orders,
             departures,
             draining,
             hosts,
@@ -293,21 +294,20 @@ async fn load_world(durability: &Durability) -> anyhow::Result<World> {
     Ok(world)
 }
 
-fn node_info(config: &Config, content: &Content, zones: &[Vec<ZoneId>]) -> NodeInfo {
-    let shard_of = |id| zones.iter().position(|zones| zones.contains(&id)).unwrap_or(0) as u16;
+fn node_info(config: &Config, content: &Content, table: &ZoneTable) -> NodeInfo {
     NodeInfo {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         commit: crate::COMMIT.to_owned(),
         started: SystemTime::now(),
         tick_hz: config.shard.tick_hz,
-        shards: zones.len() as u16,
+        shards: config.shards() as u16,
         zones: content
             .zones
             .iter()
             .map(|zone| ZoneInfo {
                 id: zone.id.0,
                 name: zone.name.clone(),
-                shard: shard_of(zone.id),
+                shard: table.place(zone.id).expect("every zone is dealt to a shard"),
                 width_tiles: zone.map.width(),
                 height_tiles: zone.map.height(),
                 walls: zone.map.wall_bits(),

@@ -10,17 +10,14 @@ impl Shard {
         self.sessions.iter().map(|(id, session)| (id, &session.character))
     }
 
-    /// Every item that lies in a zone or is carried by who plays, as its row must be.
+    /// Every item that lies in a zone or is owned by who plays, as its row must be.
     pub fn items(&self) -> impl Iterator<Item = ItemRow> {
         let lying = self.zones.iter().flat_map(|zone| {
             let items = zone.ground.iter();
             items.map(|(_, item)| ItemRow::lying(item.stack, zone.id, item.at))
         });
-        let carried = self.sessions.iter().flat_map(|(_, session)| {
-            let slots = session.inventory.slots().iter().enumerate();
-            let character = session.character_id();
-            slots.filter_map(move |(slot, stack)| Some(ItemRow::carried((*stack)?, character, slot)))
-        });
-        lying.chain(carried)
+        let owned = self.sessions.iter();
+        let owned = owned.flat_map(|(_, session)| session.belongings.rows(session.character_id()));
+        lying.chain(owned)
     }
 }

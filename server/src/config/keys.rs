@@ -177,6 +177,10 @@ keys! {
         backlog_ticks: u32 = "3" in "1"..="30";
         /// Buffer that each shard's executor keeps for file input and output; three times as much memory is locked.
         memory: Size = "64KiB" in "64KiB"..="1GiB";
+        /// Time between two looks at what the zones cost, after which one may go to a shard with less to do; 0s to move none but by order.
+        balance_interval: Duration = "0s" in "0s"..="1h";
+        /// Percent of its work that the shard with the most to do must be rid of by a zone's move.
+        balance_gain: u32 = "20" in "5"..="90";
         /// Vector instructions of the zones' passes; auto is the widest that the machine has. Results do not depend on it.
         simd: Simd = "auto" as "VYUHA_SIMD";
     }

@@ -149,7 +149,10 @@ mod tests {
         };
         assert_eq!(packages(Extent::Whole, &["cc"]), ["git", "postgresql", "chromium", "redis-server"]);
         assert_eq!(packages(Extent::Quick, &["cc"]), ["git"]);
-        assert_eq!(packages(Extent::Whole, &["cc", "git", "google-chrome", "postgres", "redis-server"]), [""; 0]);
+        assert_eq!(
+            packages(Extent::Whole, &["cc", "git", "google-chrome", "postgres", "redis-server"]),
+            [""; 0]
+        );
         assert_eq!(packages(Extent::Quick, &["git"]), ["gcc libc6-dev"]);
     }
 
