@@ -16,7 +16,9 @@ pub mod inventory;
 pub mod movement;
 pub mod npc;
 mod place;
+pub mod presence;
 mod random;
+pub mod requests;
 pub mod shard;
 pub mod systems;
 

@@ -22,7 +22,7 @@ const ANSWERS = /** @type {const} */ ({
 });
 
 /**
- * @import { CharacterSummary, ClientMessages, EnteredZone, ErrorName, InventorySlot, Int64, Said, ServerMessage, ServerMessages } from "./protocol.js"
+ * @import { Away, CharacterSummary, ClientMessages, EnteredZone, ErrorName, InventorySlot, Int64, Said, ServerMessage, ServerMessages } from "./protocol.js"
  * @import { Pos } from "./motion.js"
  * @import { SnapshotHead } from "./snapshot.js"
  *
@@ -47,6 +47,7 @@ const ANSWERS = /** @type {const} */ ({
  * @typedef {object} Listener
  * @property {(head: SnapshotHead) => void} [onSnapshot] A snapshot was applied.
  * @property {(said: Said) => void} [onSaid] Somebody near said something.
+ * @property {(away: Away) => void} [onAway] The server takes the player to be away, or back.
  * @property {() => void} [onInventory] The inventory changed.
  * @property {(why: Refused | null) => void} [onClose] The connection is over; null where the server did not say why.
  */
@@ -267,6 +268,7 @@ export class Client {
       // A page that lost its connection signs in again.
       case "Ticket": return;
       case "Said": return this.listener.onSaid?.(fields);
+      case "Away": return this.listener.onAway?.(fields);
       case "Error": {
         const why = new Refused(fields.code, fields.text, fields.closing);
         if (fields.closing) this.#why = why;

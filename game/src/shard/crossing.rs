@@ -11,6 +11,8 @@ use crate::chat::Allowance;
 use crate::gates::{Carried, gate_at};
 use crate::inventory::{Inventory, ItemRow};
 use crate::movement::Steering;
+use crate::presence::Presence;
+use crate::requests::Budget;
 
 impl Shard {
     /// Takes a character in: answers `request` with [`EnteredZone`], and snapshots follow. `items` are the rows of
@@ -100,6 +102,8 @@ impl Shard {
             inventory,
             steering: Steering::after(sequence),
             allowance: Allowance { whole_at_tick: if chat_ticks == 0 { 0 } else { self.tick + chat_ticks } },
+            budget: Budget::default(),
+            presence: Presence::new(self.tick),
             request,
             view: new_view(&content.kind),
         };
@@ -117,7 +121,7 @@ impl Shard {
         session.entity = state.zone.spawn(Spawn {
             pos,
             kind: EntityKind::PLAYER,
-            state: 0,
+            state: session.presence.state(),
             name: &session.character.name,
             warm: Warm::default(),
         });

@@ -10,6 +10,8 @@ use crate::content::ZoneKind;
 use crate::hash::StateHash;
 use crate::inventory::Inventory;
 use crate::movement::Steering;
+use crate::presence::Presence;
+use crate::requests::Budget;
 
 /// A session's number in its shard, chosen by the driver: free numbers are used again, the lowest first, since the
 /// shard keeps a place for every number up to the highest.
@@ -26,6 +28,8 @@ pub(super) struct Session {
     pub inventory: Inventory,
     pub steering: Steering,
     pub allowance: Allowance,
+    pub budget: Budget,
+    pub presence: Presence,
     /// The last request's id.
     pub request: u32,
     /// What the client was told; depends on nothing but what was written to it, and is no part of the state.
@@ -93,5 +97,8 @@ impl Session {
         self.steering.hash_into(hash);
         hash.write(self.allowance.whole_at_tick);
         hash.write(u64::from(self.request));
+        hash.write(self.budget.spent);
+        hash.write(self.budget.tick);
+        hash.write(self.presence.seen_tick << 1 | u64::from(self.presence.is_away));
     }
 }

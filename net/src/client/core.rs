@@ -454,6 +454,7 @@ impl ClientCore {
             ServerMessage::Done(m) => {
                 Event::Done { request: self.answered::<message::Done>(m.request.into())? }
             }
+            ServerMessage::Away(m) => Event::Away { away: m.away, closing_s: m.closing_s.into() },
             ServerMessage::Said(m) => Event::Said {
                 entity: EntityId(m.entity.into()),
                 name: m.name.to_string(),

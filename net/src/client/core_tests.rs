@@ -104,7 +104,7 @@ fn what_is_sent_is_what_was_asked_with_rising_requests() {
     assert_eq!(core.log_out(), Ok(RequestId(7)));
     let sent = sent(&core);
     let wanted = [
-        "hello 3 9",
+        "hello 4 9",
         "login 1 abe 12345678",
         "list 2",
         "select 3 5",
@@ -153,7 +153,7 @@ fn a_session_goes_on_where_it_broke_off() {
     // Half a message and what was not sent go with the connection.
     assert_eq!(after(&mut core, &said[..9]), Ok(vec![]));
     core.resume().unwrap();
-    assert_eq!(sent(&core), ["hello 3 9", "resume 1 2"]);
+    assert_eq!(sent(&core), ["hello 4 9", "resume 1 2"]);
     core.say("two").unwrap();
     assert_eq!(core.input(Heading { x: 5, y: 0 }), Err(SendError::Resuming));
     core.mark_sent(core.outgoing().len());
@@ -170,7 +170,7 @@ fn a_session_goes_on_where_it_broke_off() {
     assert_eq!(sent(&core), wanted.into_iter().chain(inputs).collect::<Vec<_>>());
 
     core.resume().unwrap();
-    assert_eq!(sent(&core), ["hello 3 9", "resume 2 4"]);
+    assert_eq!(sent(&core), ["hello 4 9", "resume 2 4"]);
     let mut stream = bytes(&Welcome { version: PROTOCOL_VERSION, build: "test".into() });
     stream.extend(bytes(&refusal(0, ErrorCode::ResumeRefused as u16, false)));
     assert_eq!(after(&mut core, &stream).unwrap().len(), 2);

@@ -86,6 +86,13 @@ pub enum Event {
         /// The slot as it is now; a count of 0 if it is empty.
         slot: InventorySlot,
     },
+    /// The server takes the player to be away, or back.
+    Away {
+        /// Away from now on, or back.
+        away: bool,
+        /// Seconds after which the server saves the character and closes; 0 for never, or if back.
+        closing_s: u32,
+    },
     /// The answer to a ping.
     Pong {
         /// The ping's stamp.

@@ -384,8 +384,8 @@ impl Lean {
                     Err(Contradiction::Refused(error.text.to_string()))
                 }
             }
-            // Its connection breaks only when it wants to, or for good.
-            ServerMessage::Ticket(_) => Ok(()),
+            // Its connection breaks only when it wants to, or for good; and it need not be there.
+            ServerMessage::Ticket(_) | ServerMessage::Away(_) => Ok(()),
             ServerMessage::EnteredZone(entered) if u32::from(entered.request) == 0 => {
                 let zone = ZoneId(entered.zone.into());
                 let map = self.content.maps.get(&zone).cloned();
