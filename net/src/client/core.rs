@@ -218,6 +218,11 @@ impl ClientCore {
         self.send(&Resume { ticket, received })
     }
 
+    /// What takes the session up, if there is one: the newest ticket, and how many numbered messages were taken as events.
+    pub fn session(&self) -> Option<([u8; 16], u32)> {
+        self.session.as_ref().map(|session| (session.ticket, session.received))
+    }
+
     /// Whether there is a session that can be taken up on a new connection, as far as is known here.
     pub fn can_resume(&self) -> bool {
         self.session.is_some()
