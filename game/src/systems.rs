@@ -64,6 +64,7 @@ pub const SYSTEMS: &[System] = &[
     System { name: folder!(gates), tables: &[], runs: Runs::BeforeSteps(passes::cross) },
     System { name: folder!(movement), tables: &[], runs: Runs::EachStep(passes::move_characters) },
     System { name: folder!(npc), tables: &[], runs: Runs::EachStep(passes::think) },
+    System { name: folder!(requests), tables: &[], runs: Runs::OnCommand },
     System { name: folder!(chat), tables: &[], runs: Runs::OnCommand },
     System { name: folder!(inventory), tables: &[ItemRow::TABLE], runs: Runs::OnCommand },
     System { name: folder!(equipment), tables: &[], runs: Runs::OnCommand },
@@ -71,6 +72,7 @@ pub const SYSTEMS: &[System] = &[
     System { name: folder!(ledger), tables: &[LedgerRow::TABLE], runs: Runs::OnCommand },
     System { name: folder!(trade), tables: &[], runs: Runs::EachTick(passes::part) },
     System { name: folder!(ground), tables: &[ZoneRow::TABLE], runs: Runs::EachTick(passes::litter) },
+    System { name: folder!(presence), tables: &[], runs: Runs::EachTick(passes::look_for_players) },
     System { name: folder!(character), tables: &[CharacterRow::TABLE], runs: Runs::EachTick(passes::save) },
 ];
 

@@ -59,6 +59,10 @@ error_codes! {
     ShuttingDown = 13, "the server is shutting down";
     /// A service behind the server cannot answer just now.
     Unavailable = 14, "a service behind the server cannot answer just now; try again";
+    /// Nobody was at the client for too long; the character is saved.
+    AwayTooLong = 15, "nobody was there for too long; the character is saved";
+    /// Too many connections from the client's address, at once or in too short a time.
+    AddressLimit = 16, "too many connections from your address; wait a moment";
 
     /// The account's name is not well formed.
     AccountNameInvalid = 20, "an account name has 3 to 32 characters of a-z, 0-9, '_', '.', '-'";
@@ -76,6 +80,8 @@ error_codes! {
     SignInBusy = 26, "too many people are signing in; try again in a moment";
     /// The session is over, or the ticket was used or never given out.
     ResumeRefused = 27, "that session cannot be taken up again; sign in";
+    /// Too many sign-ins from the client's address failed, or too many accounts were registered from it.
+    SignInLimit = 28, "too many failed sign-ins or registrations from your address; wait a minute";
 
     /// The character's name is not well formed.
     CharacterNameInvalid = 30, "a character name has 3 to 16 letters, digits or single inner spaces, and begins with a letter";
@@ -132,6 +138,8 @@ error_codes! {
     TradeCancelled = 61, "the trade was cancelled";
     /// The other is not there (any more).
     PartnerGone = 62, "the other is no longer there";
+    /// More requests a second than the server carries out for one client.
+    RequestsTooFast = 63, "too many requests in too short a time; the request was not acted on";
 }
 
 impl std::fmt::Display for ErrorCode {

@@ -533,6 +533,14 @@ messages! {
         /// Why: the number of an [`crate::ErrorCode`].
         code: u16,
     }
+    /// Whether the player is taken to be away: nothing but pings, acknowledgements and steps on the spot came of its client for a
+    /// while. Those who see the character see it too. The next step or request changes it back.
+    0x8018 Away {
+        /// Whether it is away from now on, or back.
+        away: bool,
+        /// Seconds after which the character is saved and the connection closed with `AwayTooLong`; 0 for never, or if it is back.
+        closing_s: u32,
+    }
     /// A request was refused, or, with `closing`, the connection ends.
     0x80ff Error {
         /// The request's id; 0 if it was not a request's.

@@ -240,7 +240,12 @@ fn command() -> Command {
                         .long("roles")
                         .value_name("ROLE=WEIGHT,...")
                         .value_parser(value_parser!(Roles))
-                        .help("What the bots do: wanderer, crowd, chatter, trader, reconnecter, lagger"),
+                        .help("What the bots do: wanderer, crowd, chatter, trader, reconnecter, lagger, resumer, idle"),
+                    Arg::new("attackers")
+                        .long("attackers")
+                        .value_name("NUMBER")
+                        .value_parser(value_parser!(u32).range(1..=20_000))
+                        .help("Clients that mean no good, for ten seconds out of each twenty; see --json"),
                     Arg::new("shards")
                         .long("shards")
                         .value_name("COUNT")
@@ -464,6 +469,7 @@ fn demo_options(matches: &ArgMatches) -> DemoOptions {
         seconds: matches.get_one("seconds").copied(),
         json: matches.get_flag("json"),
         roles: matches.get_one("roles").copied(),
+        attackers: matches.get_one("attackers").copied(),
         data: matches.get_one::<String>("data").map(PathBuf::from),
     }
 }
@@ -523,7 +529,7 @@ mod tests {
     #[test]
     fn short_flags_of_the_demonstration_stand_for_keys() {
         let line = "vyuha demo --port 0 --shards 2 --data d --clients 7 --seconds 3 --json --log-level warn \
-                    --roles crowd=1";
+                    --roles crowd=1 --attackers 5";
         let matches = command().try_get_matches_from(line.split(' ')).expect("it is valid");
         let (_, matches) = matches.subcommand().expect("it has a command");
         let flags = demo_layers(matches, Vec::new()).flags;
@@ -538,7 +544,14 @@ mod tests {
             ]
         );
         let roles = Some(Roles::all(vyuha_bots::Role::Crowd));
-        let options = DemoOptions { clients: 7, seconds: Some(3), json: true, roles, data: Some("d".into()) };
+        let options = DemoOptions {
+            clients: 7,
+            seconds: Some(3),
+            json: true,
+            roles,
+            attackers: Some(5),
+            data: Some("d".into()),
+        };
         assert_eq!(demo_options(matches), options);
     }
 

@@ -1,14 +1,14 @@
 //! The control plane: lets connections in, frees seats, serves the admin port, and ends the node in good order.
 
-use std::net::TcpListener;
+use std::net::{IpAddr, TcpListener};
 use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixStream;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use governor::clock::MonotonicClock;
 use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, mpsc, watch};
 use vyuha_game::Content;
@@ -18,6 +18,7 @@ use vyuha_gateway::{Gateway, Metrics, MoveOrder};
 use vyuha_protocol::ErrorCode;
 use vyuha_store::{Durability, Handle, JournalStats, PersistenceStats};
 
+use crate::addresses::Addresses;
 use crate::config::Config;
 use crate::doors::{Departures, Notice, SeatChange, ShardDoors};
 use crate::placement::ZoneTable;
@@ -29,6 +30,8 @@ use crate::zones;
 
 /// Clients that are told at once that there is no place; more of them are closed without a word.
 const FAREWELLS_MAX: usize = 256;
+/// The same of those whose address has connected too often.
+const FAREWELLS_TO_MANY_MAX: usize = 32;
 /// How long shards may take to let everyone go.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -106,7 +109,7 @@ impl Control {
             tokio::task::spawn_local(zones::move_zones(config.clone(), zones, doors.clone(), move_orders));
         let (stop_sign_in, sign_in_stopping) = watch::channel(false);
         let handshakes_max = config.net.handshakes_max;
-        let handshakes = Rc::new(Semaphore::new(handshakes_max as usize));
+        let handshakes = Arc::new(Semaphore::new(handshakes_max as usize));
         let sign_in = Rc::new(SignIn {
             content,
             accounts,
@@ -118,6 +121,7 @@ impl Control {
             handshake_timeout: config.net.handshake_timeout,
             idle_timeout: config.net.idle_timeout,
             frames_per_second_max: config.net.frames_per_second_max,
+            players_max: config.net.connections_max as usize,
             stopping: sign_in_stopping,
         });
         let (end, ended) = watch::channel(false);
@@ -125,9 +129,8 @@ impl Control {
             tokio::net::TcpListener::from_std(listener)?,
             web_players,
             sign_in,
-            seats.clone(),
             handshakes.clone(),
-            config.net.connections_max as usize,
+            Rc::new(Addresses::new(&config.address, MonotonicClock)),
         ));
         let leaving = tokio::task::spawn_local(keep_seats(
             departures,
@@ -193,18 +196,18 @@ async fn accept(
     listener: tokio::net::TcpListener,
     mut web_players: mpsc::Receiver<WebPlayer>,
     sign_in: Rc<SignIn>,
-    seats: Rc<Seats>,
-    handshakes: Rc<Semaphore>,
-    connections_max: usize,
+    handshakes: Arc<Semaphore>,
+    addresses: Rc<Addresses>,
 ) {
-    let farewells = Rc::new(Semaphore::new(FAREWELLS_MAX));
+    let farewells = Arc::new(Semaphore::new(FAREWELLS_MAX));
+    let farewells_to_many = Arc::new(Semaphore::new(FAREWELLS_TO_MANY_MAX));
     loop {
         let accepted = tokio::select! {
-            accepted = listener.accept() => accepted.map(|(stream, _)| stream),
-            Some(player) = web_players.recv() => as_tcp_stream(player.socket),
+            accepted = listener.accept() => accepted.map(|(stream, address)| (stream, address.ip())),
+            Some(player) = web_players.recv() => as_client(player),
         };
-        let stream = match accepted {
-            Ok(stream) => stream,
+        let (stream, address) = match accepted {
+            Ok(accepted) => accepted,
             Err(error) => {
                 // Out of file descriptors, most likely: waiting lets some connections end.
                 tracing::warn!(%error, "a connection could not be accepted");
@@ -213,24 +216,36 @@ async fn accept(
             }
         };
         let sign_in = sign_in.clone();
-        let (place, farewell) = (handshakes.clone(), farewells.clone());
-        let full = seats.len() >= connections_max;
-        tokio::task::spawn_local(async move {
-            match place.try_acquire() {
-                Ok(_place) if !full => sign_in.welcome(stream).await,
-                _ => match farewell.try_acquire() {
-                    Ok(_farewell) => sign_in.turn_away(stream, ErrorCode::ServerFull).await,
-                    Err(_) => drop(stream),
-                },
+        let (code, farewells) = match addresses.connect(address) {
+            Some(place) => match handshakes.clone().try_acquire_owned() {
+                Ok(handshake) => {
+                    tokio::task::spawn_local(async move {
+                        sign_in.welcome(stream, &place).await;
+                        drop(handshake);
+                    });
+                    continue;
+                }
+                Err(_) => (ErrorCode::ServerFull, &farewells),
+            },
+            None => (ErrorCode::AddressLimit, &farewells_to_many),
+        };
+        match farewells.clone().try_acquire_owned() {
+            Ok(farewell) => {
+                tokio::task::spawn_local(async move {
+                    sign_in.turn_away(stream, code).await;
+                    drop(farewell);
+                });
             }
-        });
+            Err(_) => sign_in.drop_connection(code),
+        }
     }
 }
 
-/// A browser's Unix socket in the type of all others: what is called on it, to receive, to send, to shut down, is the
-/// same for both kinds.
-fn as_tcp_stream(socket: UnixStream) -> std::io::Result<TcpStream> {
-    TcpStream::from_std(std::net::TcpStream::from(OwnedFd::from(socket)))
+/// A browser's Unix socket in the type of all others, and where the browser is: what is called on the socket, to receive,
+/// to send, to shut down, is the same for both kinds.
+fn as_client(player: WebPlayer) -> std::io::Result<(TcpStream, IpAddr)> {
+    let stream = TcpStream::from_std(std::net::TcpStream::from(OwnedFd::from(player.socket)))?;
+    Ok((stream, player.address))
 }
 
 /// Keeps the seats as the shards say; those of who left are freed once all they did is in the database.

@@ -469,8 +469,8 @@ impl<T: Transport> Driver<T> {
         }
         for left in &self.outbox.left {
             held.left.push(left.account);
-            // A session that logged out stays until its answer is sent; one that was ended is gone already.
-            if left.cause == LeaveCause::LoggedOut
+            // A session that ended by itself stays until it is told; one that was ended here is gone already.
+            if left.cause != LeaveCause::Disconnected
                 && let Some(session) = self.sessions.get(left.session)
             {
                 held.closing.push((left.session, session.serial));

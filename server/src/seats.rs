@@ -139,6 +139,11 @@ impl Seats {
         }
     }
 
+    /// Whether an account holds a seat.
+    pub fn is_taken(&self, account: i64) -> bool {
+        self.taken.borrow().contains_key(&account)
+    }
+
     /// Accounts that hold a seat.
     pub fn len(&self) -> usize {
         self.taken.borrow().len()

@@ -28,6 +28,7 @@ use vyuha_protocol::{CharacterId, ErrorCode, PROTOCOL_VERSION, text};
 use vyuha_record::Record;
 use vyuha_store::{AccountRow, Handle, Store, StoreError, TypedStore};
 
+use crate::addresses::Place;
 use crate::doors::{Admission, Resumption, ShardDoors};
 use crate::seats::{Claim, Seats};
 use crate::tickets::{self, Ticket};
@@ -66,6 +67,8 @@ pub struct SignIn {
     pub idle_timeout: Duration,
     /// Frames a second from one client.
     pub frames_per_second_max: u32,
+    /// Accounts that may play at once.
+    pub players_max: usize,
     /// Set when the node is to end: whoever signs in is told.
     pub stopping: watch::Receiver<bool>,
 }
@@ -133,6 +136,7 @@ enum Stage {
 
 struct Connection<'a> {
     node: &'a SignIn,
+    place: &'a Place,
     stream: TcpStream,
     received: Vec<u8>,
     stage: Stage,
@@ -144,11 +148,12 @@ struct Connection<'a> {
 
 impl SignIn {
     /// Speaks with one client until its socket is handed to a shard or closed.
-    pub async fn welcome(&self, stream: TcpStream) {
+    pub async fn welcome(&self, stream: TcpStream, place: &Place) {
         self.metrics.connections.inc();
         self.metrics.handshakes_in_progress.inc();
         let mut connection = Connection {
             node: self,
+            place,
             stream,
             received: Vec::with_capacity(READ_BYTES),
             stage: Stage::Fresh,
@@ -195,6 +200,17 @@ impl SignIn {
         if let Ok(mut stream) = TcpStream::from_std(stream) {
             say_farewell(&self.metrics, &mut stream, ErrorCode::ServerFull).await;
         }
+    }
+
+    /// Counts a connection that was closed without a word, because too many others are being told the same.
+    pub fn drop_connection(&self, code: ErrorCode) {
+        self.metrics.connections.inc();
+        self.metrics.closed(code.name()).inc();
+    }
+
+    /// Whether nobody can come who does not play.
+    fn is_full(&self) -> bool {
+        self.seats.len() >= self.players_max
     }
 
     /// Tells a client for whom there is no place, and closes.
@@ -297,6 +313,13 @@ impl Connection<'_> {
             (Stage::Fresh, Request::Hello { version, content_hash }) => {
                 self.greet(version, content_hash).await
             }
+            // Only a session that is there already can be taken up.
+            (Stage::Greeted, Request::Register { .. } | Request::Login { .. }) if self.node.is_full() => {
+                Err(Refusal::End(End::Close(ErrorCode::ServerFull)))
+            }
+            (Stage::Greeted, Request::Login { .. }) if self.place.has_failed_too_often() => {
+                Err(Refusal::End(End::Close(ErrorCode::SignInLimit)))
+            }
             (Stage::Greeted, Request::Register { request, account, password }) => {
                 self.register(request, &account, &password).await
             }
@@ -339,6 +362,9 @@ impl Connection<'_> {
         }
         let name = AccountName::parse(account).map_err(|_| ErrorCode::AccountNameInvalid)?;
         check_password(password).map_err(|_| ErrorCode::PasswordInvalid)?;
+        if !self.place.may_register() {
+            return Err(Refusal::End(End::Close(ErrorCode::SignInLimit)));
+        }
         let taken = account_named(&self.node.store, name.as_str()).await?.is_some();
         if taken {
             return Err(ErrorCode::AccountNameTaken.into());
@@ -370,6 +396,7 @@ impl Connection<'_> {
         let stored = known.as_ref().map(|row| row.password_hash.as_str());
         let right = self.node.accounts.verify(password, stored).await.map_err(hashing_refused)?;
         let Some(row) = known.filter(|_| right) else {
+            self.place.count_failure();
             self.node.metrics.login("refused").inc();
             return Err(ErrorCode::CredentialsWrong.into());
         };
@@ -433,6 +460,9 @@ impl Connection<'_> {
         let owned = characters_of(&self.node.store, account).await?;
         if !owned.iter().any(|row| row.id == character) {
             return Err(ErrorCode::CharacterUnknown.into());
+        }
+        if self.node.is_full() && !self.node.seats.is_taken(account) {
+            return Err(Refusal::End(End::Close(ErrorCode::ServerFull)));
         }
         let doors = &self.node.doors;
         let claim = self

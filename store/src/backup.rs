@@ -12,6 +12,7 @@ use rusqlite::{Connection, OpenFlags};
 use sha2::{Digest as _, Sha256};
 use vyuha_record::Table;
 
+use crate::migrate::OlderSchema;
 use crate::{DataDir, DataDirError, SqliteStore, StoreError};
 
 /// A file of a backup, and what is in it.
@@ -161,7 +162,7 @@ fn restore_part(backup: &Path, part: &Path, tables: &[Table]) -> Result<Contents
         return Err(BackupError::Corrupt { fault });
     }
     // Who is restored is nobody yet: the node's name only says whose position is read.
-    let store = SqliteStore::open(part, "", tables)?;
+    let store = SqliteStore::open(part, "", tables, OlderSchema::Migrate)?;
     let rows = tables.iter().map(|table| Ok((table.name, store.check_rows(table)?)));
     let rows = rows.collect::<Result<_, StoreError>>()?;
     Ok((store.positions()?, rows))

@@ -446,7 +446,10 @@ fn a_node_with_enough_players_says_so_and_makes_room_again() {
     let witness = Witness::start(&node, "WitMany");
     let second = Player::sign_up(&node, "Second", YARD);
     let before = node.metrics().errors("ServerFull");
-    Wire::connect(&node).expect_closed(ErrorCode::ServerFull);
+    let mut third = Wire::connect(&node);
+    third.greet(&node);
+    third.send(&Login { request: 1, account: "third".into(), password: "password".into() });
+    third.expect_closed(ErrorCode::ServerFull);
     assert!(node.metrics().errors("ServerFull") > before);
     let second = second.log_out();
     // The seat is free once what was saved is in the database.

@@ -445,6 +445,14 @@ export interface TradeEnded {
   code: number;
 }
 
+/** Whether the player is taken to be away: nothing but pings, acknowledgements and steps on the spot came of its client for a while. Those who see the character see it too. The next step or request changes it back. */
+export interface Away {
+  /** Whether it is away from now on, or back. */
+  away: boolean;
+  /** Seconds after which the character is saved and the connection closed with `AwayTooLong`; 0 for never, or if it is back. */
+  closing_s: number;
+}
+
 /** A request was refused, or, with `closing`, the connection ends. */
 export interface Error {
   /** The request's id; 0 if it was not a request's. */
@@ -510,6 +518,7 @@ export interface ServerMessages {
   TradeChanged: TradeChanged;
   TradeDone: TradeDone;
   TradeEnded: TradeEnded;
+  Away: Away;
   Error: Error;
   /** See snapshot.js. */
   Snapshot: Uint8Array;
@@ -533,6 +542,8 @@ export type ErrorName =
   | "ServerFull"
   | "ShuttingDown"
   | "Unavailable"
+  | "AwayTooLong"
+  | "AddressLimit"
   | "AccountNameInvalid"
   | "AccountNameTaken"
   | "PasswordInvalid"
@@ -541,6 +552,7 @@ export type ErrorName =
   | "SignedInElsewhere"
   | "SignInBusy"
   | "ResumeRefused"
+  | "SignInLimit"
   | "CharacterNameInvalid"
   | "CharacterNameTaken"
   | "CharacterLimit"
@@ -567,7 +579,8 @@ export type ErrorName =
   | "NoTrade"
   | "TradeMoved"
   | "TradeCancelled"
-  | "PartnerGone";
+  | "PartnerGone"
+  | "RequestsTooFast";
 
 export const PROTOCOL_VERSION: number;
 export const SUBPROTOCOL: string;

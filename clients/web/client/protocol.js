@@ -23,6 +23,8 @@ export const ERROR_NAMES = {
   12: "ServerFull",
   13: "ShuttingDown",
   14: "Unavailable",
+  15: "AwayTooLong",
+  16: "AddressLimit",
   20: "AccountNameInvalid",
   21: "AccountNameTaken",
   22: "PasswordInvalid",
@@ -31,6 +33,7 @@ export const ERROR_NAMES = {
   25: "SignedInElsewhere",
   26: "SignInBusy",
   27: "ResumeRefused",
+  28: "SignInLimit",
   30: "CharacterNameInvalid",
   31: "CharacterNameTaken",
   32: "CharacterLimit",
@@ -58,4 +61,5 @@ export const ERROR_NAMES = {
   60: "TradeMoved",
   61: "TradeCancelled",
   62: "PartnerGone",
+  63: "RequestsTooFast",
 };

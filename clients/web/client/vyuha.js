@@ -36,7 +36,7 @@ const ANSWERS = /** @type {const} */ ({
 });
 
 /**
- * @import { CharacterSummary, ClientMessages, EnteredZone, ErrorName, InventorySlot, Int64, ItemSlot, Said, ServerMessage, ServerMessages, TradeAsked, TradeChanged } from "./protocol.js"
+ * @import { Away, CharacterSummary, ClientMessages, EnteredZone, ErrorName, InventorySlot, Int64, ItemSlot, Said, ServerMessage, ServerMessages, TradeAsked, TradeChanged } from "./protocol.js"
  * @import { Pos } from "./motion.js"
  * @import { SnapshotHead } from "./snapshot.js"
  *
@@ -64,6 +64,7 @@ const ANSWERS = /** @type {const} */ ({
  * @property {() => void} [onInventory] The inventory, what is worn or the bank changed.
  * @property {(asked: TradeAsked) => void} [onTradeAsked] Somebody asks to trade.
  * @property {(why?: ErrorName) => void} [onTrade] The trade changed, or is over: without effect if it says why.
+ * @property {(away: Away) => void} [onAway] The server takes the player to be away, or back.
  * @property {(why: Refused | null) => void} [onClose] The connection is over; null where the server did not say why.
  */
 
@@ -358,6 +359,7 @@ export class Client {
       case "TradeEnded":
         this.trade = null;
         return this.listener.onTrade?.(ERROR_NAMES[fields.code]);
+      case "Away": return this.listener.onAway?.(fields);
       case "Error": {
         const why = new Refused(fields.code, fields.text, fields.closing);
         if (fields.closing) this.#why = why;

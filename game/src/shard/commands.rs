@@ -1,7 +1,7 @@
 //! What clients ask for. Each command is judged whole before anything changes; what is refused changes nothing
 //! but the last request's id.
 
-use vyuha_protocol::message::{ClientMessage, Done, LoggedOut, Pong, Said};
+use vyuha_protocol::message::{Away, ClientMessage, Done, LoggedOut, Pong, Said};
 use vyuha_protocol::motion::Heading;
 use vyuha_protocol::{EntityId, ErrorCode};
 
@@ -9,6 +9,8 @@ use super::session::new_view;
 use super::{LeaveCause, Outbox, SessionId, Shard};
 use crate::chat;
 use crate::movement::Received;
+use crate::presence::Presence;
+use crate::requests;
 
 impl Shard {
     /// Acts on a message of a session, at once; only inputs wait for their tick.
@@ -48,7 +50,12 @@ impl Shard {
         }
         .to_native();
 
-        let result = self.check_request(session, request).and_then(|()| match message {
+        let is_leaving = matches!(message, Client::Logout(_));
+        let checked = self.check_request(session, request, is_leaving);
+        if checked.is_ok() {
+            self.welcome_back(session, out);
+        }
+        let result = checked.and_then(|()| match message {
             Client::Say(asked) => self.say(session, request, asked.text.as_str(), out),
             Client::Logout(_) => {
                 self.end(session, LeaveCause::LoggedOut, out);
@@ -135,18 +142,38 @@ impl Shard {
             Received::Queued { skipped, dropped } => {
                 out.counts.inputs_skipped += u64::from(skipped);
                 out.counts.inputs_dropped += u64::from(dropped);
+                if heading != (Heading { x: 0, y: 0 }) {
+                    self.welcome_back(session, out);
+                }
             }
             Received::Replayed => out.count_refused(ErrorCode::Replayed),
         }
     }
 
-    fn check_request(&mut self, session: SessionId, request: u32) -> Result<(), ErrorCode> {
+    /// Takes note of a sign of a session's player.
+    fn welcome_back(&mut self, id: SessionId, out: &mut Outbox) {
+        let Some(session) = self.sessions.get_mut(id) else { return };
+        let before = std::mem::replace(&mut session.presence, Presence::new(self.tick));
+        if before.is_away {
+            let state = session.presence.state();
+            self.zones[session.zone].zone.set_state(session.entity, state);
+            out.send(id, &Away { away: false, closing_s: 0 });
+        }
+    }
+
+    /// Judges a request before it is looked at; `always` is for what no rate may keep a client from.
+    fn check_request(&mut self, session: SessionId, request: u32, always: bool) -> Result<(), ErrorCode> {
+        let (tick, tick_hz) = (self.tick, self.config.tick_hz);
+        let per_second_max = self.config.requests_per_second_max;
         let asking = self.sessions.playing(session)?;
         if request <= asking.request {
             return Err(ErrorCode::Replayed);
         }
         asking.request = request;
-        Ok(())
+        match requests::spend(&mut asking.budget, tick, tick_hz, per_second_max) {
+            Err(_) if always => Ok(()),
+            spent => spent,
+        }
     }
 
     fn say(

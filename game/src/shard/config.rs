@@ -4,6 +4,7 @@ use vyuha_core::SimdLevel;
 use vyuha_protocol::ZoneId;
 
 use crate::inventory::ItemFault;
+use crate::presence::Patience;
 
 /// What a shard is to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,6 +17,10 @@ pub struct ShardConfig {
     pub save_interval_ticks: u32,
     /// Most bytes of one snapshot's payload.
     pub snapshot_bytes_max: usize,
+    /// Most requests of one session in a second, from 1.
+    pub requests_per_second_max: u32,
+    /// How long players may give no sign of themselves.
+    pub patience: Patience,
     /// Seed of everything that is random here. A zone's numbers depend on it and on the zone alone.
     pub seed: u64,
     /// When the shard begins, in milliseconds since 1970: what the ledger's times count from.
@@ -53,6 +58,9 @@ pub enum ShardError {
     /// The save interval is 0.
     #[error("the save interval is 0 ticks; make it at least 1")]
     SaveInterval,
+    /// Sessions could make no request.
+    #[error("sessions may make 0 requests a second; let them make at least 1")]
+    Requests,
     /// The stride of item ids is below 1.
     #[error("the stride of item ids is {0}; make it at least 1")]
     ItemIdStride(i64),

@@ -12,6 +12,8 @@ use crate::gates::{Carried, gate_at};
 use crate::hash::StateHash;
 use crate::inventory::{ItemRow, PLACE_EQUIPMENT, Stack, item_slot};
 use crate::movement::Steering;
+use crate::presence::Presence;
+use crate::requests::Budget;
 
 impl Shard {
     /// Takes a character in: answers `request` with [`EnteredZone`], and snapshots follow. `items` are the rows of
@@ -104,6 +106,8 @@ impl Shard {
             belongings,
             steering: Steering::after(sequence),
             allowance: Allowance { whole_at_tick: if chat_ticks == 0 { 0 } else { self.tick + chat_ticks } },
+            budget: Budget::default(),
+            presence: Presence::new(self.tick),
             request,
             nonce,
             view: new_view(&content.kind),
@@ -122,7 +126,7 @@ impl Shard {
         session.entity = state.zone.spawn(Spawn {
             pos,
             kind: EntityKind::PLAYER,
-            state: 0,
+            state: session.presence.state(),
             name: &session.character.name,
             warm: Warm::default(),
         });

@@ -113,6 +113,9 @@ impl Shard {
         if config.save_interval_ticks == 0 {
             return Err(ShardError::SaveInterval);
         }
+        if config.requests_per_second_max == 0 {
+            return Err(ShardError::Requests);
+        }
         if config.item_id_stride < 1 {
             return Err(ShardError::ItemIdStride(config.item_id_stride));
         }

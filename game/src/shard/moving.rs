@@ -128,8 +128,7 @@ impl Shard {
         state.zone.set_simd(self.config.simd);
         for ((_, mut session), &number) in sessions.into_iter().zip(numbers) {
             session.zone = self.zones.len();
-            let whole_at_tick = &mut session.allowance.whole_at_tick;
-            *whole_at_tick = whole_at_tick.saturating_sub(tick) + self.tick;
+            session.rebase(tick, self.tick);
             self.sessions.put(number, session);
         }
         self.zones.push(state);

@@ -9,6 +9,8 @@ use crate::chat::Allowance;
 use crate::content::ZoneKind;
 use crate::hash::StateHash;
 use crate::movement::Steering;
+use crate::presence::Presence;
+use crate::requests::Budget;
 
 /// A session's number in its shard, chosen by the driver: free numbers are used again, the lowest first, since the
 /// shard keeps a place for every number up to the highest.
@@ -25,6 +27,8 @@ pub(super) struct Session {
     pub belongings: Belongings,
     pub steering: Steering,
     pub allowance: Allowance,
+    pub budget: Budget,
+    pub presence: Presence,
     /// The last request's id.
     pub request: u32,
     /// What commands about items must carry.
@@ -99,6 +103,16 @@ impl Session {
         CharacterId(self.character.id)
     }
 
+    /// Counts the time since something happened by another shard's ticks.
+    pub fn rebase(&mut self, from_tick: u64, to_tick: u64) {
+        let whole_at = &mut self.allowance.whole_at_tick;
+        *whole_at = whole_at.saturating_sub(from_tick) + to_tick;
+        for past in [&mut self.budget.tick, &mut self.presence.seen_tick] {
+            // A younger shard may not have had that tick: ages are differences that wrap.
+            *past = to_tick.wrapping_sub(from_tick.wrapping_sub(*past));
+        }
+    }
+
     /// Feeds the whole state to a hash, as it is at a tick of the shard: but for the number and the zone's place, which are the
     /// shard's own.
     pub fn hash_into(&self, tick: u64, hash: &mut StateHash) {
@@ -111,5 +125,8 @@ impl Session {
         self.steering.hash_into(hash);
         hash.write(self.allowance.whole_at_tick.saturating_sub(tick));
         hash.write(u64::from(self.nonce) << 32 | u64::from(self.request));
+        hash.write(self.budget.spent);
+        hash.write(tick.wrapping_sub(self.budget.tick));
+        hash.write(tick.wrapping_sub(self.presence.seen_tick) << 1 | u64::from(self.presence.is_away));
     }
 }

@@ -196,3 +196,24 @@ fn what_finds_no_room_or_is_too_heavy_is_not_swapped() {
     assert_eq!(check(&over, &[(2, 50)], &one, &[(1, 40)]), Ok(()));
     assert_eq!(check(&over, &[(2, 50)], &one, &[(1, 51)]), Err(ErrorCode::TooHeavy));
 }
+
+#[test]
+fn trades_go_along_with_those_who_trade() {
+    let mut trades = open();
+    trades.offer(ONE, 3, 7).unwrap();
+    let [fourth, fifth] = [SessionId(4), SessionId(5)];
+    trades.ask(THIRD, fourth).unwrap();
+    trades.ask(fifth, fifth).unwrap();
+    let stays = trades.take(|session| session <= fourth);
+    assert_eq!((stays.sides.len(), stays.asked.len()), (2, 1));
+    assert_eq!((trades.sides.len(), trades.asked.len()), (0, 1));
+
+    let mut other = Trades::default();
+    other.put(stays, |session| SessionId(session.0 + 10));
+    let [one, partner] = [SessionId(11), SessionId(12)];
+    assert!(other.offers(one, 3) && !other.offers(partner, 3));
+    assert_eq!(other.pairs().collect::<Vec<_>>(), [(one, partner)]);
+    other.accept(SessionId(14), SessionId(13)).unwrap();
+    let [side, partners] = other.end(one).unwrap();
+    assert_eq!((side.revision, side.offers.get(&3), partners.partner), (2, Some(&7), one));
+}

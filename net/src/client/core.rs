@@ -222,6 +222,11 @@ impl ClientCore {
         self.send(&Resume { ticket, received })
     }
 
+    /// What takes the session up, if there is one: the newest ticket, and how many numbered messages were taken as events.
+    pub fn session(&self) -> Option<([u8; 16], u32)> {
+        self.session.as_ref().map(|session| (session.ticket, session.received))
+    }
+
     /// Whether there is a session that can be taken up on a new connection, as far as is known here.
     pub fn can_resume(&self) -> bool {
         self.session.is_some()
@@ -526,6 +531,7 @@ impl ClientCore {
             ServerMessage::Done(m) => {
                 Event::Done { request: self.answered::<message::Done>(m.request.into())? }
             }
+            ServerMessage::Away(m) => Event::Away { away: m.away, closing_s: m.closing_s.into() },
             ServerMessage::Said(m) => Event::Said {
                 entity: EntityId(m.entity.into()),
                 name: m.name.to_string(),

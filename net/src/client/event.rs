@@ -132,6 +132,13 @@ pub enum Event {
         /// Why; `None` for a code that is newer than this client.
         code: Option<ErrorCode>,
     },
+    /// The server takes the player to be away, or back.
+    Away {
+        /// Away from now on, or back.
+        away: bool,
+        /// Seconds after which the server saves the character and closes; 0 for never, or if back.
+        closing_s: u32,
+    },
     /// The answer to a ping.
     Pong {
         /// The ping's stamp.

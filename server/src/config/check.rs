@@ -41,7 +41,7 @@ fn cores() -> usize {
 pub(super) fn conflicts(config: &Config) -> Vec<Conflict> {
     let mut conflicts = Vec::new();
     let mut fail = |keys, why: String, mend: String| conflicts.push(Conflict { keys, why, mend });
-    let Config { listen, admin, web, data, content, shard, record, net, character, .. } = config;
+    let Config { listen, admin, web, data, content, shard, record, net, session, character, .. } = config;
 
     let (players, console, browsers) = (listen.address, admin.address, web.address);
     for (keys, who, one, other) in [
@@ -101,6 +101,13 @@ pub(super) fn conflicts(config: &Config) -> Vec<Conflict> {
             &["net.handshakes_max", "net.connections_max"],
             "more connections could log in than there may be".to_owned(),
             format!("lower net.handshakes_max to {} or less", net.connections_max),
+        );
+    }
+    if !session.afk_kick.is_zero() && session.afk_kick < session.afk {
+        fail(
+            &["session.afk_kick", "session.afk"],
+            "a character would be gone before its player is marked away".to_owned(),
+            "raise session.afk_kick, or set it to 0s".to_owned(),
         );
     }
     if character.save_interval < config.tick() {

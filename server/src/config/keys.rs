@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::networks::Networks;
 use super::value::{Count, LogFormat, LogLevel, Name, NetDriver, Setting, Simd, Size, StoreUrl};
 
 /// One key of the configuration, as the table declares it.
@@ -209,11 +210,28 @@ keys! {
         reliable_bytes_max: Size = "64KiB" in "4KiB"..="16MiB";
         /// Connections that log in at once; the next one is refused.
         handshakes_max: u32 = "256" in "1"..="65536";
+        /// Requests a second of one character, such as to say something or to pick something up; those over it are refused.
+        requests_per_second_max: u32 = "30" in "1"..="10000";
     }
-    /// What becomes of a character whose connection breaks.
+    /// What one address may do; all of an IPv6 /64 count as one.
+    address: Address {
+        /// New connections a second from one address, for five seconds at once after a silence; those over it are refused.
+        connections_per_second_max: u32 = "20" in "1"..="1000000";
+        /// Connections from one address that log in at once; the next one is refused.
+        handshakes_max: u32 = "32" in "1"..="65536";
+        /// Failed sign-ins a minute from one address, and as many registrations, a minute's worth of each at once; the next is refused.
+        failures_per_minute_max: u32 = "20" in "1"..="1000000";
+        /// Networks that may do all this as often as they like: this machine, and proxies that many players come through.
+        exempt: Networks = "127.0.0.0/8,::1/128";
+    }
+    /// What becomes of a character whose connection breaks, or whose player is away.
     session: Session {
         /// Time that a character stays in the world after its connection broke, for its client to come back; 0s to take it out at once.
         grace: Duration = "30s" in "0s"..="10m";
+        /// Time without a step or a request after which a player is marked away; 0s for never.
+        afk: Duration = "5m" in "0s"..="1day";
+        /// Time without a step or a request after which a character is saved and its connection closed; 0s for never.
+        afk_kick: Duration = "30m" in "0s"..="1day";
     }
     /// Accounts and their passwords.
     accounts: Accounts {

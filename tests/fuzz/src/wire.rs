@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
 use vyuha_core::SimdLevel;
+use vyuha_game::presence::Patience;
 use vyuha_game::{Content, ItemRow, Outbox, SessionId, Shard, ShardConfig};
 use vyuha_net::client::{ClientContent, ClientCore, World};
 use vyuha_protocol::frame::{CLIENT_PAYLOAD_BYTES_MAX, SERVER_PAYLOAD_BYTES_MAX, append_frame, first_frame};
@@ -103,6 +104,8 @@ fn playing() -> (Shard, SessionId, Outbox) {
         tick_hz: 30,
         save_interval_ticks: 4,
         snapshot_bytes_max: 16 << 10,
+        requests_per_second_max: 30,
+        patience: Patience { away_ticks: 3, leave_ticks: 9 },
         seed: 7,
         began_ms: 0,
         next_item_id: 1000,

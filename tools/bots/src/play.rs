@@ -196,7 +196,7 @@ impl Play {
                 window.heard += 1;
                 Ok(())
             }
-            Event::Done { .. } => Ok(()),
+            Event::Done { .. } | Event::Away { .. } => Ok(()),
             Event::PickedUp { entity, slot, .. } => {
                 window.picked_up += 1;
                 self.item = None;

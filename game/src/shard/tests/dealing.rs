@@ -27,6 +27,8 @@ enum Act {
     Logout,
     Walk(i8, i8),
     Tick,
+    /// The zone leaves the shard and comes back.
+    MoveZone(u16),
     OpenDurable(bool),
     Drop(u8, u32),
     /// Of what lies on the ground, by number.
@@ -54,6 +56,7 @@ fn act() -> impl Strategy<Value = (u32, Act)> {
         1 => Just(Act::Logout),
         10 => (any::<i8>(), any::<i8>()).prop_map(|(x, y)| Act::Walk(x, y)),
         10 => Just(Act::Tick),
+        3 => (1..3u16).prop_map(Act::MoveZone),
         2 => proptest::bool::weighted(0.8).prop_map(Act::OpenDurable),
         6 => (slot(), 0..70u32).prop_map(|(slot, count)| Act::Drop(slot, count)),
         10 => (0..16usize).prop_map(Act::PickUp),
@@ -111,6 +114,13 @@ fn perform(play: &mut Play, session: u32, act: &Act) -> usize {
         }
         Act::Tick => {
             play.tick();
+            Vec::new()
+        }
+        Act::MoveZone(zone) => {
+            let moving = play.shard.detach(ZoneId(zone), &mut play.out).expect("the shard has it");
+            play.absorb();
+            let numbers: Vec<SessionId> = moving.sessions().map(|(number, _)| number).collect();
+            play.shard.attach(moving, &numbers).expect("its numbers are free");
             Vec::new()
         }
         Act::OpenDurable(open) => {

@@ -15,6 +15,7 @@ use vyuha_record::{Op, Record, transactions};
 use crate::character::CharacterRow;
 use crate::inventory::{PLACE_BANK, PLACE_EQUIPMENT, PLACE_GROUND, PLACES_OF_CHARACTERS};
 use crate::ledger::{LedgerRow, PLACE_NOWHERE};
+use crate::presence::Patience;
 use crate::shard::*;
 
 /// Stacks to 100.
@@ -135,6 +136,8 @@ pub fn config() -> ShardConfig {
         tick_hz: 30,
         save_interval_ticks: 20,
         snapshot_bytes_max: 64 << 10,
+        requests_per_second_max: 1000,
+        patience: Patience { away_ticks: 600, leave_ticks: 0 },
         seed: 7,
         began_ms: 1_000_000,
         next_item_id: 1000,
@@ -509,11 +512,13 @@ fn in_words(out: &Outbox, message: &OutMessage) -> String {
         ServerMessage::PickedUp(picked) => format!("PickedUp {}", slot(&picked.slot)),
         ServerMessage::Dropped(dropped) => format!("Dropped {}", slot(&dropped.slot)),
         ServerMessage::Pong(pong) => format!("Pong {}", pong.stamp),
+        ServerMessage::Away(away) if away.away => format!("Away, {} s left", away.closing_s),
+        ServerMessage::Away(_) => "Back".to_owned(),
         ServerMessage::LoggedOut(_) => "LoggedOut".to_owned(),
         ServerMessage::Error(error) => {
             let code = ErrorCode::from_number(error.code.to_native()).unwrap();
-            assert!(!error.closing);
-            format!("refused {}", code.name())
+            let what = if error.closing { "closed" } else { "refused" };
+            format!("{what} {}", code.name())
         }
         other => panic!("a shard does not send {}", other.name()),
     };
