@@ -22,7 +22,14 @@ fn dir() -> PathBuf {
 }
 
 fn config() -> JournalConfig {
-    JournalConfig { dir: dir(), segment_bytes: SEGMENT_BYTES, producers: 1, queue_batches: 8, schema: SCHEMA }
+    JournalConfig {
+        dir: dir(),
+        segment_bytes: SEGMENT_BYTES,
+        bytes_max: 1 << 30,
+        producers: 1,
+        queue_batches: 8,
+        schema: SCHEMA,
+    }
 }
 
 fn open(disk: &FaultyDisk, applied_seq: u64) -> Result<(Journal, Producer), JournalError> {
@@ -551,4 +558,43 @@ proptest! {
             Err(other) => prop_assert!(false, "{other}"),
         }
     }
+}
+
+#[test]
+fn a_journal_over_its_bound_says_so_until_segments_are_released() {
+    let disk = FaultyDisk::default();
+    let config = JournalConfig { bytes_max: 3 * SEGMENT_BYTES, ..config() };
+    let (journal, mut producer) = open_with(&disk, &config, 0).unwrap();
+    let reader = journal.reader(1);
+    // Each fills most of a segment.
+    for number in 1..=3 {
+        assert!(write(&journal, &mut producer, batch(number, 3000)));
+        assert!(!producer.is_over_bound() && !journal.stats().is_over_bound, "{number} segments");
+    }
+    assert!(write(&journal, &mut producer, batch(4, 3000)), "it is taken all the same");
+    assert!(producer.is_over_bound() && journal.stats().is_over_bound);
+    reader.release(1);
+    assert!(write(&journal, &mut producer, batch(5, 10)));
+    assert!(!producer.is_over_bound(), "one was recycled");
+    drop(producer);
+    journal.join().unwrap();
+    let (_journal, producer) =
+        open_with(&disk, &JournalConfig { bytes_max: SEGMENT_BYTES, ..config }, 1).unwrap();
+    assert!(producer.is_over_bound(), "what it finds counts");
+}
+
+#[test]
+fn a_reader_knows_how_far_it_is_behind() {
+    let disk = FaultyDisk::default();
+    let (journal, mut producer) = open(&disk, 0).unwrap();
+    let mut reader = journal.reader(1);
+    for number in 1..=4 {
+        assert!(write(&journal, &mut producer, batch(number, 3000)));
+    }
+    let mut behind: Vec<u64> = Vec::new();
+    while reader.next_frame().unwrap().is_some() {
+        let place = reader.place_of(behind.len() as u64 + 2);
+        behind.push(journal.shared.durable_place() - place);
+    }
+    assert_eq!(behind, [3 * SEGMENT_BYTES, 2 * SEGMENT_BYTES, SEGMENT_BYTES, 0]);
 }
