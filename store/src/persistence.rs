@@ -160,7 +160,6 @@ impl Persistence {
             reader,
             merger: Merger::new(tables),
             transaction_rows: config.transaction_rows.max(1),
-            transaction_rows_max: config.transaction_rows.max(1),
             messages: received,
             epoch: position.epoch,
             applied_seq: position.seq,
@@ -259,9 +258,7 @@ struct Worker {
     reader: Reader,
     nudges: Receiver<()>,
     merger: Merger,
-    /// Halved where the database takes too long for a transaction, doubled where it does not.
     transaction_rows: usize,
-    transaction_rows_max: usize,
     messages: Receiver<Message>,
     epoch: u64,
     applied_seq: u64,
@@ -344,7 +341,6 @@ impl Worker {
         self.shared.rows.fetch_add(rows, Ordering::Relaxed);
         self.shared.transactions.fetch_add(1, Ordering::Relaxed);
         self.shared.transaction_rows.store(rows, Ordering::Relaxed);
-        self.transaction_rows = (2 * self.transaction_rows).min(self.transaction_rows_max);
         self.advance(to);
         if self.reader.segment() != self.checkpointed_segment {
             self.checkpointed_segment = self.reader.segment();
@@ -409,9 +405,6 @@ impl Worker {
         *self.shared.last_error() = Some(error.to_string());
         tracing::warn!(%error, tries, "writing to the database failed; the journal keeps what is to be written");
         self.merger.take();
-        if matches!(error, StoreError::TimedOut { .. }) {
-            self.transaction_rows = (self.transaction_rows / 2).max(1);
-        }
         match self.store.position() {
             Ok(position) if position.epoch != self.epoch => return Err(error),
             Ok(position) => self.advance(position.seq),

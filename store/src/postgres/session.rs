@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use tokio::task::JoinHandle;
+use tokio::{task::JoinHandle, time::timeout};
 use tokio_postgres::{Client, Error, NoTls, Statement, error::SqlState};
 
 use super::PostgresSettings;
@@ -23,6 +23,11 @@ pub(super) struct Session {
 impl Session {
     /// Connects, and says how every transaction of the connection is to be.
     pub async fn connect(settings: &PostgresSettings) -> Result<Self, StoreError> {
+        let connected = timeout(settings.timeout, Self::open(settings)).await;
+        connected.unwrap_or(Err(StoreError::TimedOut { action: "connect", after: settings.timeout }))
+    }
+
+    async fn open(settings: &PostgresSettings) -> Result<Self, StoreError> {
         let cannot = |error: Error| cannot_connect(settings, &error);
         // The connection's own error is met by whoever uses the client.
         let (client, driver) = if let Some(tls) = &settings.tls {
