@@ -1,6 +1,8 @@
 //! The command line: it finds out what is asked for, and hands it on. The flags of the configuration are made
 //! from its table of keys; nothing is decided here.
 
+mod upkeep;
+
 use std::ffi::OsString;
 use std::io::{self, ErrorKind, Write};
 use std::path::PathBuf;
@@ -27,6 +29,8 @@ Examples:
   vyuha serve --config vyuha.toml         a server
   vyuha serve --record DIR                a server whose inputs are recorded
   vyuha replay DIR                        the same ticks again, compared with the recording
+  vyuha migrate status                    the database's schema, and what it lacks
+  vyuha journal verify                    whether a node's journal is whole
 
 Every key of the file is also a flag and an environment variable: net.idle_timeout is
 --net-idle-timeout and VYUHA_NET_IDLE_TIMEOUT. A flag wins over the environment, the environment
@@ -95,6 +99,18 @@ pub fn run(
             let options = replay_options(matches);
             start(load(&layers(matches, environment)), |config| replay::run(&config, &options))
         }
+        Some(("migrate", matches)) => {
+            let (name, matches) = matches.subcommand().expect("clap demands one");
+            let (migration, json) = (upkeep::migration(name, matches), matches.get_flag("json"));
+            start(load(&layers(matches, environment)), |config| {
+                crate::upkeep::migrate(&config, migration, json)
+            })
+        }
+        Some(("journal", matches)) => {
+            let (name, matches) = matches.subcommand().expect("clap demands one");
+            let (verify, json) = (name == "verify", matches.get_flag("json"));
+            start(load(&layers(matches, environment)), |config| crate::upkeep::journal(&config, verify, json))
+        }
         Some(("config", matches)) => match matches.subcommand() {
             Some(("check", matches)) => show(load(&layers(matches, environment)), |_| "ok\n".to_owned()),
             Some(("show", matches)) => show(load(&layers(matches, environment)), |effective| {
@@ -147,7 +163,7 @@ fn refuse(faults: &Faults) -> ExitCode {
 
 /// The whole command line.
 fn command() -> Command {
-    let json = |help| Arg::new("json").long("json").action(ArgAction::SetTrue).help(help);
+    let json = json_flag;
     Command::new("vyuha")
         .about(ABOUT)
         .version(VERSION)
@@ -234,6 +250,7 @@ fn command() -> Command {
                 .args(key_flags(KEYS.iter(), true))
                 .after_help(REPLAY_EXAMPLES),
         )
+        .subcommands(upkeep::commands())
         .subcommand(
             Command::new("config")
                 .about("Check or show the configuration")
@@ -255,6 +272,10 @@ fn command() -> Command {
                         .after_help(CONFIG_NOTE),
                 ),
         )
+}
+
+fn json_flag(help: &'static str) -> Arg {
+    Arg::new("json").long("json").action(ArgAction::SetTrue).help(help)
 }
 
 fn config_file() -> Arg {
@@ -434,6 +455,10 @@ mod tests {
             "vyuha serve --clients 5",
             "vyuha serve --record a --record-dir b",
             "vyuha replay",
+            "vyuha migrate",
+            "vyuha migrate down",
+            "vyuha migrate up --to x",
+            "vyuha journal repair",
             "vyuha replay a b",
             "vyuha replay a --until 0",
             "vyuha replay a --simd scalar --shard-simd scalar",

@@ -21,6 +21,7 @@ mod sign_in;
 mod signals;
 pub mod telemetry;
 mod tickets;
+pub mod upkeep;
 mod web;
 
 /// Version and commit of this build: `0.1.0 (a1b2c3d4e5f6)`.

@@ -259,7 +259,7 @@ fn open_durability(
 }
 
 /// The database that the configuration names.
-fn store_config(config: &Config) -> anyhow::Result<StoreConfig> {
+pub fn store_config(config: &Config) -> anyhow::Result<StoreConfig> {
     let Database { url, password_file, ca_file, timeout, lease, .. } = &config.store;
     let StoreUrl::Postgres(url) = url else { return Ok(StoreConfig::Sqlite) };
     let password = std::env::var("PGPASSWORD").ok();

@@ -65,12 +65,22 @@ impl DataDir {
 
     /// Where the journal is.
     pub fn journal(&self) -> PathBuf {
-        self.path.join("journal")
+        Self::journal_in(&self.path)
     }
 
     /// Where the SQLite file is.
     pub fn database(&self) -> PathBuf {
-        self.path.join("world.sqlite")
+        Self::database_in(&self.path)
+    }
+
+    /// Where the journal of a data directory is, for who only looks.
+    pub fn journal_in(path: &Path) -> PathBuf {
+        path.join("journal")
+    }
+
+    /// Where the SQLite file of a data directory is, for who only looks.
+    pub fn database_in(path: &Path) -> PathBuf {
+        path.join("world.sqlite")
     }
 }
 

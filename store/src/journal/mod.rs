@@ -20,6 +20,7 @@ mod disk;
 #[cfg(test)]
 mod faulty;
 mod frame;
+mod inspect;
 mod producer;
 mod reader;
 mod recovery;
@@ -48,6 +49,7 @@ use vyuha_ring::{bell, ring_with};
 
 pub use disk::{Disk, DiskFile, OsDisk};
 pub use frame::FRAME_HEADER_BYTES;
+pub use inspect::{Inspection, SegmentReport, TableReport, inspect};
 pub use producer::{Batch, Producer, SubmitError};
 pub use reader::{Frame, Reader};
 pub use segment::SEGMENT_HEADER_BYTES;

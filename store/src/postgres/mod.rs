@@ -23,11 +23,10 @@ use tokio::{
     runtime::{Builder, Runtime},
     time::timeout,
 };
-use tokio_postgres::{Error, Row, error::SqlState, types::ToSql};
+use tokio_postgres::{Client, Error, Row, error::SqlState, types::ToSql};
 use vyuha_record::{ColumnType, RecordError, Table, Value};
 
-use session::Session;
-pub(crate) use session::reason;
+pub(crate) use session::{Session, failed, reason};
 pub use settings::{PostgresSettings, StoreUrlError};
 use sql::{Array, Bound, NOW_MS};
 
@@ -446,15 +445,25 @@ fn is_outage(error: &StoreError) -> bool {
     }
 }
 
-fn failed(action: &'static str, error: &Error) -> StoreError {
-    let code = error.code().map(|code| code.code().to_owned());
-    StoreError::Postgres { action, reason: reason(error), code }
-}
-
 fn conflict(error: &Error, unique: &HashMap<String, (String, String)>) -> Option<StoreError> {
     let error = error.as_db_error().filter(|error| *error.code() == SqlState::UNIQUE_VIOLATION)?;
     let (table, column) = unique.get(error.constraint()?)?.clone();
     Some(StoreError::Conflict { table, column })
+}
+
+/// The nodes whose leases hold, by name and holder.
+pub(crate) async fn live_leases(client: &Client) -> Result<Vec<String>, StoreError> {
+    let read = async || {
+        let sql = "SELECT count(*) = 2 FROM pg_attribute WHERE attrelid = to_regclass('position')
+                   AND attname IN ('holder', 'expires_ms') AND NOT attisdropped";
+        if !client.query_one(sql, &[]).await?.try_get::<_, bool>(0)? {
+            return Ok(Vec::new());
+        }
+        let sql =
+            format!("SELECT node || ', ' || holder FROM position WHERE expires_ms > {NOW_MS} ORDER BY node");
+        client.query(&sql, &[]).await?.iter().map(|row| row.try_get(0)).collect()
+    };
+    read().await.map_err(|error| failed("look for leases", &error))
 }
 
 fn position_of(row: &Row) -> Result<Position, Error> {

@@ -14,7 +14,7 @@ const STATEMENTS_MAX: usize = 256;
 const SERVER_VERSION_MIN: i32 = 140_000;
 
 /// An open connection.
-pub(super) struct Session {
+pub(crate) struct Session {
     pub client: Client,
     statements: HashMap<String, Statement>,
     driver: JoinHandle<()>,
@@ -93,6 +93,12 @@ pub(crate) fn reason(error: &Error) -> String {
     };
     let detail = database.detail().map(|detail| format!(" ({detail})")).unwrap_or_default();
     format!("{}{detail} [{}]", database.message(), database.code().code())
+}
+
+/// What the database said to what was tried.
+pub(crate) fn failed(action: &'static str, error: &Error) -> StoreError {
+    let code = error.code().map(|code| code.code().to_owned());
+    StoreError::Postgres { action, reason: reason(error), code }
 }
 
 fn cannot_connect(settings: &PostgresSettings, error: &Error) -> StoreError {
