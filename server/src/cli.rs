@@ -1,6 +1,8 @@
 //! The command line: it finds out what is asked for, and hands it on. The flags of the configuration are made
 //! from its table of keys; nothing is decided here.
 
+mod upkeep;
+
 use std::ffi::OsString;
 use std::io::{self, ErrorKind, Write};
 use std::path::PathBuf;
@@ -32,6 +34,8 @@ Examples:
   vyuha backup FILE                       a copy of the data, also while the server runs
   vyuha restore FILE --data DIR           a folder of data made of such a copy
   vyuha zones                             where the zones of a running server are, and what they cost
+  vyuha migrate status                    the database's schema, and what it lacks
+  vyuha journal verify                    whether a node's journal is whole
 
 Every key of the file is also a flag and an environment variable: net.idle_timeout is
 --net-idle-timeout and VYUHA_NET_IDLE_TIMEOUT. A flag wins over the environment, the environment
@@ -153,6 +157,18 @@ pub fn run(
             let (command, json) = zones_command(matches);
             start(load(&layers(matches, environment)), |config| zones::run(&config, command, json))
         }
+        Some(("migrate", matches)) => {
+            let (name, matches) = matches.subcommand().expect("clap demands one");
+            let (migration, json) = (upkeep::migration(name, matches), matches.get_flag("json"));
+            start(load(&layers(matches, environment)), |config| {
+                crate::upkeep::migrate(&config, migration, json)
+            })
+        }
+        Some(("journal", matches)) => {
+            let (name, matches) = matches.subcommand().expect("clap demands one");
+            let (verify, json) = (name == "verify", matches.get_flag("json"));
+            start(load(&layers(matches, environment)), |config| crate::upkeep::journal(&config, verify, json))
+        }
         Some(("config", matches)) => match matches.subcommand() {
             Some(("check", matches)) => show(load(&layers(matches, environment)), |_| "ok\n".to_owned()),
             Some(("show", matches)) => show(load(&layers(matches, environment)), |effective| {
@@ -205,7 +221,7 @@ fn refuse(faults: &Faults) -> ExitCode {
 
 /// The whole command line.
 fn command() -> Command {
-    let json = |help| Arg::new("json").long("json").action(ArgAction::SetTrue).help(help);
+    let json = json_flag;
     Command::new("vyuha")
         .about(ABOUT)
         .version(VERSION)
@@ -297,6 +313,7 @@ fn command() -> Command {
                 .args(key_flags(KEYS.iter(), true))
                 .after_help(REPLAY_EXAMPLES),
         )
+        .subcommands(upkeep::commands())
         .subcommand(
             Command::new("backup")
                 .about("Copy the data of a node to a file, also while it runs")
@@ -373,6 +390,10 @@ fn command() -> Command {
                         .after_help(CONFIG_NOTE),
                 ),
         )
+}
+
+fn json_flag(help: &'static str) -> Arg {
+    Arg::new("json").long("json").action(ArgAction::SetTrue).help(help)
 }
 
 fn config_file() -> Arg {
@@ -584,6 +605,10 @@ mod tests {
             "vyuha serve --clients 5",
             "vyuha serve --record a --record-dir b",
             "vyuha replay",
+            "vyuha migrate",
+            "vyuha migrate down",
+            "vyuha migrate up --to x",
+            "vyuha journal repair",
             "vyuha replay a b",
             "vyuha replay a --until 0",
             "vyuha replay a --simd scalar --shard-simd scalar",

@@ -301,6 +301,12 @@ async fn keep_figures(metrics: Arc<Metrics>, store: Handle, durability: Weak<Dur
         metrics.journal_sync_seconds.inc_by(sync_time.as_secs_f64());
         metrics.store_applied_seq.set(stored.applied_seq);
         metrics.store_lag_frames.set(journal.durable_seq.saturating_sub(stored.applied_seq));
+        metrics.store_lag_bytes.set(stored.lag_bytes);
+        metrics.store_lag_seconds.set(stored.lag.as_secs_f64());
+        metrics.journal_over_bound.set(u64::from(journal.is_over_bound));
+        metrics.store_transactions.inc_by(stored.transactions - store_before.transactions);
+        metrics.store_transaction_rows.set(stored.transaction_rows);
+        metrics.store_breaker.set(stored.breaker as u64);
         metrics.store_rows.inc_by(stored.rows - store_before.rows);
         metrics.store_errors.inc_by(stored.errors - store_before.errors);
         (journal_before, store_before) = (journal, stored);

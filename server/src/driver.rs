@@ -502,7 +502,8 @@ impl<T: Transport> Driver<T> {
         self.submit()
     }
 
-    /// Hands the journal what it takes. While something is left, durable commands are refused.
+    /// Hands the journal what it takes. While something is left, or it holds more than it may, durable commands are
+    /// refused.
     fn submit(&mut self) -> Result<(), DriverError> {
         while let Some(batch) = self.backlog.pop_front() {
             match self.parts.producer.submit(batch) {
@@ -517,7 +518,8 @@ impl<T: Transport> Driver<T> {
         if self.backlog.len() > BACKLOG_BATCHES_MAX {
             return Err(DriverError::JournalStuck);
         }
-        self.parts.shard.set_durable_open(self.backlog.is_empty());
+        let open = self.backlog.is_empty() && !self.parts.producer.is_over_bound();
+        self.parts.shard.set_durable_open(open);
         Ok(())
     }
 }

@@ -26,6 +26,7 @@ mod signals;
 pub mod simulation;
 pub mod telemetry;
 mod tickets;
+pub mod upkeep;
 mod web;
 mod zones;
 

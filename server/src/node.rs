@@ -19,8 +19,8 @@ use vyuha_net::runtime::Driver;
 use vyuha_record::{Record, Table};
 use vyuha_store::migrate::OlderSchema;
 use vyuha_store::{
-    AccountRow, Durability, DurabilityConfig, Handle, OnStopped, PersistenceConfig, PostgresSettings,
-    Producer, StoreConfig, TypedStore,
+    AccountRow, BreakerState, Durability, DurabilityConfig, Handle, OnStopped, PersistenceConfig,
+    PostgresSettings, Producer, StoreConfig, TypedStore,
 };
 
 use crate::config::{Config, Database, StoreUrl};
@@ -250,6 +250,7 @@ fn open_durability(
         node: config.node.name.as_str().to_owned(),
         producers: shards as usize,
         segment_bytes: config.journal.segment.bytes() as u64,
+        journal_bytes_max: config.journal.max.bytes() as u64,
         queue_batches: config.journal.queue_batches as usize,
         store: store_config(config)?,
         older_schema: if config.store.migrate { OlderSchema::Migrate } else { OlderSchema::Refuse },
@@ -259,7 +260,7 @@ fn open_durability(
 }
 
 /// The database that the configuration names.
-fn store_config(config: &Config) -> anyhow::Result<StoreConfig> {
+pub fn store_config(config: &Config) -> anyhow::Result<StoreConfig> {
     let Database { url, password_file, ca_file, timeout, lease, .. } = &config.store;
     let StoreUrl::Postgres(url) = url else { return Ok(StoreConfig::Sqlite) };
     let password = std::env::var("PGPASSWORD").ok();
@@ -324,11 +325,17 @@ fn add_checks(gateway: &mut Gateway, store: &Handle, failure: &watch::Receiver<O
         "store",
         Box::new(move || {
             let stats = store.stats();
-            let lag = stats.durable_seq.saturating_sub(stats.applied_seq);
-            match stats.last_error {
-                Some(error) => Err(format!("the database fails ({lag} frames behind): {error}")),
-                None if lag > STORE_LAG_FRAMES_MAX => Err(format!("the database is {lag} frames behind")),
-                None => Ok(()),
+            let frames = stats.durable_seq.saturating_sub(stats.applied_seq);
+            let behind = format!(
+                "{frames} frames, {} bytes, {:.1} s behind",
+                stats.lag_bytes,
+                stats.lag.as_secs_f64()
+            );
+            match (stats.last_error, stats.breaker) {
+                (Some(error), _) => Err(format!("the database fails ({behind}): {error}")),
+                (None, BreakerState::Open) => Err(format!("the database cannot be reached ({behind})")),
+                _ if frames > STORE_LAG_FRAMES_MAX => Err(format!("the database is {behind}")),
+                _ => Ok(()),
             }
         }),
     );

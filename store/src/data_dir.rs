@@ -65,7 +65,7 @@ impl DataDir {
 
     /// Where the journal is.
     pub fn journal(&self) -> PathBuf {
-        self.path.join("journal")
+        Self::journal_in(&self.path)
     }
 
     /// Where the SQLite file is.
@@ -73,8 +73,13 @@ impl DataDir {
         Self::database_in(&self.path)
     }
 
-    /// Where the SQLite file of a directory is, whoever holds its lock.
-    pub(crate) fn database_in(path: &Path) -> PathBuf {
+    /// Where the journal of a data directory is, for who only looks.
+    pub fn journal_in(path: &Path) -> PathBuf {
+        path.join("journal")
+    }
+
+    /// Where the SQLite file of a data directory is, for who only looks.
+    pub fn database_in(path: &Path) -> PathBuf {
         path.join("world.sqlite")
     }
 }

@@ -35,6 +35,8 @@ pub struct DurabilityConfig {
     pub producers: usize,
     /// See [`JournalConfig::segment_bytes`].
     pub segment_bytes: u64,
+    /// See [`JournalConfig::bytes_max`].
+    pub journal_bytes_max: u64,
     /// See [`JournalConfig::queue_batches`].
     pub queue_batches: usize,
     /// The database.
@@ -87,6 +89,7 @@ impl Durability {
         let journal_config = JournalConfig {
             dir: data_dir.journal(),
             segment_bytes: config.segment_bytes,
+            bytes_max: config.journal_bytes_max,
             producers: config.producers,
             queue_batches: config.queue_batches,
             schema: schema_fingerprint(tables),
@@ -95,12 +98,14 @@ impl Durability {
             let on_stopped = on_stopped.clone();
             Box::new(move |reason: &str| on_stopped(reason))
         };
-        let applied_seq = store.position()?.seq;
+        // First the lease: who is refused leaves no trace, not even an empty journal.
+        let position = store.begin_epoch()?;
         let (journal, producers) =
-            Journal::open(Arc::new(OsDisk), &journal_config, applied_seq, stopped(on_stopped))?;
+            Journal::open(Arc::new(OsDisk), &journal_config, position.seq, stopped(on_stopped))?;
         let persistence = Persistence::start(
             store,
-            journal.reader(applied_seq + 1),
+            position,
+            journal.reader(position.seq + 1),
             tables,
             config.persistence,
             stopped(on_stopped),

@@ -14,6 +14,7 @@ mod breaker;
 mod data_dir;
 mod durability;
 pub mod journal;
+pub mod logs;
 mod memory;
 mod merge;
 pub mod migrate;

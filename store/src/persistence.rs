@@ -4,6 +4,8 @@
 //! state), merges them and applies them; between two such transactions it answers the requests of
 //! services. A database that fails or is slow delays nobody else: the journal on disk is the queue.
 
+mod waiting;
+
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
@@ -22,11 +24,12 @@ use tokio::sync::{Semaphore, oneshot, watch};
 use vyuha_record::Table;
 
 use crate::{
-    Store, StoreError,
+    BreakerState, Position, Store, StoreError,
     journal::{self, OnFailure, Reader},
     merge::Merger,
     panic::panic_text,
 };
+use waiting::Waiting;
 
 /// The first pause after an error; doubled with each further one.
 const RETRY_DELAY_MIN: Duration = Duration::from_millis(50);
@@ -59,16 +62,25 @@ pub struct PersistenceStats {
     pub applied_seq: u64,
     /// The last frame in the journal; the lag is the difference.
     pub durable_seq: u64,
+    /// Bytes of the journal that are not in the database yet.
+    pub lag_bytes: u64,
+    /// How long the oldest frame that is not in the database has waited, as seen by whoever asked for these figures
+    /// from time to time.
+    pub lag: Duration,
     /// Row images written or deleted.
     pub rows: u64,
     /// Transactions committed from the journal.
     pub transactions: u64,
+    /// Rows of the last one.
+    pub transaction_rows: u64,
     /// Requests taken up.
     pub requests: u64,
     /// Failures of applying or of checkpoints.
     pub errors: u64,
     /// The failure that is being waited out; `None` while all is well.
     pub last_error: Option<String>,
+    /// Whether the database is asked.
+    pub breaker: BreakerState,
 }
 
 /// The thread.
@@ -99,12 +111,21 @@ struct Shared {
     applied_seq: AtomicU64,
     rows: AtomicU64,
     transactions: AtomicU64,
+    transaction_rows: AtomicU64,
+    /// Where the last frame in the database ends.
+    applied_place: AtomicU64,
     requests: AtomicU64,
     errors: AtomicU64,
     last_error: Mutex<Option<String>>,
+    breaker: Mutex<BreakerState>,
+    waiting: Mutex<Waiting>,
 }
 
 impl Shared {
+    fn breaker(&self) -> MutexGuard<'_, BreakerState> {
+        self.breaker.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn last_error(&self) -> MutexGuard<'_, Option<String>> {
         // It is only ever replaced: it is whole even after a panic.
         self.last_error.lock().unwrap_or_else(PoisonError::into_inner)
@@ -112,16 +133,17 @@ impl Shared {
 }
 
 impl Persistence {
-    /// Begins an epoch, which shuts out whoever used the node's position before, and starts the
-    /// thread. `on_failure` is called from it, once, if it is itself shut out or panics.
+    /// Starts the thread. `position` is what [`Store::begin_epoch`] gave, which shut out whoever used the node's
+    /// position before; `on_failure` is called from the thread, once, if it is itself shut out or panics.
     pub fn start(
         store: Box<dyn Store>,
+        position: Position,
         reader: Reader,
         tables: &[Table],
         config: PersistenceConfig,
         on_failure: OnFailure,
     ) -> Result<Self, StoreError> {
-        let (worker, handle) = Worker::open(store, reader, tables, config)?;
+        let (worker, handle) = Worker::open(store, position, reader, tables, config);
         let thread = thread::Builder::new()
             .name("vyuha-store".into())
             .spawn(move || worker.run(on_failure))
@@ -183,9 +205,19 @@ impl Handle {
     /// Counters for metrics and readiness.
     pub fn stats(&self) -> PersistenceStats {
         let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        // First what lags: a lag that is not there is never shown.
+        let (applied_seq, applied_place) = (self.applied(), load(&self.shared.applied_place));
+        let (durable_seq, durable_place) = (self.journal.durable_seq(), self.journal.durable_place());
+        let lag_bytes =
+            if applied_seq < durable_seq { durable_place.saturating_sub(applied_place) } else { 0 };
+        let mut waiting = self.shared.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         PersistenceStats {
-            applied_seq: self.applied(),
-            durable_seq: self.journal.durable_seq(),
+            applied_seq,
+            durable_seq,
+            lag_bytes,
+            lag: waiting.longest(durable_seq, applied_seq, Instant::now()),
+            transaction_rows: load(&self.shared.transaction_rows),
+            breaker: *self.shared.breaker(),
             rows: load(&self.shared.rows),
             transactions: load(&self.shared.transactions),
             requests: load(&self.shared.requests),
@@ -222,14 +254,15 @@ struct Retry {
 impl Worker {
     /// Begins an epoch and stands where the database does.
     fn open(
-        mut store: Box<dyn Store>,
+        store: Box<dyn Store>,
+        position: Position,
         mut reader: Reader,
         tables: &[Table],
         config: PersistenceConfig,
-    ) -> Result<(Self, Handle), StoreError> {
-        let position = store.begin_epoch()?;
+    ) -> (Self, Handle) {
         reader.seek(position.seq + 1);
         let shared = Arc::new(Shared::default());
+        shared.applied_place.store(reader.place_of(position.seq + 1), Ordering::Relaxed);
         shared.applied_seq.store(position.seq, Ordering::Relaxed);
         let (publish, applied) = watch::channel(position.seq);
         // One more than there are permits: there is always room for the shutdown.
@@ -254,7 +287,7 @@ impl Worker {
             closing: false,
         };
         let permits = Arc::new(Semaphore::new(config.queue_requests));
-        Ok((worker, Handle { messages, permits, applied, shared, journal }))
+        (worker, Handle { messages, permits, applied, shared, journal })
     }
 
     fn run(mut self, on_failure: OnFailure) -> Result<(), StoreError> {
@@ -274,6 +307,7 @@ impl Worker {
     /// Until it is shut down, or shut out.
     fn serve(&mut self) -> Result<(), StoreError> {
         loop {
+            *self.shared.breaker() = self.store.breaker();
             self.answer_waiting();
             if self.retry.as_ref().is_none_or(|retry| retry.at <= Instant::now()) {
                 match self.renew().and_then(|()| self.apply()) {
@@ -316,6 +350,7 @@ impl Worker {
         self.recovered();
         self.shared.rows.fetch_add(rows, Ordering::Relaxed);
         self.shared.transactions.fetch_add(1, Ordering::Relaxed);
+        self.shared.transaction_rows.store(rows, Ordering::Relaxed);
         self.advance(to);
         if self.reader.segment() != self.checkpointed_segment {
             self.checkpointed_segment = self.reader.segment();
@@ -348,6 +383,7 @@ impl Worker {
 
     fn advance(&mut self, applied_seq: u64) {
         self.applied_seq = applied_seq;
+        self.shared.applied_place.store(self.reader.place_of(applied_seq + 1), Ordering::Relaxed);
         self.shared.applied_seq.store(applied_seq, Ordering::Release);
         self.publish.send_replace(applied_seq);
     }
@@ -452,12 +488,13 @@ impl SteppedPersistence {
     /// As [`Persistence::start`], without a thread.
     pub fn open(
         store: Box<dyn Store>,
+        position: Position,
         reader: Reader,
         tables: &[Table],
         config: PersistenceConfig,
-    ) -> Result<(Self, Handle), StoreError> {
-        let (worker, handle) = Worker::open(store, reader, tables, config)?;
-        Ok((Self(worker), handle))
+    ) -> (Self, Handle) {
+        let (worker, handle) = Worker::open(store, position, reader, tables, config);
+        (Self(worker), handle)
     }
 
     /// Answers requests that wait, then applies one transaction's worth of frames; false where there are none, or the

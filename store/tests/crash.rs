@@ -37,6 +37,7 @@ fn open(dir: &Path) -> (Durability, Vec<Producer>) {
         producers: PRODUCERS,
         // Small, so that segments are rolled and recycled many times in each life.
         segment_bytes: 64 << 10,
+        journal_bytes_max: 1 << 30,
         queue_batches: 64,
         store: StoreConfig::Sqlite,
         older_schema: OlderSchema::Migrate,

@@ -27,6 +27,7 @@ fn open(dir: &Path, tables: &[Table]) -> Result<(Durability, Vec<Producer>), Dur
         node: "a".into(),
         producers: 2,
         segment_bytes: 1 << 20,
+        journal_bytes_max: 1 << 30,
         queue_batches: 64,
         store: StoreConfig::Sqlite,
         older_schema: OlderSchema::Migrate,

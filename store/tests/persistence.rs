@@ -132,21 +132,27 @@ impl Node {
 
     fn start_with(&self, config: PersistenceConfig) -> Run {
         let mut store = self.store();
-        let position = store.inner.position().unwrap().seq;
+        let position = store.begin_epoch().unwrap();
         let journal_config = JournalConfig {
             dir: self.dir.path().join("journal"),
             segment_bytes: 4096,
+            bytes_max: 1 << 30,
             producers: 1,
             queue_batches: 64,
             schema: schema_fingerprint(TABLES),
         };
-        let (journal, mut producers) =
-            Journal::open(Arc::new(OsDisk), &journal_config, position, Box::new(|reason| panic!("{reason}")))
-                .unwrap();
+        let (journal, mut producers) = Journal::open(
+            Arc::new(OsDisk),
+            &journal_config,
+            position.seq,
+            Box::new(|reason| panic!("{reason}")),
+        )
+        .unwrap();
         let (stop, stopped) = mpsc::channel();
         let on_failure = Box::new(move |reason: &str| stop.send(reason.to_owned()).unwrap());
         let reader = journal.reader(1);
-        let persistence = Persistence::start(Box::new(store), reader, TABLES, config, on_failure).unwrap();
+        let persistence =
+            Persistence::start(Box::new(store), position, reader, TABLES, config, on_failure).unwrap();
         let handle = persistence.handle();
         Run { journal, producer: producers.remove(0), persistence, handle, stopped, batches: 0 }
     }

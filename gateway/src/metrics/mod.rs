@@ -24,6 +24,8 @@ pub type Seconds = Gauge<f64, AtomicU64>;
 
 /// Seconds summed since the start.
 pub type SecondsCounter = Counter<f64, AtomicU64>;
+/// Seconds that rise and fall.
+pub type SecondsLevel = Gauge<f64, AtomicU64>;
 
 /// Upper bounds of `vyuha_tick_seconds`, in microseconds.
 const TICK_BOUNDS_US: &[u64] =
@@ -140,8 +142,20 @@ pub struct Metrics {
     pub store_applied_seq: Level,
     /// Journal frames that are on disk and not in the store yet.
     pub store_lag_frames: Level,
+    /// Bytes of the journal that the store does not hold yet.
+    pub store_lag_bytes: Level,
+    /// How long the oldest frame that the store does not hold has waited.
+    pub store_lag_seconds: SecondsLevel,
+    /// 1 while the journal holds more than it may, and durable commands are refused.
+    pub journal_over_bound: Level,
     /// Rows written to the store.
     pub store_rows: Counter,
+    /// Transactions committed in the store.
+    pub store_transactions: Counter,
+    /// Rows of the last of them.
+    pub store_transaction_rows: Level,
+    /// Whether the store is asked: 0 it answers, 1 it failed and is left alone for a while, 2 it is about to be asked again.
+    pub store_breaker: Level,
     /// Attempts to write to the store that failed.
     pub store_errors: Counter,
     /// Bytes written to the recordings of the shards' inputs.
@@ -209,7 +223,34 @@ impl Metrics {
                 "store_lag_frames",
                 "Journal frames on disk that the store does not hold yet",
             ),
+            store_lag_bytes: level(
+                vyuha,
+                "store_lag_bytes",
+                "Bytes of the journal that the store does not hold yet",
+            ),
+            store_lag_seconds: {
+                let level = SecondsLevel::default();
+                let help = "How long the oldest frame that the store does not hold has waited";
+                vyuha.register_with_unit("store_lag", help, Unit::Seconds, level.clone());
+                level
+            },
+            journal_over_bound: level(
+                vyuha,
+                "journal_over_bound",
+                "1 while the journal holds more than it may, and durable commands are refused",
+            ),
             store_rows: counter(vyuha, "store_rows", "Rows written to the store"),
+            store_transactions: counter(vyuha, "store_transactions", "Transactions committed in the store"),
+            store_transaction_rows: level(
+                vyuha,
+                "store_transaction_rows",
+                "Rows of the last transaction in the store",
+            ),
+            store_breaker: level(
+                vyuha,
+                "store_breaker",
+                "Whether the store is asked: 0 it answers, 1 it failed and is left alone, 2 it is about to be asked",
+            ),
             store_errors: counter(vyuha, "store_errors", "Writes to the store that failed"),
             recorded_bytes: counter(vyuha, "recorded_bytes", "Bytes written to recordings of inputs"),
             recordings_stopped: counter(

@@ -68,6 +68,12 @@ fn every_figure_appears_under_its_name() {
     metrics.journal_sync_seconds.inc_by(0.25);
     metrics.store_applied_seq.set(19);
     metrics.store_lag_frames.set(20);
+    metrics.store_lag_bytes.set(25);
+    metrics.store_lag_seconds.set(1.5);
+    metrics.journal_over_bound.set(1);
+    metrics.store_transactions.inc_by(26);
+    metrics.store_transaction_rows.set(27);
+    metrics.store_breaker.set(2);
     metrics.store_rows.inc_by(21);
     metrics.store_errors.inc_by(22);
     metrics.recorded_bytes.inc_by(23);
@@ -111,6 +117,12 @@ fn every_figure_appears_under_its_name() {
         ("vyuha_journal_sync_seconds_total", 0.25),
         ("vyuha_store_applied_seq", 19.0),
         ("vyuha_store_lag_frames", 20.0),
+        ("vyuha_store_lag_bytes", 25.0),
+        ("vyuha_store_lag_seconds", 1.5),
+        ("vyuha_journal_over_bound", 1.0),
+        ("vyuha_store_transactions_total", 26.0),
+        ("vyuha_store_transaction_rows", 27.0),
+        ("vyuha_store_breaker", 2.0),
         ("vyuha_store_rows_total", 21.0),
         ("vyuha_store_errors_total", 22.0),
         ("vyuha_recorded_bytes_total", 23.0),

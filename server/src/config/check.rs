@@ -89,6 +89,13 @@ pub(super) fn conflicts(config: &Config) -> Vec<Conflict> {
             format!("lower shard.count to {} or less, or set shard.pin to false", cores()),
         );
     }
+    if config.journal.max.bytes() < 2 * config.journal.segment.bytes() {
+        fail(
+            &["journal.max", "journal.segment"],
+            "the journal has one segment that is written and one that the database reads".to_owned(),
+            format!("raise journal.max to {} bytes or more", 2 * config.journal.segment.bytes()),
+        );
+    }
     if net.frames_per_second_max < shard.tick_hz {
         fail(
             &["net.frames_per_second_max", "shard.tick_hz"],

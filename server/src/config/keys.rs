@@ -253,6 +253,8 @@ keys! {
     journal: Journal {
         /// Size of one segment file.
         segment: Size = "64MiB" in "1MiB"..="1GiB";
+        /// Size of all segment files past which durable commands are refused and characters not saved, until the database has caught up.
+        max: Size = "16GiB" in "4MiB"..="16TiB";
         /// Batches of one shard that wait for the journal; when it is full, durable commands are refused until there is room.
         queue_batches: u32 = "1024" in "16"..="1048576";
     }

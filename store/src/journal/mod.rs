@@ -20,6 +20,7 @@ mod disk;
 #[cfg(any(test, feature = "simulation"))]
 mod faulty;
 mod frame;
+mod inspect;
 mod producer;
 mod reader;
 mod recovery;
@@ -36,7 +37,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, OnceLock, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread::JoinHandle,
 };
@@ -52,6 +53,7 @@ pub use disk::{Disk, DiskFile, OsDisk};
 #[cfg(any(test, feature = "simulation"))]
 pub use faulty::{Fault, FaultyDisk};
 pub use frame::FRAME_HEADER_BYTES;
+pub use inspect::{Inspection, SegmentReport, TableReport, inspect};
 pub use producer::{Batch, Producer, SubmitError};
 pub use reader::{Frame, Reader};
 pub use segment::SEGMENT_HEADER_BYTES;
@@ -83,6 +85,9 @@ pub struct JournalConfig {
     /// The size of a segment file, [`SEGMENT_BYTES_MIN`] to [`SEGMENT_BYTES_MAX`], a multiple of 8.
     /// The journal holds one being written and one spare, and more while the database is behind.
     pub segment_bytes: u64,
+    /// Past so many bytes of segment files the journal is over its bound: [`Producer::is_over_bound`]. It takes what it
+    /// is given all the same, since what ends a session must last.
+    pub bytes_max: u64,
     /// How many producers there are.
     pub producers: usize,
     /// How many batches of one producer may wait for the thread, rounded up to a power of two. With
@@ -191,6 +196,8 @@ pub struct JournalStats {
     pub released_seq: u64,
     /// Segment files in use, the spare aside.
     pub segments: u64,
+    /// Whether they are more than the journal may hold.
+    pub is_over_bound: bool,
     /// Bytes written in frames.
     pub written_bytes: u64,
     /// Frames written, each with one sync.
@@ -246,6 +253,7 @@ impl Journal {
             durable_seq: self.durable_seq(),
             released_seq: load(&self.shared.released_seq),
             segments: self.shared.lock_segments().len() as u64,
+            is_over_bound: self.shared.is_over_bound(),
             written_bytes: load(&self.shared.written_bytes),
             frames: load(&self.shared.frames),
             write_ns: load(&self.shared.write_ns),
@@ -282,7 +290,7 @@ impl Opened {
         // frames of the same number.
         let keep_spare = !recovered.segments.is_empty();
         let files = SegmentFiles::open(disk.clone(), dir, *segment_bytes, *schema, keep_spare)?;
-        let shared = Arc::new(Shared::new(config.producers, &recovered));
+        let shared = Arc::new(Shared::new(config, &recovered));
         let (nudge, nudges) = bounded(1);
         let (bell, sleeper) = bell();
         let (producers, submitted) = (0..config.producers)
@@ -315,6 +323,12 @@ pub(crate) struct Shared {
     /// Turns given to submitted batches, of all producers.
     turns: CachePadded<AtomicU64>,
     segments: Mutex<VecDeque<SegmentStart>>,
+    segment_bytes: u64,
+    /// Segments that the journal may hold.
+    segments_max: u64,
+    over_bound: AtomicBool,
+    /// Where the last durable frame ends; see [`Shared::place`].
+    durable_place: AtomicU64,
     failure: OnceLock<String>,
     written_bytes: AtomicU64,
     frames: AtomicU64,
@@ -322,11 +336,15 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    fn new(producers: usize, recovered: &recovery::Recovered) -> Self {
+    fn new(config: &JournalConfig, recovered: &recovery::Recovered) -> Self {
         Self {
+            segment_bytes: config.segment_bytes,
+            segments_max: config.bytes_max / config.segment_bytes,
+            over_bound: AtomicBool::new(false),
+            durable_place: AtomicU64::new(0),
             durable_seq: AtomicU64::new(recovered.last_seq),
             released_seq: AtomicU64::new(0),
-            durable_batches: (0..producers).map(|_| CachePadded::default()).collect(),
+            durable_batches: (0..config.producers).map(|_| CachePadded::default()).collect(),
             turns: CachePadded::default(),
             segments: Mutex::new(recovered.segments.iter().copied().collect()),
             failure: OnceLock::new(),
@@ -347,6 +365,25 @@ impl Shared {
     /// The segment that a durable frame is in, unless it was released.
     fn segment_of(&self, seq: u64) -> Option<SegmentStart> {
         self.lock_segments().iter().rev().find(|segment| segment.first_seq <= seq).copied()
+    }
+
+    fn is_over_bound(&self) -> bool {
+        self.over_bound.load(Ordering::Relaxed)
+    }
+
+    /// After the list of segments changed.
+    fn judge_bound(&self, segments: usize) {
+        self.over_bound.store(segments as u64 > self.segments_max, Ordering::Relaxed);
+    }
+
+    /// A place in the journal: the difference of two is bytes of segment files, as long as all are of one size.
+    fn place(&self, segment: u64, offset: u64) -> u64 {
+        segment * self.segment_bytes + offset
+    }
+
+    /// Where the last durable frame ends.
+    pub fn durable_place(&self) -> u64 {
+        self.durable_place.load(Ordering::Relaxed)
     }
 
     fn failure_text(&self) -> String {

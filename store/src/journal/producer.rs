@@ -106,6 +106,12 @@ impl Producer {
         self.shared.durable_batches[self.index].load(Ordering::Acquire)
     }
 
+    /// Whether the journal holds more than it may, because the database is behind: whoever can should refuse what would
+    /// add to it. One load.
+    pub fn is_over_bound(&self) -> bool {
+        self.shared.is_over_bound()
+    }
+
     /// The largest batch that is taken.
     pub fn batch_bytes_max(&self) -> usize {
         self.batch_bytes_max

@@ -94,6 +94,15 @@ impl Reader {
         self.open.as_ref().map(|open| open.number)
     }
 
+    /// Where the frame `seq` begins: exact for the one that is read next, else where its segment does.
+    pub(crate) fn place_of(&self, seq: u64) -> u64 {
+        match &self.open {
+            _ if seq > self.durable_seq() => self.shared.durable_place(),
+            Some(open) if open.seq == seq => self.shared.place(open.number, open.offset),
+            _ => self.shared.segment_of(seq).map_or(0, |segment| self.shared.place(segment.number, 0)),
+        }
+    }
+
     /// Gets a message after frames became durable (one may stand for many), and is disconnected
     /// when the journal has ended.
     pub fn nudges(&self) -> &Receiver<()> {

@@ -83,7 +83,7 @@ pub(super) fn recover(
     })
 }
 
-struct Scan {
+pub(super) struct Scan {
     path: PathBuf,
     file: Box<dyn DiskFile>,
     bytes: Vec<u8>,
@@ -125,7 +125,7 @@ impl Scan {
     }
 }
 
-fn scan(disk: &dyn Disk, path: PathBuf, number: u64) -> Result<Scan, JournalError> {
+pub(super) fn scan(disk: &dyn Disk, path: PathBuf, number: u64) -> Result<Scan, JournalError> {
     let file = disk.open(&path).context("open", &path)?;
     let mut bytes = vec![0; file.size_bytes().context("open", &path)? as usize];
     file.read_exact_at(&mut bytes, 0).context("read", &path)?;

@@ -108,6 +108,8 @@ impl Writer {
                 start_segment(&mut files, &shared, segment_bytes, last_number + 1, recovered.last_seq + 1)?
             }
         };
+        shared.judge_bound(shared.lock_segments().len());
+        shared.durable_place.store(shared.place(segment.number, segment.offset), Ordering::Relaxed);
         Ok(Self {
             files,
             segment,
@@ -246,6 +248,8 @@ impl Writer {
 
     /// The frame first: who sees a batch durable may ask for its frame.
     fn publish(&self) {
+        let place = self.shared.place(self.segment.number, self.segment.offset);
+        self.shared.durable_place.store(place, Ordering::Relaxed);
         self.shared.durable_seq.store(self.seq, Ordering::Release);
         for &(producer, number) in &self.batches {
             self.shared.durable_batches[producer].store(number, Ordering::Release);
@@ -261,7 +265,9 @@ impl Writer {
             let oldest = {
                 let mut segments = self.shared.lock_segments();
                 let wholly_released = segments.get(1).is_some_and(|next| next.first_seq <= released_seq + 1);
-                if wholly_released { segments.pop_front() } else { None }
+                let oldest = if wholly_released { segments.pop_front() } else { None };
+                self.shared.judge_bound(segments.len());
+                oldest
             };
             let Some(oldest) = oldest else { return Ok(()) };
             self.files.recycle(oldest.number)?;
@@ -277,6 +283,9 @@ fn start_segment(
     first_seq: u64,
 ) -> Result<Segment, JournalError> {
     let file = files.start_segment(number, first_seq)?;
-    shared.lock_segments().push_back(SegmentStart { number, first_seq });
+    let mut segments = shared.lock_segments();
+    segments.push_back(SegmentStart { number, first_seq });
+    shared.judge_bound(segments.len());
+    drop(segments);
     Ok(Segment { number, file, offset: SEGMENT_HEADER_BYTES as u64, bytes })
 }

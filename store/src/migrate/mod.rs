@@ -5,13 +5,16 @@
 //! one process at a time, together with its line in `schema_version`, which keeps the SHA-256 of what was run: a
 //! migration that was released is never edited.
 
-pub mod postgres;
-pub mod sqlite;
+mod command;
+pub(crate) mod postgres;
+pub(crate) mod sqlite;
 
 use std::collections::BTreeMap;
 
 use include_dir::{Dir, include_dir};
 use sha2::{Digest as _, Sha256};
+
+pub use command::{Status, Target, down, status, up};
 
 static MIGRATIONS: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../migrations");
 
@@ -111,6 +114,33 @@ pub enum MigrateError {
         target: u32,
         /// The newest known here.
         known: u32,
+    },
+    /// The database is on the other side of the version asked for.
+    #[error("the database has schema version {found}: run `vyuha migrate {command} --to {to}`")]
+    WrongWay {
+        /// The database's version.
+        found: u32,
+        /// The version asked for.
+        to: u32,
+        /// The command that leads there.
+        command: &'static str,
+    },
+    /// Nodes run on the database.
+    #[error("nodes use the database, stop them first: {}", nodes.join("; "))]
+    InUse {
+        /// Their names and who runs them.
+        nodes: Vec<String>,
+    },
+    /// What would go holds rows.
+    #[error(
+        "schema version {to} has no place for what is in {}: take a backup, then run \
+         `vyuha migrate down --to {to} --lose-data`", tables.join(", ")
+    )]
+    WouldLose {
+        /// The version asked for.
+        to: u32,
+        /// The tables.
+        tables: Vec<String>,
     },
     /// A statement failed.
     #[error("migrating the database to schema version {version} failed: {reason}")]

@@ -23,11 +23,10 @@ use tokio::{
     runtime::{Builder, Runtime},
     time::timeout,
 };
-use tokio_postgres::{Error, Row, error::SqlState, types::ToSql};
+use tokio_postgres::{Client, Error, Row, error::SqlState, types::ToSql};
 use vyuha_record::{ColumnType, RecordError, Table, Value};
 
-use session::Session;
-pub(crate) use session::reason;
+pub(crate) use session::{Session, failed, reason};
 pub use settings::{PostgresSettings, StoreUrlError};
 use sql::{Array, Bound, NOW_MS};
 
@@ -44,6 +43,11 @@ pub const ROWS_PER_STATEMENT_MAX: usize = 2000;
 /// Pauses after the database could not be reached, first and greatest.
 const PAUSE_MIN: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
+/// A transaction that takes too long is given twice the time when it is tried again, up to so many times over: a frame
+/// is never split.
+const PATIENCE_MAX: u32 = 64;
+
+const APPLY: &str = "apply frames";
 
 /// Who holds a node's position, and for how long at a time.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,6 +73,8 @@ pub struct PostgresStore {
     keys: HashMap<u16, Vec<String>>,
     lease: LeaseTerms,
     epoch: u64,
+    /// How many times the usual time [`Store::apply`] is given.
+    patience: u32,
 }
 
 /// The connection, opened where it is not.
@@ -119,7 +125,7 @@ impl PostgresStore {
             let key = live[table.name].iter().filter(|column| column.key);
             keys.insert(table.id, key.map(|column| column.name.clone()).collect());
         }
-        Ok(Self { link, node: node.into(), tables: tables.to_vec(), keys, lease, epoch: 0 })
+        Ok(Self { link, node: node.into(), tables: tables.to_vec(), keys, lease, epoch: 0, patience: 1 })
     }
 
     fn known(&self, table: &Table) -> Result<(), StoreError> {
@@ -200,7 +206,9 @@ impl Store for PostgresStore {
              SELECT 1 / count(*) FROM moved"
         );
         let (node, epoch, ttl_ms) = (&self.node, self.epoch as i64, self.lease.ttl.as_millis() as i64);
-        let applied = self.link.run("apply frames", async |session| {
+        let time = self.link.settings.timeout * self.patience;
+        let begin = format!("BEGIN; SET LOCAL statement_timeout = {}", time.as_millis());
+        let applied = self.link.run_within(time, APPLY, async |session| {
             let move_position = session.prepare(&move_sql).await?;
             let mut prepared = Vec::with_capacity(statements.len());
             for (sql, arrays) in &statements {
@@ -210,7 +218,7 @@ impl Store for PostgresStore {
             let (to, from) = (to as i64, from as i64);
             let position: [&(dyn ToSql + Sync); 5] = [&to, node, &epoch, &from, &ttl_ms];
             let client = &session.client;
-            let mut pipeline: Vec<Sent<'_>> = vec![Box::pin(client.batch_execute("BEGIN"))];
+            let mut pipeline: Vec<Sent<'_>> = vec![Box::pin(client.batch_execute(&begin))];
             let position = &position;
             let execute = async |statement, params| client.execute(statement, params).await.map(drop);
             pipeline.push(Box::pin(execute(&move_position, &position[..])));
@@ -220,6 +228,11 @@ impl Store for PostgresStore {
             pipeline.push(Box::pin(client.batch_execute("COMMIT")));
             in_pipeline(pipeline).await
         });
+        self.patience = match applied {
+            Ok(()) => 1,
+            Err(StoreError::TimedOut { action: APPLY, .. }) => (2 * self.patience).min(PATIENCE_MAX),
+            Err(_) => self.patience,
+        };
         applied.map_err(|error| self.or_fenced(error, from))
     }
 
@@ -335,20 +348,33 @@ impl Link {
         action: &'static str,
         work: impl AsyncFnOnce(&mut Session) -> Result<T, Error>,
     ) -> Result<T, StoreError> {
+        self.run_within(self.settings.timeout, action, work)
+    }
+
+    fn run_within<T>(
+        &mut self,
+        time: Duration,
+        action: &'static str,
+        work: impl AsyncFnOnce(&mut Session) -> Result<T, Error>,
+    ) -> Result<T, StoreError> {
         let Self { runtime, settings, session, breaker, unique } = self;
         breaker.ask(Instant::now()).map_err(|refused| StoreError::Unavailable {
             retry_after: refused.retry_after,
             reason: refused.reason,
         })?;
-        let timed_out = |_| StoreError::TimedOut { action, after: settings.timeout };
         let done = runtime.block_on(async {
             if session.is_none() {
-                let connected = timeout(settings.timeout, Session::connect(settings)).await;
-                *session = Some(connected.map_err(timed_out)??);
+                *session = Some(Session::connect(settings).await?);
             }
             let open = session.as_mut().expect("it was opened above");
-            let done = timeout(settings.timeout, work(open)).await.map_err(timed_out)?;
-            done.map_err(|error| conflict(&error, unique).unwrap_or_else(|| failed(action, &error)))
+            let timed_out = StoreError::TimedOut { action, after: time };
+            match timeout(time, work(open)).await {
+                Ok(Ok(done)) => Ok(done),
+                // The database's own clock may be the faster one.
+                Ok(Err(error)) if error.code() == Some(&SqlState::QUERY_CANCELED) => Err(timed_out),
+                Ok(Err(error)) => Err(conflict(&error, unique).unwrap_or_else(|| failed(action, &error))),
+                Err(_) => Err(timed_out),
+            }
         });
         match &done {
             Ok(_) | Err(StoreError::Conflict { .. }) => breaker.succeeded(),
@@ -385,9 +411,7 @@ impl Link {
         let Self { runtime, settings, .. } = self;
         runtime.block_on(async {
             // Of its own: a migration takes as long as it takes.
-            let connected = timeout(settings.timeout, Session::connect(settings)).await;
-            let mut session = connected
-                .map_err(|_| StoreError::TimedOut { action: "connect", after: settings.timeout })??;
+            let mut session = Session::connect(settings).await?;
             let client = &mut session.client;
             if older == OlderSchema::Migrate {
                 migrate::postgres::migrate(client, &migrations, migrate::newest(&migrations)).await?;
@@ -421,15 +445,25 @@ fn is_outage(error: &StoreError) -> bool {
     }
 }
 
-fn failed(action: &'static str, error: &Error) -> StoreError {
-    let code = error.code().map(|code| code.code().to_owned());
-    StoreError::Postgres { action, reason: reason(error), code }
-}
-
 fn conflict(error: &Error, unique: &HashMap<String, (String, String)>) -> Option<StoreError> {
     let error = error.as_db_error().filter(|error| *error.code() == SqlState::UNIQUE_VIOLATION)?;
     let (table, column) = unique.get(error.constraint()?)?.clone();
     Some(StoreError::Conflict { table, column })
+}
+
+/// The nodes whose leases hold, by name and holder.
+pub(crate) async fn live_leases(client: &Client) -> Result<Vec<String>, StoreError> {
+    let read = async || {
+        let sql = "SELECT count(*) = 2 FROM pg_attribute WHERE attrelid = to_regclass('position')
+                   AND attname IN ('holder', 'expires_ms') AND NOT attisdropped";
+        if !client.query_one(sql, &[]).await?.try_get::<_, bool>(0)? {
+            return Ok(Vec::new());
+        }
+        let sql =
+            format!("SELECT node || ', ' || holder FROM position WHERE expires_ms > {NOW_MS} ORDER BY node");
+        client.query(&sql, &[]).await?.iter().map(|row| row.try_get(0)).collect()
+    };
+    read().await.map_err(|error| failed("look for leases", &error))
 }
 
 fn position_of(row: &Row) -> Result<Position, Error> {

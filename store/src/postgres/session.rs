@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use tokio::task::JoinHandle;
+use tokio::{task::JoinHandle, time::timeout};
 use tokio_postgres::{Client, Error, NoTls, Statement, error::SqlState};
 
 use super::PostgresSettings;
@@ -14,7 +14,7 @@ const STATEMENTS_MAX: usize = 256;
 const SERVER_VERSION_MIN: i32 = 140_000;
 
 /// An open connection.
-pub(super) struct Session {
+pub(crate) struct Session {
     pub client: Client,
     statements: HashMap<String, Statement>,
     driver: JoinHandle<()>,
@@ -23,6 +23,11 @@ pub(super) struct Session {
 impl Session {
     /// Connects, and says how every transaction of the connection is to be.
     pub async fn connect(settings: &PostgresSettings) -> Result<Self, StoreError> {
+        let connected = timeout(settings.timeout, Self::open(settings)).await;
+        connected.unwrap_or(Err(StoreError::TimedOut { action: "connect", after: settings.timeout }))
+    }
+
+    async fn open(settings: &PostgresSettings) -> Result<Self, StoreError> {
         let cannot = |error: Error| cannot_connect(settings, &error);
         // The connection's own error is met by whoever uses the client.
         let (client, driver) = if let Some(tls) = &settings.tls {
@@ -88,6 +93,12 @@ pub(crate) fn reason(error: &Error) -> String {
     };
     let detail = database.detail().map(|detail| format!(" ({detail})")).unwrap_or_default();
     format!("{}{detail} [{}]", database.message(), database.code().code())
+}
+
+/// What the database said to what was tried.
+pub(crate) fn failed(action: &'static str, error: &Error) -> StoreError {
+    let code = error.code().map(|code| code.code().to_owned());
+    StoreError::Postgres { action, reason: reason(error), code }
 }
 
 fn cannot_connect(settings: &PostgresSettings, error: &Error) -> StoreError {

@@ -109,6 +109,7 @@ fn frames(disk: &Arc<MemoryDisk>) -> Option<Vec<(u64, Vec<u8>)>> {
     let config = JournalConfig {
         dir: DIR.into(),
         segment_bytes: SEGMENT_BYTES_MIN,
+        bytes_max: 1 << 30,
         producers: 1,
         queue_batches: 1,
         schema: SCHEMA,
@@ -129,6 +130,7 @@ pub fn journal_seeds() -> Vec<Vec<u8>> {
     let config = JournalConfig {
         dir: DIR.into(),
         segment_bytes: SEGMENT_BYTES_MIN,
+        bytes_max: 1 << 30,
         producers: 1,
         queue_batches: 8,
         schema: SCHEMA,

@@ -1,0 +1,123 @@
+//! Log tables in PostgreSQL: a partition a period, made ahead, and dropped whole once it is archived.
+
+use std::path::{Path, PathBuf};
+
+use futures_util::{StreamExt as _, pin_mut};
+use tokio::runtime::Builder;
+use tokio_postgres::Client;
+
+use super::{LogError, LogTable, Stopped, archive::Archive};
+use crate::{PostgresSettings, StoreError, postgres::Session};
+
+/// Partitions that are there beside that of now: nobody has to make one in a hurry.
+const PERIODS_AHEAD: usize = 2;
+/// Held by the one node that makes or retires partitions, until its transaction ends.
+const ADVISORY_LOCK: i64 = 0x7679_7568_6101;
+
+/// Makes partitions ahead, archives and drops what is past its time; says how many partitions went.
+pub(super) fn keep(
+    settings: &PostgresSettings,
+    tables: &[LogTable],
+    archive_dir: &Path,
+    now_ms: i64,
+    stopped: &Stopped,
+) -> Result<u64, LogError> {
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let mut session = Session::connect(settings).await?;
+        let mut retired = 0;
+        for table in tables {
+            make_ahead(&mut session.client, table, now_ms).await?;
+            for partition in past(&session.client, table, table.cutoff_ms(now_ms)).await? {
+                if let Some(file) = retire(&mut session.client, &partition, archive_dir, stopped).await? {
+                    tracing::info!(partition, file = %file.display(), "a partition past its time was archived and dropped");
+                    retired += 1;
+                }
+            }
+        }
+        session.abandon().await;
+        Ok(retired)
+    })
+}
+
+async fn make_ahead(client: &mut Client, table: &LogTable, now_ms: i64) -> Result<(), LogError> {
+    let mut span = table.period.span_of(now_ms);
+    for _ in 0..=PERIODS_AHEAD {
+        let name = format!("{}_{}", table.name, span.label());
+        let transaction = client.transaction().await?;
+        transaction.execute("SELECT pg_advisory_xact_lock($1)", &[&ADVISORY_LOCK]).await?;
+        let there =
+            transaction.query_one("SELECT to_regclass(quote_ident($1)) IS NOT NULL", &[&name]).await?;
+        if !there.try_get::<_, bool>(0)? {
+            let sql = format!(
+                "CREATE TABLE {name} PARTITION OF {} FOR VALUES FROM ({}) TO ({})",
+                table.name, span.start_ms, span.end_ms
+            );
+            transaction.batch_execute(&sql).await?;
+            tracing::info!(partition = name, "a partition was made ahead");
+        }
+        transaction.commit().await?;
+        span = span.next();
+    }
+    Ok(())
+}
+
+/// The partitions that end before `cutoff_ms`, the oldest first. Rows without a time are in the default partition, which
+/// has no end, and stay.
+async fn past(client: &Client, table: &LogTable, cutoff_ms: i64) -> Result<Vec<String>, LogError> {
+    let sql = "SELECT c.relname::text, pg_get_expr(c.relpartbound, c.oid)
+               FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+               WHERE i.inhparent = to_regclass(quote_ident($1))";
+    let mut past = Vec::new();
+    for row in client.query(sql, &[&table.name]).await? {
+        let (name, bounds): (String, String) = (row.try_get(0)?, row.try_get(1)?);
+        // "FOR VALUES FROM ('1761955200000') TO ('1764547200000')"
+        let end_ms = bounds.split('\'').nth(3).and_then(|end| end.parse::<i64>().ok());
+        if let Some(end_ms) = end_ms.filter(|end_ms| *end_ms <= cutoff_ms) {
+            past.push((end_ms, name));
+        }
+    }
+    past.sort();
+    Ok(past.into_iter().map(|(_, name)| name).collect())
+}
+
+/// Archives a partition and drops it, in one transaction: what fails leaves it. `None` where another node is at it.
+async fn retire(
+    client: &mut Client,
+    partition: &str,
+    archive_dir: &Path,
+    stopped: &Stopped,
+) -> Result<Option<PathBuf>, LogError> {
+    let transaction = client.transaction().await?;
+    let locked = transaction.query_one("SELECT pg_try_advisory_xact_lock($1)", &[&ADVISORY_LOCK]).await?;
+    if !locked.try_get::<_, bool>(0)? {
+        return Ok(None);
+    }
+    // Nobody writes into it from here on; copying takes as long as it takes.
+    let prepare = format!("SET LOCAL statement_timeout = 0; LOCK TABLE {partition} IN SHARE MODE");
+    transaction.batch_execute(&prepare).await?;
+    let mut archive = Archive::create(archive_dir, partition.to_owned())?;
+    let sql = format!("COPY {partition} TO STDOUT (FORMAT csv, HEADER)");
+    let copied = transaction.copy_out(&sql).await?;
+    pin_mut!(copied);
+    while let Some(bytes) = copied.next().await {
+        stopped.check()?;
+        archive.write(&bytes?)?;
+    }
+    let file = archive.finish()?;
+    transaction.batch_execute(&format!("DROP TABLE {partition}")).await?;
+    transaction.commit().await?;
+    Ok(Some(file))
+}
+
+impl From<tokio_postgres::Error> for LogError {
+    fn from(error: tokio_postgres::Error) -> Self {
+        Self::Store(crate::postgres::failed("keep its log tables", &error))
+    }
+}
+
+impl From<StoreError> for LogError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}

@@ -1,0 +1,91 @@
+//! Log tables in an SQLite file: rows past their time are deleted, a little at a time.
+
+use std::{path::Path, thread, time::Duration};
+
+use rusqlite::{Connection, params, types::ValueRef};
+use vyuha_record::Value;
+
+use super::{LogError, LogTable, Stopped, archive::Archive, period::Span};
+
+/// Rows of one transaction, so that the persistence thread waits for milliseconds at most.
+const ROWS_PER_DELETE: usize = 500;
+/// Left to the persistence thread between two of them.
+const PAUSE: Duration = Duration::from_millis(5);
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Archives and deletes what is past its time; says how many rows went.
+pub(super) fn keep(
+    path: &Path,
+    tables: &[LogTable],
+    archive_dir: &Path,
+    now_ms: i64,
+    stopped: &Stopped,
+) -> Result<u64, LogError> {
+    let connection = Connection::open(path)?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    let mut retired = 0;
+    for table in tables {
+        // Rows without a time are not of any period, and stay.
+        let oldest_sql = format!("SELECT min({1}) FROM {0} WHERE {1} > 0", table.name, table.time_column);
+        loop {
+            let oldest: Option<i64> = connection.query_row(&oldest_sql, (), |row| row.get(0))?;
+            let Some(span) = oldest.map(|at_ms| table.period.span_of(at_ms)) else { break };
+            if span.end_ms > table.cutoff_ms(now_ms) {
+                break;
+            }
+            let archived = archive(&connection, table, span, archive_dir, stopped)?;
+            retired += delete(&connection, table, span, stopped)?;
+            tracing::info!(table = table.name, file = %archived.display(), "rows past their time were archived");
+        }
+    }
+    Ok(retired)
+}
+
+fn archive(
+    connection: &Connection,
+    table: &LogTable,
+    span: Span,
+    dir: &Path,
+    stopped: &Stopped,
+) -> Result<std::path::PathBuf, LogError> {
+    let mut archive = Archive::create(dir, format!("{}_{}", table.name, span.label()))?;
+    let sql =
+        format!("SELECT * FROM {0} WHERE {1} >= ?1 AND {1} < ?2 ORDER BY {1}", table.name, table.time_column);
+    let mut select = connection.prepare(&sql)?;
+    let names: Vec<_> = select.column_names().map(str::to_owned).collect();
+    archive.write(format!("{}\n", names.join(",")).as_bytes())?;
+    let columns = select.column_count();
+    let mut rows = select.query(params![span.start_ms.max(1), span.end_ms])?;
+    while let Some(row) = rows.next()? {
+        stopped.check()?;
+        let values = (0..columns).map(|index| {
+            Ok(match row.get_ref(index)? {
+                ValueRef::Null => Value::Null,
+                ValueRef::Integer(int) => Value::Int(int),
+                ValueRef::Real(real) => Value::Text(real.to_string()),
+                ValueRef::Text(text) => Value::Text(String::from_utf8_lossy(text).into_owned()),
+                ValueRef::Blob(blob) => Value::Blob(blob.to_vec()),
+            })
+        });
+        archive.write_row(&values.collect::<rusqlite::Result<Vec<_>>>()?)?;
+    }
+    Ok(archive.finish()?)
+}
+
+fn delete(connection: &Connection, table: &LogTable, span: Span, stopped: &Stopped) -> Result<u64, LogError> {
+    let sql = format!(
+        "DELETE FROM {0} WHERE rowid IN (SELECT rowid FROM {0} WHERE {1} >= ?1 AND {1} < ?2 LIMIT {ROWS_PER_DELETE})",
+        table.name, table.time_column
+    );
+    let mut delete = connection.prepare(&sql)?;
+    let mut deleted = 0;
+    loop {
+        stopped.check()?;
+        let rows = delete.execute(params![span.start_ms.max(1), span.end_ms])?;
+        if rows == 0 {
+            return Ok(deleted);
+        }
+        deleted += rows as u64;
+        thread::sleep(PAUSE);
+    }
+}
