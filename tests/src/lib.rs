@@ -25,7 +25,7 @@ use std::time::Duration;
 pub use admin::{Metrics, http_get};
 pub use browser::Browser;
 pub use confinement::Confinement;
-pub use database::{Database, Item};
+pub use database::Database;
 pub use node::{Exit, Node, Options, SharedNode, run_node, run_program};
 pub use player::{Identity, Player, Walk};
 pub use program::program;
