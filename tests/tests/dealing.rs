@@ -449,7 +449,9 @@ impl Pair {
             *totals[nth].entry(kind).or_default() -= count;
             *totals[1 - nth].entry(kind).or_default() += count;
         }
-        totals.iter_mut().for_each(|totals| totals.retain(|_, count| *count != 0));
+        for totals in &mut totals {
+            totals.retain(|_, count| *count != 0);
+        }
         self.asked = Some(totals);
         let confirmed = confirm_last(dealers, 1, revision);
         self.heard = dealers.iter().zip(&self.told).any(|(dealer, told)| dealer.held != *told);

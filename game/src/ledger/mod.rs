@@ -8,7 +8,8 @@
 //! - The time of a row is that of the simulation: when the shard began, and its ticks since.
 
 mod rows;
-mod scan;
+mod rules;
+
 #[cfg(test)]
 mod tests;
 
@@ -18,7 +19,7 @@ use vyuha_record::Transaction;
 use crate::inventory::{PLACE_BANK, PLACE_EQUIPMENT, PLACE_GROUND, PLACE_INVENTORY, Stack};
 
 pub use rows::LedgerRow;
-pub use scan::{Balances, Finding, scan};
+pub use rules::{Balances, Finding, scan};
 
 /// [`LedgerRow::from_place`] of what comes into being.
 pub const PLACE_NOWHERE: i64 = -1;

@@ -6,6 +6,7 @@
 //! but by its protocol.
 
 mod bot;
+mod deal;
 mod inventory;
 mod lag;
 mod lean;

@@ -119,7 +119,9 @@ impl Balances {
 /// All that is wrong with a world's items, by its whole ledger.
 pub fn scan(items: &[ItemRow], ledger: &[LedgerRow], stacks: impl Fn(i64) -> bool) -> Vec<Finding> {
     let mut balances = Balances::default();
-    ledger.iter().for_each(|row| balances.enter(row, &stacks));
+    for row in ledger {
+        balances.enter(row, &stacks);
+    }
     balances.compare(items, &stacks)
 }
 
