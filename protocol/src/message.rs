@@ -4,8 +4,14 @@
 //! snapshot alone has a layout of its own: see [`crate::snapshot`]. Clients behind WebSockets speak the same messages
 //! in MessagePack: see [`crate::msgpack`].
 
+mod declare;
+#[cfg(test)]
+mod tests;
+
 use rkyv::rancor::Failure;
 use thiserror::Error;
+
+use declare::{messages, parts};
 
 use crate::frame::append_frame;
 use crate::msgpack::{self, MsgpackError};
@@ -59,89 +65,6 @@ pub enum DecodeError {
 #[inline]
 pub fn append<M: Message>(out: &mut Vec<u8>, message: &M) {
     append_frame(out, M::KIND, |out| message.archive(out));
-}
-
-macro_rules! messages {
-    (
-        $(#[$enum_doc:meta])* $enum_name:ident;
-        $( $(#[doc = $doc:literal])* $kind:literal $name:ident {
-            $( #[doc = $field_doc:literal] $(#[serde($($serde:tt)*)])? $field:ident: $ty:ty ),* $(,)?
-        } )*
-    ) => {
-        $(
-            $(#[doc = $doc])*
-            #[derive(rkyv::Archive, rkyv::Serialize, rkyv::Deserialize, serde::Serialize, serde::Deserialize)]
-            #[derive(Debug, Clone, PartialEq)]
-            #[serde(deny_unknown_fields)]
-            pub struct $name { $( #[doc = $field_doc] $(#[serde($($serde)*)])? pub $field: $ty, )* }
-
-            impl Message for $name {
-                const KIND: u16 = $kind;
-                const NAME: &'static str = stringify!($name);
-                const DOC: &'static str = concat!($($doc),*);
-                const FIELDS: &'static [Field] = &[$(Field {
-                    name: stringify!($field),
-                    form: stringify!($ty),
-                    doc: $field_doc,
-                    offset: std::mem::offset_of!(rkyv::Archived<$name>, $field),
-                }),*];
-                const FIXED_BYTES: usize = size_of::<rkyv::Archived<$name>>();
-
-                fn archive(&self, out: &mut Vec<u8>) {
-                    rkyv::api::high::to_bytes_in::<_, Failure>(self, out)
-                        .expect("archiving to memory does not fail");
-                }
-            }
-        )*
-
-        $(#[$enum_doc])*
-        #[derive(Clone, Copy)]
-        pub enum $enum_name<'a> {
-            $( $(#[doc = $doc])* $name(&'a rkyv::Archived<$name>), )*
-        }
-
-        impl<'a> $enum_name<'a> {
-            /// Every message of this direction.
-            pub const ALL: &'static [Description] =
-                &[$(($name::NAME, $kind, $name::DOC, $name::FIELDS, $name::FIXED_BYTES)),*];
-
-            /// Validates a payload and hands out its message in place.
-            pub fn decode(kind: u16, payload: &'a [u8]) -> Result<Self, DecodeError> {
-                match kind {
-                    $( $kind => rkyv::access::<rkyv::Archived<$name>, Failure>(payload)
-                        .map($enum_name::$name)
-                        .map_err(|Failure| DecodeError::Malformed(stringify!($name))), )*
-                    _ => Err(DecodeError::UnknownKind(kind)),
-                }
-            }
-
-            /// The message's name, as metrics show it.
-            pub fn name(&self) -> &'static str {
-                match self { $( $enum_name::$name(_) => stringify!($name), )* }
-            }
-
-            /// Appends the message's MessagePack form.
-            pub fn append_msgpack(&self, out: &mut Vec<u8>) {
-                match self {
-                    $( $enum_name::$name(archived) => {
-                        let message = rkyv::deserialize::<$name, Failure>(*archived)
-                            .expect("what was validated is read");
-                        msgpack::append(out, &message);
-                    } )*
-                }
-            }
-
-            /// Reads a message's MessagePack form and appends the message as a frame; nothing where it is refused.
-            pub fn append_frame_of_msgpack(frames: &mut Vec<u8>, bytes: &[u8]) -> Result<(), MsgpackError> {
-                let (name, fields) = msgpack::split(bytes)?;
-                match name {
-                    $( stringify!($name) => append(frames, &msgpack::read_fields::<$name>(fields)?), )*
-                    _ => return Err(MsgpackError::UnknownName),
-                }
-                Ok(())
-            }
-        }
-    };
 }
 
 messages! {
@@ -566,32 +489,6 @@ pub const fn is_numbered(kind: u16) -> bool {
 /// What is part of messages: name, purpose, fields.
 pub type PartDescription = (&'static str, &'static str, &'static [Field]);
 
-macro_rules! parts {
-    ($( $(#[doc = $doc:literal])* $name:ident: $($derive:ident),* {
-        $( #[doc = $field_doc:literal] $field:ident: $ty:ty ),* $(,)?
-    } )*) => {
-        $(
-            $(#[doc = $doc])*
-            #[derive(rkyv::Archive, rkyv::Serialize, rkyv::Deserialize, serde::Serialize, serde::Deserialize)]
-            #[derive($($derive),*)]
-            #[serde(deny_unknown_fields)]
-            pub struct $name { $( #[doc = $field_doc] pub $field: $ty, )* }
-        )*
-
-        /// Whatever is part of messages.
-        pub const PARTS: &[PartDescription] = &[$((
-            stringify!($name),
-            concat!($($doc),*),
-            &[$(Field {
-                name: stringify!($field),
-                form: stringify!($ty),
-                doc: $field_doc,
-                offset: std::mem::offset_of!(rkyv::Archived<$name>, $field),
-            }),*],
-        )),*];
-    };
-}
-
 parts! {
     /// A character in a list.
     CharacterSummary: Debug, Clone, PartialEq {
@@ -625,99 +522,5 @@ parts! {
         wear: u16,
         /// The item's id; 0 if the slot is empty. What does not stack keeps it for good.
         item: i64,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::frame::{CLIENT_PAYLOAD_BYTES_MAX, FRAME_HEAD_BYTES, first_frame};
-    use proptest::prelude::*;
-
-    /// Sends a message through bytes at every alignment and compares what comes out.
-    macro_rules! check {
-        ($direction:ident, $message:expr, $name:ident) => {{
-            let message: $name = $message;
-            for offset in 0..8 {
-                let mut bytes = vec![0xaa; offset];
-                append(&mut bytes, &message);
-                let frame = first_frame(&bytes[offset..], CLIENT_PAYLOAD_BYTES_MAX).unwrap().unwrap();
-                assert_eq!(frame.kind, $name::KIND);
-                let $direction::$name(archived) = $direction::decode(frame.kind, frame.payload).unwrap()
-                else {
-                    panic!("{} came back as another message", $name::NAME)
-                };
-                let back: $name = rkyv::deserialize::<$name, Failure>(archived).unwrap();
-                assert_eq!(back, message);
-            }
-            let (mut frame, mut packed, mut back) = (Vec::new(), Vec::new(), Vec::new());
-            append(&mut frame, &message);
-            $direction::decode($name::KIND, &frame[FRAME_HEAD_BYTES..]).unwrap().append_msgpack(&mut packed);
-            $direction::append_frame_of_msgpack(&mut back, &packed).unwrap();
-            assert_eq!(back, frame, "{} by MessagePack", $name::NAME);
-        }};
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(64))]
-        #[test]
-        fn messages_survive_the_wire(request: u32, text in ".{0,40}", n: i64, small: u8, count: u32, flag: bool) {
-            let slot = InventorySlot { slot: small, kind: small as u16, count };
-            check!(ClientMessage, Hello { version: request, content_hash: [small; 32] }, Hello);
-            check!(ClientMessage, Login { request, account: text.clone(), password: text.clone() }, Login);
-            check!(ClientMessage, SelectCharacter { request, character: n }, SelectCharacter);
-            check!(ClientMessage, Input { sequence: request, heading_x: small as i8, heading_y: -3 }, Input);
-            check!(ClientMessage, Say { request, text: text.clone() }, Say);
-            check!(ClientMessage, Drop { request, nonce: count, slot: small, count }, Drop);
-            check!(ClientMessage, Withdraw { request, nonce: count, slot: 7, count, keep: flag }, Withdraw);
-            let characters = vec![CharacterSummary { character: n, name: text.clone(), zone: 3 }; small as usize % 5];
-            check!(ServerMessage, Characters { request, characters }, Characters);
-            check!(ServerMessage, PickedUp { request, entity: count, slot }, PickedUp);
-            check!(ClientMessage, Resume { ticket: [small; 16], received: count }, Resume);
-            check!(ServerMessage, Resumed { ticket: [small; 16], request }, Resumed);
-            check!(ServerMessage, Error { request, code: 7, closing: flag, text: text.clone() }, Error);
-            let inventory = vec![slot; small as usize % 28];
-            let item = ItemSlot { place: 3, slot: 399, kind: 7, count, wear: 9, item: n };
-            let (worn, nonce) = (vec![item; small as usize % 11], count);
-            check!(ServerMessage, EnteredZone { request, zone: 1, tick_hz: 30, speed: 9, entity: 4, x: 5, y: 6, inventory, worn, nonce }, EnteredZone);
-            let (yours, theirs) = (vec![item; small as usize % 28], vec![item]);
-            check!(ServerMessage, TradeChanged { partner: 4, revision: count, yours, theirs, your_step: 1, their_step: 2 }, TradeChanged);
-        }
-
-        #[test]
-        fn any_payload_is_refused_or_read_without_panic(
-            choice in 0usize..64, bytes in proptest::collection::vec(any::<u8>(), 0..96),
-        ) {
-            let (_, kind, ..) = ClientMessage::ALL[choice % ClientMessage::ALL.len()];
-            let _ = ClientMessage::decode(kind, &bytes);
-            let (_, kind, ..) = ServerMessage::ALL[choice % ServerMessage::ALL.len()];
-            let _ = ServerMessage::decode(kind, &bytes);
-        }
-    }
-
-    #[test]
-    fn truncated_and_unknown_are_refused() {
-        let mut bytes = Vec::new();
-        append(&mut bytes, &Say { request: 1, text: "a text long enough to lie out of line".into() });
-        let payload = &bytes[crate::frame::FRAME_HEAD_BYTES..];
-        // An archive is read from its end: what is shorter than the message's fixed part can be nothing, what
-        // points before the payload's begin is refused.
-        for cut in 0..size_of::<rkyv::Archived<Say>>() {
-            let got = ClientMessage::decode(Say::KIND, &payload[..cut]).err();
-            assert_eq!(got, Some(DecodeError::Malformed("Say")), "cut to {cut}");
-        }
-        let headless = ClientMessage::decode(Say::KIND, &payload[1..]).err();
-        assert_eq!(headless, Some(DecodeError::Malformed("Say")));
-        assert_eq!(ClientMessage::decode(0xdead, payload).err(), Some(DecodeError::UnknownKind(0xdead)));
-    }
-
-    #[test]
-    fn kinds_are_unique_and_tell_the_direction() {
-        let mut kinds: Vec<u16> = ClientMessage::ALL.iter().chain(ServerMessage::ALL).map(|m| m.1).collect();
-        kinds.push(crate::snapshot::SNAPSHOT_KIND);
-        kinds.sort_unstable();
-        assert!(kinds.windows(2).all(|pair| pair[0] != pair[1]));
-        assert!(ClientMessage::ALL.iter().all(|m| m.1 < 0x8000));
-        assert!(ServerMessage::ALL.iter().all(|m| m.1 >= 0x8000));
     }
 }

@@ -112,17 +112,17 @@ pub fn read_items(files: &mut Files<'_>, found: &mut Vec<ContentFault>) -> Items
         needs.extend(needed.map(|needed| (key.clone(), needed)));
         Named { key, sound }
     });
-    for (key, needed) in needs {
-        let found = named(&list, &needed).and_then(|(_, item)| item.sound.as_ref());
+    for (key, needed) in &needs {
+        let found = named(&list, needed).and_then(|(_, item)| item.sound.as_ref());
         let problem = match found.map(|item| (item.id, &item.wearable)) {
             None => format!("{ITEMS} has no {needed:?}"),
             Some((_, None)) => format!("{needed:?} cannot be worn"),
-            Some((_, Some(Wearable { needs_worn: Some(_), .. }))) => {
+            Some(_) if needs.iter().any(|(key, _)| key == needed) => {
                 format!("{needed:?} itself needs another")
             }
             Some((id, Some(_))) => {
-                let of_key = list.iter_mut().find(|item| item.key == key);
-                let item = of_key.and_then(|item| item.sound.as_mut());
+                let item = list.iter_mut().find(|item| item.key == *key);
+                let item = item.and_then(|item| item.sound.as_mut());
                 if let Some(wearable) = item.and_then(|item| item.wearable.as_mut()) {
                     wearable.needs_worn = Some(id);
                 }

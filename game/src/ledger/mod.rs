@@ -8,6 +8,8 @@
 //! - The time of a row is that of the simulation: when the shard began, and its ticks since.
 
 mod rows;
+mod rules;
+
 #[cfg(test)]
 mod tests;
 
@@ -17,6 +19,7 @@ use vyuha_record::Transaction;
 use crate::inventory::{PLACE_BANK, PLACE_EQUIPMENT, PLACE_GROUND, PLACE_INVENTORY, Stack};
 
 pub use rows::LedgerRow;
+pub use rules::{Balances, Finding, scan};
 
 /// [`LedgerRow::from_place`] of what comes into being.
 pub const PLACE_NOWHERE: i64 = -1;

@@ -6,10 +6,9 @@ use vyuha_protocol::frame::{
     CLIENT_PAYLOAD_BYTES_MAX, FRAME_HEAD_BYTES, Frame, SERVER_PAYLOAD_BYTES_MAX, first_frame,
 };
 use vyuha_protocol::message::{
-    self, AcceptTrade, Acknowledge, ArchivedInventorySlot, ArchivedItemSlot, AskTrade, CancelTrade,
-    CharacterSummary, ConfirmTrade, CreateCharacter, Deposit, Drop, Equip, Hello, Input, InventorySlot,
-    ItemSlot, ListCharacters, Login, Logout, Message, Move, Offer, OpenBank, PickUp, Ping, RegisterAccount,
-    Resume, Say, SelectCharacter, ServerMessage, Unequip, Withdraw,
+    self, Acknowledge, ArchivedInventorySlot, ArchivedItemSlot, CharacterSummary, CreateCharacter, Hello,
+    Input, InventorySlot, ItemSlot, ListCharacters, Login, Logout, Message, Ping, RegisterAccount, Resume,
+    Say, SelectCharacter, ServerMessage,
 };
 use vyuha_protocol::motion::Heading;
 use vyuha_protocol::snapshot::{SNAPSHOT_KIND, Snapshot};
@@ -48,7 +47,7 @@ pub struct ClientCore {
     requests: Vec<OpenRequest>,
     session: Option<Session>,
     /// What the session's commands about items carry.
-    nonce: u32,
+    pub(super) nonce: u32,
     /// The server was asked to take the session up again and has not answered.
     resuming: bool,
     zone: Option<Zone>,
@@ -288,82 +287,6 @@ impl ClientCore {
         self.request(message::Done::KIND, |request| Say { request, text: text.to_owned() })
     }
 
-    /// Picks up an item; answered by [`Event::PickedUp`] once that is durable.
-    pub fn pick_up(&mut self, entity: EntityId) -> Result<RequestId, SendError> {
-        let nonce = self.nonce;
-        self.request(message::PickedUp::KIND, |request| PickUp { request, nonce, entity: entity.0 })
-    }
-
-    /// Drops `count` items of an inventory slot; answered by [`Event::Dropped`] once that is durable.
-    pub fn drop_items(&mut self, slot: u8, count: u32) -> Result<RequestId, SendError> {
-        let nonce = self.nonce;
-        self.request(message::Dropped::KIND, |request| Drop { request, nonce, slot, count })
-    }
-
-    /// Lets two slots of a place become one stack or change places: 0 in the inventory, 3 in the bank. Answered by
-    /// [`Event::SlotsChanged`] once that is durable.
-    pub fn move_item(&mut self, place: u8, from: u16, to: u16) -> Result<RequestId, SendError> {
-        let nonce = self.nonce;
-        self.request(message::SlotsChanged::KIND, |request| Move { request, nonce, place, from, to })
-    }
-
-    /// Puts on what an inventory slot holds; answered by [`Event::SlotsChanged`] once that is durable.
-    pub fn equip(&mut self, slot: u8) -> Result<RequestId, SendError> {
-        let nonce = self.nonce;
-        self.request(message::SlotsChanged::KIND, |request| Equip { request, nonce, slot })
-    }
-
-    /// Takes off what is worn in an equipment slot; answered by [`Event::SlotsChanged`] once that is durable.
-    pub fn unequip(&mut self, slot: u8) -> Result<RequestId, SendError> {
-        let nonce = self.nonce;
-        self.request(message::SlotsChanged::KIND, |request| Unequip { request, nonce, slot })
-    }
-
-    /// Asks what lies in the bank; answered by [`Event::BankOpened`].
-    pub fn open_bank(&mut self) -> Result<RequestId, SendError> {
-        self.request(message::BankOpened::KIND, |request| OpenBank { request })
-    }
-
-    /// Puts `count` items of an inventory slot into the bank; answered by [`Event::SlotsChanged`] once that is durable.
-    pub fn deposit(&mut self, slot: u8, count: u32, tab: u8) -> Result<RequestId, SendError> {
-        let nonce = self.nonce;
-        self.request(message::SlotsChanged::KIND, |request| Deposit { request, nonce, slot, count, tab })
-    }
-
-    /// Takes `count` items of a bank slot out; `keep` leaves a placeholder. Answered by [`Event::SlotsChanged`] once that is
-    /// durable.
-    pub fn withdraw(&mut self, slot: u16, count: u32, keep: bool) -> Result<RequestId, SendError> {
-        let nonce = self.nonce;
-        self.request(message::SlotsChanged::KIND, |request| Withdraw { request, nonce, slot, count, keep })
-    }
-
-    /// Asks another character to trade; answered by [`Event::Done`].
-    pub fn ask_trade(&mut self, entity: EntityId) -> Result<RequestId, SendError> {
-        self.request(message::Done::KIND, |request| AskTrade { request, entity: entity.0 })
-    }
-
-    /// Agrees to trade with who asked; answered by [`Event::Done`].
-    pub fn accept_trade(&mut self, entity: EntityId) -> Result<RequestId, SendError> {
-        self.request(message::Done::KIND, |request| AcceptTrade { request, entity: entity.0 })
-    }
-
-    /// Offers `count` items of an inventory slot, 0 for none; answered by [`Event::Done`].
-    pub fn offer(&mut self, slot: u8, count: u32) -> Result<RequestId, SendError> {
-        let nonce = self.nonce;
-        self.request(message::Done::KIND, |request| Offer { request, nonce, slot, count })
-    }
-
-    /// Confirms a step, 1 or 2, of the trade as it stood at a revision; answered by [`Event::Done`].
-    pub fn confirm_trade(&mut self, revision: u32, step: u8) -> Result<RequestId, SendError> {
-        let nonce = self.nonce;
-        self.request(message::Done::KIND, |request| ConfirmTrade { request, nonce, revision, step })
-    }
-
-    /// Ends the trade; answered by [`Event::Done`].
-    pub fn cancel_trade(&mut self) -> Result<RequestId, SendError> {
-        self.request(message::Done::KIND, |request| CancelTrade { request })
-    }
-
     /// Asks for a sign of life; answered by [`Event::Pong`] with the same stamp.
     pub fn ping(&mut self, stamp: u64) -> Result<(), SendError> {
         self.send(&Ping { stamp })
@@ -394,7 +317,7 @@ impl ClientCore {
         if self.outgoing.len() > OUTGOING_BYTES_MAX { Err(SendError::OutgoingFull) } else { Ok(()) }
     }
 
-    fn request<M: Message>(
+    pub(super) fn request<M: Message>(
         &mut self,
         answer: u16,
         message: impl FnOnce(u32) -> M,

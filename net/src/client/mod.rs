@@ -13,6 +13,7 @@ mod connection;
 mod core;
 mod event;
 mod predictor;
+mod requests;
 mod world;
 
 #[cfg(test)]

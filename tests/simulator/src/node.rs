@@ -112,7 +112,8 @@ impl Node {
     ) -> Result<Node, StartError> {
         let tables = world::tables();
         let mut store = database.connect();
-        let applied_seq = store.position()?.seq;
+        let position = store.begin_epoch()?;
+        let applied_seq = position.seq;
         let config = JournalConfig {
             dir: "journal".into(),
             segment_bytes: plan.segment_bytes,
@@ -124,7 +125,7 @@ impl Node {
         let config =
             PersistenceConfig { transaction_rows: plan.transaction_rows, ..PersistenceConfig::default() };
         let (persistence, handle) =
-            SteppedPersistence::open(store, journal.reader(applied_seq + 1), &tables, config)?;
+            SteppedPersistence::open(store, position, journal.reader(applied_seq + 1), &tables, config);
         let stage = Stage::Applying { until_seq: journal.durable_seq(), producers };
         Ok(Node { journal, persistence, store: handle, seed, stage, draining: Arc::default(), bug })
     }

@@ -11,6 +11,7 @@ use vyuha_net::client::{ClientCore, EnteredZone, Event, Fault, SendError, Watch}
 use vyuha_protocol::{CharacterId, ErrorCode, Pos, ZoneId};
 
 use crate::LoadOptions;
+use crate::deal::Market;
 use crate::inventory::Book;
 use crate::lean::{Contradiction, Fate, Lean};
 use crate::measure::Measures;
@@ -90,6 +91,8 @@ pub struct Shared<'a> {
     pub rate_hz: u32,
     /// Where each zone's crowd gathers: where the first of it entered.
     pub gatherings: HashMap<ZoneId, Pos>,
+    /// Where each zone's traders meet: where the first of them entered.
+    pub markets: HashMap<ZoneId, Market>,
     /// The figures.
     pub measures: Measures,
     /// Who stands where.
@@ -456,11 +459,15 @@ impl Bot {
             return Ok(());
         }
         self.tries = 0;
-        if let Err(mismatch) = self.book.entered(&entered.inventory) {
+        if let Err(mismatch) = self.book.entered(&entered.inventory, &entered.worn) {
             shared.measures.error(&self.account, mismatch);
         }
         if self.role == Role::Crowd {
             shared.gatherings.entry(entered.zone).or_insert(entered.pos);
+        }
+        if self.role == Role::Trader {
+            let market = Market { place: entered.pos, waiting: None };
+            shared.markets.entry(entered.zone).or_insert(market);
         }
         if self.role == Role::Lagger {
             let slowed = links.set_slow(self.index, true);

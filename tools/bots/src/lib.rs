@@ -7,6 +7,7 @@
 
 mod attack;
 mod bot;
+mod deal;
 mod inventory;
 mod lag;
 mod lean;

@@ -194,6 +194,7 @@ impl<'a> Load<'a> {
                 finishing: false,
                 rate_hz: RATE_HZ,
                 gatherings: std::collections::HashMap::new(),
+                markets: std::collections::HashMap::new(),
                 measures: Measures::default(),
                 census: Census::default(),
                 queue: (0..options.clients).collect(),

@@ -91,6 +91,8 @@ pub struct Window {
     pub picked_up: u64,
     /// Items dropped.
     pub dropped: u64,
+    /// Trades, as each of the two counts them.
+    pub traded: u64,
     /// Texts heard.
     pub heard: u64,
     /// Snapshots that corrected a prediction.
@@ -129,6 +131,7 @@ impl Window {
         }
         self.picked_up += other.picked_up;
         self.dropped += other.dropped;
+        self.traded += other.traded;
         self.heard += other.heard;
         self.corrections += other.corrections;
         self.client_ticks += other.client_ticks;

@@ -84,6 +84,8 @@ pub struct LoadReport {
     pub picked_up: u64,
     /// Drops that were carried out.
     pub dropped: u64,
+    /// Trades that were carried out, as each of the two counts them.
+    pub traded: u64,
     /// Texts heard.
     pub heard: u64,
     /// Snapshots that corrected a prediction.
@@ -214,6 +216,7 @@ impl LoadReport {
             refused_by_code: window.refused,
             picked_up: window.picked_up,
             dropped: window.dropped,
+            traded: window.traded,
             heard: window.heard,
             corrections: window.corrections,
             relogs: window.relogs,
@@ -248,7 +251,7 @@ impl LoadReport {
             "\nSnapshots came every {:.1} ms (median), {:.1} ms at p99, {:.1} ms at most; inputs were acknowledged \
              after {:.1} ms (median), {:.1} ms at p99; pings took {:.1} ms, {:.1} ms at p99.\n\
              Each client received {:.0} and sent {:.0} bytes a second. {} predictions were corrected.\n\
-             {} commands, {} of them refused; {} items picked up, {} dropped, {} logged out and in again.\n\
+             {} commands, {} of them refused; {} items picked up, {} dropped, {} trades, {} logged out and in again.\n\
              The bots' own thread spent {:.1} us on each step of a client, {:.0}% of its processor, and left out {} steps.",
             gap.p50,
             gap.p99,
@@ -264,6 +267,7 @@ impl LoadReport {
             self.commands_refused,
             self.picked_up,
             self.dropped,
+            self.traded / 2,
             self.relogs,
             self.bots_cpu_us_per_client_tick,
             self.bots_cpu_share * 100.0,

@@ -104,7 +104,7 @@ fn what_is_too_heavy_stays_where_it_is() {
     assert_eq!(play.unequip(0, 10), ["0: refused TooHeavy"]);
     assert_eq!(play.drop_items(0, 2, 100), ["0: Dropped 2=empty durably"]);
     assert_eq!(play.unequip(0, 10), ["0: SlotsChanged bag 2=1x7, worn 10=empty durably"]);
-    play.ledger.check(play.items.values());
+    play.ledger.check(&play.items);
 }
 
 #[test]
@@ -145,7 +145,7 @@ fn things_are_worn_in_exchange_for_what_was_worn() {
             "5: 4 103 20x5 0/1 to 2/1"
         ]
     );
-    play.ledger.check(play.items.values());
+    play.ledger.check(&play.items);
     // It is worn still by who comes back, with all that lies in the bank.
     assert_eq!(play.deposit(0, 4, 5, 3), ["0: SlotsChanged bag 4=empty, bank 150=5x1 durably"]);
     play.logout(0);
@@ -242,7 +242,7 @@ fn a_bank_keeps_what_is_put_in_for_its_owner_alone() {
     assert_eq!(play.withdraw(0, 9, 1, false), ["0: refused CountInvalid"]);
     assert_eq!(play.withdraw(0, 9, 0, false), ["0: SlotsChanged bank 9=empty durably"]);
     assert_eq!(play.open_bank(0), ["0: BankOpened durably"]);
-    play.ledger.check(play.items.values());
+    play.ledger.check(&play.items);
     assert_eq!(
         ledger(&play)[..4],
         [
@@ -416,7 +416,7 @@ fn what_is_offered_changes_hands_when_both_have_confirmed_twice() {
             "1: 8 1000 20x1 0/1 to 0/2 with 2"
         ]
     );
-    play.ledger.check(play.items.values());
+    play.ledger.check(&play.items);
     assert_eq!(play.confirm_trade(1, 4, 2), ["1: refused NoTrade"]);
     assert_eq!(play.cancel_trade(0), ["0: refused NoTrade"]);
 }

@@ -296,10 +296,10 @@ impl Zone {
             ClientMessage::Ping(m) => message::append(&mut client.out, &Pong { stamp: m.stamp.into() }),
             ClientMessage::AskTrade(m) => client.refuse(m.request.into(), ErrorCode::PartnerGone, false),
             ClientMessage::Equip(m) => client.refuse(m.request.into(), ErrorCode::NotWearable, false),
-            ClientMessage::OpenBank(m) => client.refuse(m.request.into(), ErrorCode::NotAtBank, false),
+            ClientMessage::Deposit(m) => client.refuse(m.request.into(), ErrorCode::NotAtBank, false),
             ClientMessage::Move(_)
             | ClientMessage::Unequip(_)
-            | ClientMessage::Deposit(_)
+            | ClientMessage::OpenBank(_)
             | ClientMessage::Withdraw(_)
             | ClientMessage::AcceptTrade(_)
             | ClientMessage::Offer(_)
