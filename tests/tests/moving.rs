@@ -9,8 +9,8 @@ use vyuha_net::client::Event;
 use vyuha_protocol::motion::Heading;
 use vyuha_protocol::{ErrorCode, ItemKind};
 use vyuha_tests::{
-    CLOSET, COIN, DEPOT, HERB, Mover, Node, Options, PATIENCE, Player, Witness, YARD, http_get, http_post,
-    run_program,
+    CLOSET, COIN, DEPOT, HERB, Identity, Mover, Node, Options, PATIENCE, Player, Witness, YARD, http_get,
+    http_post, run_program,
 };
 
 /// Moves of zones in a test.
@@ -42,6 +42,18 @@ fn talk(mut player: Player, stop: &AtomicBool) -> usize {
     }
     player.log_out();
     said
+}
+
+/// Comes and goes for as long as it is let; gives how often.
+fn come_and_go(node: &Node, mut who: Identity, stop: &AtomicBool) -> u32 {
+    let mut come = 0;
+    while !stop.load(Ordering::Relaxed) {
+        let mut player = who.sign_in(node);
+        player.snapshot();
+        who = player.log_out();
+        come += 1;
+    }
+    come
 }
 
 /// What a listener heard, and the wall-clock milliseconds between its snapshots.
@@ -102,12 +114,15 @@ fn who_plays_in_zones_that_move_misses_nothing() {
     let talker = Player::sign_up(&node, "Talks", DEPOT);
     let mut listener = Player::sign_up(&node, "Listens", DEPOT);
     listener.snapshot();
-    let (traded, said, listened, gaps, kept) = std::thread::scope(|scope| {
-        let stop = &stop;
+    let guests = [("Gia", DEPOT), ("Gus", YARD), ("Guy", CLOSET)]
+        .map(|(name, zone)| Player::sign_up(&node, name, zone).log_out());
+    let (traded, said, listened, gaps, kept, came) = std::thread::scope(|scope| {
+        let (node, stop) = (&node, &stop);
+        let coming = guests.map(|guest| scope.spawn(move || come_and_go(node, guest, stop)));
         let listening = scope.spawn(move || listen(listener, stop));
         let talking = scope.spawn(move || talk(talker, stop));
         let trading = traders.map(|(player, kind)| scope.spawn(move || trade(player, kind, stop)));
-        let mover = Mover::start(&node, 7);
+        let mover = Mover::start(node, 7);
         node.await_metrics("so many moves", |metrics| metrics.value("vyuha_zone_moves_total") >= MOVES);
         let gaps = mover.finish();
         stop.store(true, Ordering::Relaxed);
@@ -120,7 +135,9 @@ fn who_plays_in_zones_that_move_misses_nothing() {
             kept.push((player.log_out(), carries));
         }
         let said = talking.join().expect("it is never disconnected");
-        (traded, said, listening.join().expect("it is never disconnected"), gaps, kept)
+        let listened = listening.join().expect("it is never disconnected");
+        let came: u32 = coming.into_iter().map(|guest| guest.join().expect("it is let in")).sum();
+        (traded, said, listened, gaps, kept, came)
     });
     witness.finish();
     let mut gaps_ms = listened.gaps_ms;
@@ -133,6 +150,7 @@ fn who_plays_in_zones_that_move_misses_nothing() {
         "client_snapshot_gap_ms": { "p50": at(50), "p99": at(99), "max": at(100) },
         "traded": traded,
         "said": said,
+        "came": came,
     });
     println!("{summary}");
     // The listener may have left before the last were said.

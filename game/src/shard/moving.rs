@@ -94,11 +94,17 @@ impl Shard {
     }
 
     /// Takes a zone in that left a shard of the same node. Its sessions have `numbers` from now on, in the order of
-    /// [`MovingZone::sessions`].
+    /// [`MovingZone::sessions`]. It missed `still_ticks` of the node on the way: who plays there earns the steps of those, for
+    /// clients do not stand still.
     ///
     /// # Errors
     /// If it is here already, or the numbers are not as many as there are sessions, free, and each another.
-    pub fn attach(&mut self, moving: Box<MovingZone>, numbers: &[SessionId]) -> Result<(), AttachError> {
+    pub fn attach(
+        &mut self,
+        moving: Box<MovingZone>,
+        numbers: &[SessionId],
+        still_ticks: u32,
+    ) -> Result<(), AttachError> {
         let MovingZone { mut state, sessions, at_gates, tick, .. } = *moving;
         if self.has_zone(state.id) {
             return Err(AttachError::HereAlready(state.id));
@@ -121,8 +127,10 @@ impl Shard {
         state.phase =
             (since_step + state.ticks_per_step - self.tick % state.ticks_per_step) % state.ticks_per_step;
         state.zone.set_simd(self.config.simd);
+        let steps = still_ticks / state.ticks_per_step as u32;
         for ((_, mut session), &number) in sessions.into_iter().zip(numbers) {
             session.zone = self.zones.len();
+            session.steering.earn(steps);
             let whole_at_tick = &mut session.allowance.whole_at_tick;
             *whole_at_tick = whole_at_tick.saturating_sub(tick) + self.tick;
             self.sessions.put(number, session);

@@ -166,10 +166,13 @@ impl<T: Transport> Driver<T> {
             self.passed.remove(&account);
             come.push((self.sessions.insert(account), account, traveller));
         }
+        let gap = self.parts.telemetry.begun() - ticked;
+        let gap_ticks = gap.as_secs_f32() * self.parts.tick_hz as f32;
+        let still_ticks = (gap_ticks.round() as u32).saturating_sub(1);
         let numbers: Vec<SessionId> = come.iter().map(|(number, ..)| *number).collect();
         self.parts
             .shard
-            .attach(zone, &numbers)
+            .attach(zone, &numbers, still_ticks)
             .expect("a zone is in one shard at a time, and a number that is free here is free in the shard");
         for (number, account, traveller) in come {
             match traveller {
@@ -186,9 +189,8 @@ impl<T: Transport> Driver<T> {
         let told = if from == own {
             Err(MoveRefused::Stopping)
         } else {
-            let gap = self.parts.telemetry.zone_moved(ticked);
-            let (gap_ms, gap_ticks) =
-                (gap.as_secs_f32() * 1e3, gap.as_secs_f32() * self.parts.tick_hz as f32);
+            self.parts.telemetry.zone_moved(gap);
+            let gap_ms = gap.as_secs_f32() * 1e3;
             let sessions = numbers.len() as u32;
             tracing::info!(zone = id.0, from, to = own, sessions, gap_ms, "a zone was moved");
             Ok(ZoneMoved { zone: id.0, from, to: own, sessions, gap_ms, gap_ticks })
