@@ -87,11 +87,8 @@ fn one_recording_gives_one_state_at_every_level_whatever_ended_the_node() {
                     && shards.iter().all(|shard| shard["ticks"].as_u64() > Some(60))),
                 "{report}"
             );
-            assert!(
-                report["shards"]
-                    .as_array()
-                    .is_some_and(|all| all.iter().all(|one| one["awaits"].is_null() || killed))
-            );
+            // A kill may tear a zone's departure off one file and leave its arrival in the other.
+            assert!(killed || !report.to_string().contains("does not get that far"), "{report}");
             states.push(state_hashes(&report));
         }
         assert!(states.iter().all(|other| *other == states[0]), "{states:?}");

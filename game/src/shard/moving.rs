@@ -65,6 +65,12 @@ impl Shard {
         self.zones.iter().any(|own| own.id == zone)
     }
 
+    /// The sessions that play in a zone, if it is here.
+    pub fn sessions_in(&self, zone: ZoneId) -> impl Iterator<Item = SessionId> {
+        let zone = self.zones.iter().find(move |own| own.id == zone);
+        zone.into_iter().flat_map(|zone| zone.players.values().copied())
+    }
+
     /// Takes a zone out, with all that is in it; `None` if it is not here. Characters that moved since they were saved are
     /// saved. It must not be handed to another shard before every transaction that stands in the same outbox is durable.
     pub fn detach(&mut self, zone: ZoneId, out: &mut Outbox) -> Option<Box<MovingZone>> {
