@@ -182,7 +182,10 @@ impl<T: Transport> Driver<T> {
         self.parts.telemetry.lap(Stage::Receive);
         self.parts.shard.tick(&mut self.parts.telemetry, &mut self.outbox);
         self.hand_out_or_give_up()?;
-        self.parts.left.tell();
+        // Of who went on the control plane hears once the other shard can see them.
+        if self.parts.neighbours.is_handed() {
+            self.parts.left.tell();
+        }
         self.parts.telemetry.lap(Stage::HandOut);
         self.prepare_zones();
         let Driver { parts: Parts { shard, transport, .. }, sessions, .. } = self;
