@@ -5,12 +5,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use vyuha_bots::LoadOptions;
 use vyuha_net::client::Event;
 use vyuha_protocol::motion::Heading;
 use vyuha_protocol::{ErrorCode, ItemKind};
 use vyuha_tests::{
-    CLOSET, COIN, DEPOT, HERB, Identity, Mover, Node, Options, PATIENCE, Player, Witness, YARD, http_get,
-    http_post, run_program,
+    CLOSET, COIN, DEPOT, Database, HERB, Identity, Mover, Node, Options, PATIENCE, Player, Witness, YARD,
+    http_get, http_post, run_program,
 };
 
 /// Moves of zones in a test.
@@ -165,6 +166,46 @@ fn who_plays_in_zones_that_move_misses_nothing() {
         again.log_out();
     }
     node.terminate();
+}
+
+#[test]
+fn bots_of_every_role_play_while_zones_move_and_a_kill_loses_nothing() {
+    let mut node = Node::start(&Options::test_world().with("session-grace", "20s"));
+    let mut ledger = Vec::new();
+    for round in 0..2 {
+        let options = LoadOptions {
+            duration: Some(Duration::from_secs(6)),
+            roles: "wanderer=2,crowd=1,chatter=2,trader=4,reconnecter=2".parse().expect("these are roles"),
+            item_pause: Duration::from_millis(300),
+            relog_interval: Duration::from_millis(300),
+            // The bots check when they enter that nothing is lost or doubled of what they were told before the kill.
+            ledger: std::mem::take(&mut ledger),
+            ..LoadOptions::new(node.listen, 44, node.content())
+        };
+        let mover = Mover::start(&node, 31 + round);
+        let report = vyuha_bots::run(&options, |_| {}, &AtomicBool::new(false)).expect("the bots can play");
+        let gaps = mover.finish();
+        println!(
+            "{}",
+            json!({
+                "driver": node.driver,
+                "moves": gaps.len(),
+                "zone_gap_ticks_p50": gaps[gaps.len() / 2],
+                "snapshot_gap_ms_p99": report.snapshot_gap_ms.p99,
+                "commands": report.commands,
+                "relogs": report.relogs,
+                "reconnects": report.reconnects,
+                "corrections": report.corrections,
+            })
+        );
+        assert_eq!((report.connected, report.errors, report.disconnects), (44, 0, 0), "{report:#?}");
+        assert!(gaps.len() > 20 && report.picked_up > 20 && report.dropped > 20 && report.reconnects > 0);
+        ledger = report.ledger;
+        node.kill_9();
+        let violations = Database::of(&mut node).item_violations();
+        assert_eq!(violations, [""; 0]);
+        node.start_again();
+    }
 }
 
 /// The zones and their shards, by the admin port.
