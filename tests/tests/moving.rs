@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use vyuha_bots::LoadOptions;
-use vyuha_net::client::Event;
+use vyuha_net::client::{ClientCore, Event};
 use vyuha_protocol::motion::Heading;
 use vyuha_protocol::{ErrorCode, ItemKind};
 use vyuha_tests::{
-    CLOSET, COIN, DEPOT, Database, HERB, Identity, Mover, Node, Options, PATIENCE, Player, Witness, YARD,
-    http_get, http_post, run_program,
+    CLOSET, COIN, DEPOT, Database, HERB, Identity, Mover, Node, Options, PATIENCE, Player, StoppedThread,
+    Witness, YARD, http_get, http_post, run_program,
 };
 
 /// Moves of zones in a test.
@@ -263,6 +263,67 @@ fn orders_are_carried_out_or_refused_with_a_reason() {
     let admin = node.admin;
     node.terminate();
     assert!(http_post(admin, "/api/zones/2/move", &json!({ "shard": 1 })).is_err(), "nobody is there");
+}
+
+#[test]
+fn a_zone_waits_for_its_last_changes_and_whatever_comes_meanwhile_goes_along() {
+    let node = &Node::start(&Options::test_world().with("session-grace", "20s"));
+    let mut player = Player::sign_up(node, "Waits", DEPOT);
+    let away = Player::sign_up(node, "Away", DEPOT);
+    let late = Player::sign_up(node, "Late", DEPOT).log_out();
+    let slot = player.pick_up_any(COIN);
+    player.walk([]);
+    std::thread::scope(|scope| {
+        // A disk that takes its time.
+        let journal = StoppedThread::of(node, "vyuha-journal");
+        let drop_one = player.client.core().drop_items(slot.slot, 1).expect("it can be sent");
+        player.client.flush().expect("it can be sent");
+        let lies = |core: &ClientCore| {
+            core.world().iter().any(|item| item.kind.as_item() == Some(COIN) && item.state == 1)
+        };
+        player.until("the coin on the ground", |core| lies(core).then_some(()));
+        let order = json!({ "shard": 0 });
+        let moving =
+            scope.spawn(move || http_post(node.admin, "/api/zones/2/move", &order).expect("an answer"));
+        node.await_metrics("nobody on shard 1", |metrics| {
+            metrics.value("vyuha_entities{shard=\"1\",kind=\"player\"}") == 0
+        });
+        // What comes while the zone is nowhere: steps, a request, a new connection of one who is in it, and a newcomer.
+        let from = player.pos();
+        for _ in 0..4 {
+            player.client.core().input(Heading { x: 0, y: -127 }).expect("it can be sent");
+        }
+        let say = player.client.core().say("still here").expect("it can be sent");
+        player.client.flush().expect("it can be sent");
+        let mut client = away.client;
+        let resuming = scope.spawn(move || {
+            client.shut_down();
+            client.resume(node.listen).map(|()| client)
+        });
+        let entering = scope.spawn(move || late.sign_in(node));
+        std::thread::sleep(Duration::from_millis(400));
+        assert!(!moving.is_finished() && !entering.is_finished(), "the zone cannot be anywhere yet");
+        drop(journal);
+
+        let (status, answer) = moving.join().expect("it is answered");
+        assert_eq!(status, 200, "{answer}");
+        let answer: Value = serde_json::from_str(&answer).expect("it is JSON");
+        assert!(answer["gap_ticks"].as_f64() > Some(10.0), "{answer}");
+        let dropped = player.client.answer(drop_one, |event| match event {
+            Event::Dropped { slot, .. } => Some(slot.count),
+            _ => None,
+        });
+        assert_eq!(dropped.expect("it was done"), slot.count - 1);
+        let said = player.client.answer(say, |event| matches!(event, Event::Done { .. }).then_some(()));
+        said.expect("it was heard");
+        // The steps that were sent while nothing stepped are taken all the same.
+        assert_eq!(player.walk([]).corrections, 0);
+        assert!(player.pos().y < from.y);
+        resuming.join().expect("it ends").expect("the session goes on").log_out().expect("it leaves");
+        entering.join().expect("it is let in").log_out();
+    });
+    player.log_out();
+    node.await_metrics("everybody on shard 0", |metrics| metrics.value("vyuha_sessions{shard=\"1\"}") == 0);
 }
 
 #[test]
