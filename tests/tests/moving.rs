@@ -15,7 +15,7 @@ use vyuha_tests::{
 };
 
 /// Moves of zones in a test.
-const MOVES: u64 = 60;
+const MOVES: u64 = 40;
 
 /// Takes and drops for as long as it is let; gives what it did.
 fn trade(mut player: Player, kind: ItemKind, stop: &AtomicBool) -> (Player, u32) {
@@ -107,7 +107,16 @@ fn complaints(node: &Node) -> Vec<String> {
 
 #[test]
 fn who_plays_in_zones_that_move_misses_nothing() {
-    let mut node = Node::start(&Options::test_world());
+    check_players(&Options::test_world());
+}
+
+#[test]
+fn browsers_in_zones_that_move_miss_nothing() {
+    check_players(&Options::test_world().by_web());
+}
+
+fn check_players(options: &Options) {
+    let mut node = Node::start(options);
     let stop = AtomicBool::new(false);
     let witness = Witness::start(&node, "Walks");
     let traders = [("Tara", COIN), ("Tej", COIN), ("Tin", HERB), ("Tom", HERB)]
