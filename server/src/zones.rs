@@ -164,7 +164,8 @@ mod tests {
         for (listens, reached) in
             [("0.0.0.0:7780", "127.0.0.1:7780"), ("[::]:7780", "[::1]:7780"), ("10.1.2.3:80", "10.1.2.3:80")]
         {
-            assert_eq!(reachable(listens.parse().unwrap()), reached.parse().unwrap());
+            let reached: SocketAddr = reached.parse().unwrap();
+            assert_eq!(reachable(listens.parse().unwrap()), reached);
         }
     }
 
