@@ -13,7 +13,7 @@ use crate::placement::ZoneLoad;
 /// Times that the balance is looked at before a zone that went may go again.
 const REST: u32 = 3;
 /// What must be gained at least, as a part of the length of a tick: of shards that have little to do none is helped by a move.
-const GAIN_TICKS_MIN: u32 = 50;
+const GAIN_TICKS_MIN: u32 = 100;
 
 /// When a move is worth it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -221,6 +221,11 @@ impl Neighbours {
         self.from.iter_mut().find_map(|from| from.pop().flatten())
     }
 
+    /// Whether everything that was handed over is where the others can see it.
+    pub fn is_handed(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
     /// Whether nothing waits, either way.
     pub fn is_empty(&self) -> bool {
         self.waiting.is_empty() && self.from.iter().all(Consumer::is_empty)
@@ -295,7 +300,7 @@ impl ShardDoors {
 pub struct Leaving {
     ring: Producer<Notice, Bell>,
     /// What was not told of yet: at most two a seat, which is taken until the control plane hears that it was left, and whose
-    /// ticket is confirmed once for each time that the control plane gives one.
+    /// ticket is confirmed once for each time that the control plane gives one; and one for each time that its session went on.
     waiting: Vec<Notice>,
 }
 
@@ -454,6 +459,7 @@ mod tests {
             shards[0].hand(2, Request::Kick { account, code: ErrorCode::Flood });
         }
         assert!(!shards[0].is_empty() && !shards[2].is_empty() && shards[1].is_empty());
+        assert!(!shards[0].is_handed() && shards[2].is_handed());
         let mut got = Vec::new();
         while !shards[0].is_empty() || !shards[2].is_empty() {
             while let Some(Request::Kick { account, .. }) = shards[2].next() {

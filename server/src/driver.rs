@@ -181,14 +181,13 @@ impl<T: Transport> Driver<T> {
         }
         self.parts.telemetry.lap(Stage::Receive);
         self.parts.shard.tick(&mut self.parts.telemetry, &mut self.outbox);
-        self.take_zones_out();
-        if let Err(error) = self.hand_out() {
-            self.give_up();
-            return Err(error);
+        self.hand_out_or_give_up()?;
+        // Of who went on the control plane hears once the other shard can see them.
+        if self.parts.neighbours.is_handed() {
+            self.parts.left.tell();
         }
-        self.mark_zones_out();
-        self.parts.left.tell();
         self.parts.telemetry.lap(Stage::HandOut);
+        self.prepare_zones();
         let Driver { parts: Parts { shard, transport, .. }, sessions, .. } = self;
         transport.flush(&mut |conn, out| {
             if let Some(id) = sessions.of_conn(conn) {
@@ -196,6 +195,7 @@ impl<T: Transport> Driver<T> {
             }
         });
         self.parts.telemetry.lap(Stage::Send);
+        self.take_zones_out()?;
         let sessions = self.sessions.count();
         self.parts.telemetry.end(&self.parts.shard, sessions, self.parts.transport.stats());
         let busy = !self.held.is_empty()
@@ -452,6 +452,11 @@ impl<T: Transport> Driver<T> {
     fn turn_away(&mut self, conn: ConnId, code: ErrorCode) {
         self.say(conn, code);
         self.parts.transport.close(conn);
+    }
+
+    /// [`Driver::hand_out`]; where that fails, everyone is let go.
+    fn hand_out_or_give_up(&mut self) -> Result<(), DriverError> {
+        self.hand_out().inspect_err(|_| self.give_up())
     }
 
     /// Hands what the shard produced to the journal and to the sockets.

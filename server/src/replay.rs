@@ -123,7 +123,7 @@ fn replay_all(runs: Vec<Run>, until_tick: Option<u64>) -> anyhow::Result<Vec<Out
     let bytes: u64 = runs.iter().map(|run| run.log.bytes()).sum();
     let progress = Progress::default();
     let exchange = Exchange::new(runs.len());
-    let mut outcomes = std::thread::scope(|scope| {
+    std::thread::scope(|scope| {
         let begin = |run: Run| {
             let (side, progress) = (exchange.side(), &progress);
             scope.spawn(move || run.finish(until_tick, progress, side))
@@ -140,20 +140,8 @@ fn replay_all(runs: Vec<Run>, until_tick: Option<u64>) -> anyhow::Result<Vec<Out
         }
         let ended = threads.into_iter().map(ScopedJoinHandle::join);
         let panicked = |_| anyhow!("a replayed shard panicked: see above");
-        ended.map(|outcome| outcome.map_err(panicked)).collect::<anyhow::Result<Vec<Outcome>>>()
-    })?;
-    // Only where a shard was run less far than it was played may a zone that it gave away be missing elsewhere.
-    let is_short = |outcome: &Outcome| matches!(outcome.end, End::Torn { .. } | End::Unreadable { .. });
-    let excused =
-        until_tick.is_some() || outcomes.iter().any(|one| is_short(one) || one.difference.is_some());
-    for outcome in &mut outcomes {
-        if let End::Awaits { at, error } = &outcome.end
-            && !excused
-        {
-            outcome.end = End::Unreadable { at: *at, error: error.clone().into() };
-        }
-    }
-    Ok(outcomes)
+        ended.map(|outcome| outcome.map_err(panicked)).collect()
+    })
 }
 
 impl Run {
@@ -180,7 +168,7 @@ impl Run {
             };
             match replay.tick(record, &mut zones) {
                 Ok(found) => difference = found,
-                Err(error @ LogError::ZoneMissing { .. }) => break End::Awaits { at, error },
+                Err(error @ LogError::ZoneMissing { .. }) => break End::Awaits { error },
                 Err(error) => break End::Unreadable { at, error: error.into() },
             }
             tick = replay.shard().tick_number();

@@ -212,12 +212,10 @@ impl Telemetry {
         self.begun
     }
 
-    /// A zone came, whose last tick elsewhere began then: how long before its first tick here.
-    pub fn zone_moved(&self, ticked: Instant) -> Duration {
-        let gap = self.begun - ticked;
+    /// A zone came, for which this lay between its last tick elsewhere and its first here.
+    pub fn zone_moved(&self, gap: Duration) {
         self.node.zone_moves.inc();
         self.node.zone_move_seconds.observe(gap);
-        gap
     }
 
     /// A stage of the tick is over.

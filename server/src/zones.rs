@@ -154,3 +154,31 @@ fn reachable(address: SocketAddr) -> SocketAddr {
     };
     SocketAddr::new(ip, address.port())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_that_listens_everywhere_is_reached_on_this_machine() {
+        for (listens, reached) in
+            [("0.0.0.0:7780", "127.0.0.1:7780"), ("[::]:7780", "[::1]:7780"), ("10.1.2.3:80", "10.1.2.3:80")]
+        {
+            let reached: SocketAddr = reached.parse().unwrap();
+            assert_eq!(reachable(listens.parse().unwrap()), reached);
+        }
+    }
+
+    #[test]
+    fn answers_are_put_into_lines() {
+        let zone = json!({ "id": 2, "name": "Depot", "shard": 1, "players": 30, "tick_us": 812.345 });
+        let text = list_text(&json!({ "shards": 2, "zones": [zone] }));
+        let wanted = " zone  shard  players  us a tick  name\n    2      1       30      812.3  Depot\n";
+        assert_eq!(text, wanted);
+        let moved =
+            json!({ "zone": 2, "from": 1, "to": 0, "sessions": 30, "gap_ms": 50.0, "gap_ticks": 1.52 });
+        let wanted =
+            "zone 2 went from shard 1 to shard 0 with 30 sessions; 1.5 ticks lay between two of its own\n";
+        assert_eq!(moved_text(&moved), wanted);
+    }
+}

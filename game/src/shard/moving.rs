@@ -68,6 +68,12 @@ impl Shard {
         self.zones.iter().any(|own| own.id == zone)
     }
 
+    /// The sessions that play in a zone, if it is here.
+    pub fn sessions_in(&self, zone: ZoneId) -> impl Iterator<Item = SessionId> {
+        let zone = self.zones.iter().find(move |own| own.id == zone);
+        zone.into_iter().flat_map(|zone| zone.players.values().copied())
+    }
+
     /// Takes a zone out, with all that is in it; `None` if it is not here. Characters that moved since they were saved are
     /// saved. It must not be handed to another shard before every transaction that stands in the same outbox is durable.
     pub fn detach(&mut self, zone: ZoneId, out: &mut Outbox) -> Option<Box<MovingZone>> {
@@ -98,11 +104,17 @@ impl Shard {
     }
 
     /// Takes a zone in that left a shard of the same node. Its sessions have `numbers` from now on, in the order of
-    /// [`MovingZone::sessions`].
+    /// [`MovingZone::sessions`]. It missed `still_ticks` of the node on the way: who plays there earns the steps of those, for
+    /// clients do not stand still.
     ///
     /// # Errors
     /// If it is here already, or the numbers are not as many as there are sessions, free, and each another.
-    pub fn attach(&mut self, moving: Box<MovingZone>, numbers: &[SessionId]) -> Result<(), AttachError> {
+    pub fn attach(
+        &mut self,
+        moving: Box<MovingZone>,
+        numbers: &[SessionId],
+        still_ticks: u32,
+    ) -> Result<(), AttachError> {
         let MovingZone { mut state, sessions, at_gates, trades, tick, .. } = *moving;
         if self.has_zone(state.id) {
             return Err(AttachError::HereAlready(state.id));
@@ -126,8 +138,10 @@ impl Shard {
         state.phase =
             (since_step + state.ticks_per_step - self.tick % state.ticks_per_step) % state.ticks_per_step;
         state.zone.set_simd(self.config.simd);
+        let steps = still_ticks / state.ticks_per_step as u32;
         for ((_, mut session), &number) in sessions.into_iter().zip(numbers) {
             session.zone = self.zones.len();
+            session.steering.earn(steps);
             session.rebase(tick, self.tick);
             self.sessions.put(number, session);
         }

@@ -11,7 +11,7 @@ use vyuha_gateway::{MoveOrder, MoveRefused, ZoneMoved};
 use vyuha_net::transport::Transport;
 use vyuha_protocol::ZoneId;
 
-use super::Driver;
+use super::{Driver, DriverError};
 use crate::doors::{Notice, Request, SeatChange, Traveller, ZoneArrival};
 use crate::sessions::Moving;
 
@@ -22,8 +22,8 @@ pub(super) struct ZoneOut {
     sessions: Vec<(SessionId, u64)>,
     to: u16,
     answer: oneshot::Sender<Result<ZoneMoved, MoveRefused>>,
-    /// What must be durable first; none until its last tick is handed to the journal.
-    batch: Option<u64>,
+    /// What must be durable first.
+    batch: u64,
     /// When its last tick began.
     ticked: Instant,
 }
@@ -54,40 +54,45 @@ impl<T: Transport> Driver<T> {
         }
     }
 
-    /// Takes the zones out that were ordered to go. What their last tick brought is handed out after that.
-    pub(super) fn take_zones_out(&mut self) {
-        for MoveOrder { zone, to, answer } in std::mem::take(&mut self.orders) {
-            let Some(zone) = self.parts.shard.detach(ZoneId(zone), &mut self.outbox) else {
-                // It was here when the order was taken, and no zone goes between.
-                continue;
-            };
-            let mut sessions = Vec::with_capacity(zone.sessions().len());
-            for (id, _) in zone.sessions() {
-                let Some(session) = self.sessions.get_mut(id) else { continue };
-                session.moving = Some(Box::default());
-                sessions.push((id, session.serial));
-                if let Some(conn) = session.conn {
-                    self.parts.transport.prepare_release(conn);
-                }
+    /// The kernel is to let go of the sockets of zones that are to go, by the next tick.
+    pub(super) fn prepare_zones(&mut self) {
+        let Driver { parts, sessions, orders, .. } = self;
+        for id in orders.iter().flat_map(|order| parts.shard.sessions_in(ZoneId(order.zone))) {
+            if let Some(conn) = sessions.get(id).and_then(|session| session.conn) {
+                parts.transport.prepare_release(conn);
             }
-            assert_eq!(sessions.len(), zone.sessions().len(), "who plays in the shard has a session");
-            let ticked = self.parts.telemetry.begun();
-            self.zones_out.push(ZoneOut { zone, sessions, to, answer, batch: None, ticked });
         }
     }
 
-    /// All that the zones did which are out is handed to the journal.
-    pub(super) fn mark_zones_out(&mut self) {
-        for out in &mut self.zones_out {
-            out.batch.get_or_insert(self.batch_last);
+    /// Takes the zones out that were ordered to go, once their clients were sent what their last tick brought.
+    pub(super) fn take_zones_out(&mut self) -> Result<(), DriverError> {
+        if self.orders.is_empty() {
+            return Ok(());
         }
+        let out_before = self.zones_out.len();
+        for MoveOrder { zone, to, answer } in std::mem::take(&mut self.orders) {
+            let zone = self.parts.shard.detach(ZoneId(zone), &mut self.outbox);
+            let zone = zone.expect("it was here when the order was taken, and no zone goes between");
+            let mut sessions = Vec::with_capacity(zone.sessions().len());
+            for (id, _) in zone.sessions() {
+                let session = self.sessions.get_mut(id).expect("who plays in the shard has a session");
+                session.moving = Some(Box::default());
+                sessions.push((id, session.serial));
+            }
+            let ticked = self.parts.telemetry.begun();
+            self.zones_out.push(ZoneOut { zone, sessions, to, answer, batch: 0, ticked });
+        }
+        self.hand_out_or_give_up()?;
+        for out in &mut self.zones_out[out_before..] {
+            out.batch = self.batch_last;
+        }
+        Ok(())
     }
 
     /// Hands on the zones whose last tick is durable and whose connections the kernel has let go of.
     pub(super) fn hand_zones_on(&mut self) {
         for out in std::mem::take(&mut self.zones_out) {
-            let is_durable = out.batch.is_some_and(|batch| batch <= self.durable);
-            if is_durable && self.release_connections(&out.sessions) {
+            if out.batch <= self.durable && self.release_connections(&out.sessions) {
                 self.hand_zone_on(out);
             } else {
                 self.zones_out.push(out);
@@ -166,10 +171,13 @@ impl<T: Transport> Driver<T> {
             self.passed.remove(&account);
             come.push((self.sessions.insert(account), account, traveller));
         }
+        let gap = self.parts.telemetry.begun() - ticked;
+        let gap_ticks = gap.as_secs_f32() * self.parts.tick_hz as f32;
+        let still_ticks = (gap_ticks.round() as u32).saturating_sub(1);
         let numbers: Vec<SessionId> = come.iter().map(|(number, ..)| *number).collect();
         self.parts
             .shard
-            .attach(zone, &numbers)
+            .attach(zone, &numbers, still_ticks)
             .expect("a zone is in one shard at a time, and a number that is free here is free in the shard");
         for (number, account, traveller) in come {
             match traveller {
@@ -186,9 +194,8 @@ impl<T: Transport> Driver<T> {
         let told = if from == own {
             Err(MoveRefused::Stopping)
         } else {
-            let gap = self.parts.telemetry.zone_moved(ticked);
-            let (gap_ms, gap_ticks) =
-                (gap.as_secs_f32() * 1e3, gap.as_secs_f32() * self.parts.tick_hz as f32);
+            self.parts.telemetry.zone_moved(gap);
+            let gap_ms = gap.as_secs_f32() * 1e3;
             let sessions = numbers.len() as u32;
             tracing::info!(zone = id.0, from, to = own, sessions, gap_ms, "a zone was moved");
             Ok(ZoneMoved { zone: id.0, from, to: own, sessions, gap_ms, gap_ticks })

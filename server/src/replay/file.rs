@@ -24,8 +24,6 @@ pub enum End {
     Stopped,
     /// A zone comes here that the replay of another shard did not get to.
     Awaits {
-        /// The record that it comes in, in bytes from the start of the file.
-        at: u64,
         /// Which zone.
         error: LogError,
     },

@@ -32,7 +32,7 @@ pub fn text(outcomes: &[Outcome], hash: bool) -> String {
             End::Torn { bytes } => {
                 let _ = write!(out, " (the last {bytes} bytes are of no whole tick)");
             }
-            End::Awaits { error, .. } => {
+            End::Awaits { error } => {
                 let _ = write!(out, " (no further: {error})");
             }
             End::Unreadable { at, error } => {
@@ -70,6 +70,10 @@ pub fn json(outcomes: &[Outcome], simd: SimdLevel, hash: bool) -> Value {
                     (0, Some(json!({ "byte": at, "error": format!("{error:#}") })))
                 }
             };
+            let awaits = match &outcome.end {
+                End::Awaits { error } => Some(error.to_string()),
+                _ => None,
+            };
             let mut shard = json!({
                 "shard": outcome.shard,
                 "build": outcome.build,
@@ -80,6 +84,7 @@ pub fn json(outcomes: &[Outcome], simd: SimdLevel, hash: bool) -> Value {
                     json!({ "tick": difference.tick, "parts": parts(difference) })
                 }),
                 "torn_bytes": torn_bytes,
+                "awaits": awaits,
                 "unreadable": unreadable,
             });
             if hash {

@@ -72,6 +72,8 @@ pub enum Call<'a> {
         moves: u32,
         /// The numbers of its sessions.
         numbers: Cow<'a, [SessionId]>,
+        /// Ticks that it missed.
+        still_ticks: u32,
     },
 }
 
@@ -122,12 +124,13 @@ impl<'a> Call<'a> {
                 out.push(7);
                 out.extend(zone.0.to_le_bytes());
             }
-            Call::Attach { zone, moves, numbers } => {
+            Call::Attach { zone, moves, numbers, still_ticks } => {
                 out.push(8);
                 out.extend(zone.0.to_le_bytes());
                 out.extend(moves.to_le_bytes());
                 out.extend((numbers.len() as u32).to_le_bytes());
                 out.extend(numbers.iter().flat_map(|number| number.0.to_le_bytes()));
+                out.extend(still_ticks.to_le_bytes());
             }
         }
     }
@@ -166,6 +169,7 @@ impl<'a> Call<'a> {
                 zone: bytes.u16().map(ZoneId)?,
                 moves: bytes.u32()?,
                 numbers: Cow::Owned(bytes.list(session)?),
+                still_ticks: bytes.u32()?,
             },
             other => return Err(LogError::Call(other)),
         })
@@ -199,10 +203,10 @@ impl<'a> Call<'a> {
                     zones.put(zone);
                 }
             }
-            Call::Attach { zone, moves, numbers } => {
+            Call::Attach { zone, moves, numbers, still_ticks } => {
                 let moving = zones.take(zone, moves).ok_or(LogError::ZoneMissing { zone, moves })?;
                 // As above.
-                let _ = shard.attach(moving, &numbers);
+                let _ = shard.attach(moving, &numbers, still_ticks);
             }
         }
         Ok(())

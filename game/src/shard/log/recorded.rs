@@ -140,10 +140,15 @@ impl Recorded {
     ///
     /// # Errors
     /// As there.
-    pub fn attach(&mut self, moving: Box<MovingZone>, numbers: &[SessionId]) -> Result<(), AttachError> {
+    pub fn attach(
+        &mut self,
+        moving: Box<MovingZone>,
+        numbers: &[SessionId],
+        still_ticks: u32,
+    ) -> Result<(), AttachError> {
         let (zone, moves) = (moving.id(), moving.moves());
-        self.record(&Call::Attach { zone, moves, numbers: Cow::Borrowed(numbers) });
-        self.shard.attach(moving, numbers)
+        self.record(&Call::Attach { zone, moves, numbers: Cow::Borrowed(numbers), still_ticks });
+        self.shard.attach(moving, numbers, still_ticks)
     }
 
     /// [`Shard::set_durable_open`].

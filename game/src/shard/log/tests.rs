@@ -29,8 +29,8 @@ enum Act {
     Logout(u32),
     OpenDurable(bool),
     Detach(u16),
-    /// The oldest zone that is on its way, its sessions with numbers from this one on.
-    Attach(u32),
+    /// The oldest zone that is on its way, its sessions with numbers from this one on, after so many ticks.
+    Attach(u32, u32),
     Tick,
 }
 
@@ -47,7 +47,7 @@ fn act() -> impl Strategy<Value = Act> {
         2 => session().prop_map(Act::Logout),
         3 => proptest::bool::weighted(0.8).prop_map(Act::OpenDurable),
         2 => (1..4u16).prop_map(Act::Detach),
-        6 => (0..3u32).prop_map(Act::Attach),
+        6 => (0..3u32, 0..9u32).prop_map(|(first, still)| Act::Attach(first, still)),
         40 => Just(Act::Tick),
     ]
 }
@@ -179,12 +179,12 @@ impl Session {
             }
             Act::Logout(session) => self.receive(*session, &Logout { request }),
             Act::Detach(zone) => self.moving.extend(self.shard.detach(ZoneId(*zone), &mut self.out)),
-            Act::Attach(first) => {
+            Act::Attach(first, still_ticks) => {
                 if let Some(zone) = self.moving.pop_front() {
                     let numbers: Vec<SessionId> =
                         (*first..).map(SessionId).take(zone.sessions().len()).collect();
                     // Numbers that are taken make an end of the zone; that is recorded as well.
-                    let _ = self.shard.attach(zone, &numbers);
+                    let _ = self.shard.attach(zone, &numbers, *still_ticks);
                 }
             }
             Act::OpenDurable(open) => self.shard.set_durable_open(*open),

@@ -138,7 +138,7 @@ impl World {
         } else if let Some(moving) = self.zones_on_the_way.pop_front() {
             let numbers: Vec<SessionId> = moving.sessions().map(|(number, _)| number).collect();
             self.at.extend(numbers.iter().map(|number| (i64::from(number.0), to)));
-            self.shards[to].attach(moving, &numbers).unwrap();
+            self.shards[to].attach(moving, &numbers, 0).unwrap();
         }
         self.absorb();
     }

@@ -220,7 +220,7 @@ impl World {
             assert_eq!(self.at.insert(account / 10, (to, new)), Some((from, number)));
             numbers.push(new);
         }
-        self.shards[to].attach(moving, &numbers).unwrap();
+        self.shards[to].attach(moving, &numbers, 0).unwrap();
         assert_eq!(self.shards[to].zone_hash(zone), Some(before));
     }
 
@@ -307,7 +307,7 @@ fn what_cannot_be_taken_in_changes_nothing() {
         let moving = other.shards[1].detach(ZoneId(2), &mut out).unwrap();
         let numbers: Vec<SessionId> = numbers.iter().copied().map(SessionId).collect();
         let before = world.shards[0].state_hash();
-        assert_eq!(world.shards[0].attach(moving, &numbers), Err(expected));
+        assert_eq!(world.shards[0].attach(moving, &numbers, 0), Err(expected));
         assert_eq!(world.shards[0].state_hash(), before);
     };
     for numbers in [&[][..], &[1], &[1, 1], &[0, 1], &[1, 2, 3]] {
@@ -317,5 +317,30 @@ fn what_cannot_be_taken_in_changes_nothing() {
     assert!(world.shards[0].detach(ZoneId(2), &mut out).is_none());
     let moving = World::new().shards[0].detach(ZoneId(1), &mut out).unwrap();
     assert_eq!((moving.id(), moving.moves(), moving.sessions().len()), (ZoneId(1), 1, 0));
-    assert_eq!(world.shards[0].attach(moving, &[]), Err(AttachError::HereAlready(ZoneId(1))));
+    assert_eq!(world.shards[0].attach(moving, &[], 0), Err(AttachError::HereAlready(ZoneId(1))));
+}
+
+#[test]
+fn steps_of_the_ticks_that_a_zone_missed_are_not_lost() {
+    // Somebody who walks on and on has saved no step up; the last input that is processed in the first tick after the move.
+    let walked = |still_ticks| {
+        let mut world = World::new();
+        world.perform(&Act::Join(0), 1);
+        let steer = |world: &mut World, sequences: std::ops::RangeInclusive<u32>| {
+            for sequence in sequences {
+                world.perform(&Act::Steer(0, 127, 0), sequence);
+            }
+        };
+        for sequence in 1..=4 {
+            steer(&mut world, sequence..=sequence);
+            world.perform(&Act::Tick, 0);
+        }
+        let moving = world.call(0, |shard, out| shard.detach(ZoneId(1), out)).unwrap();
+        world.shards[1].attach(moving, &[SessionId(0)], still_ticks).unwrap();
+        world.at.insert(0, (1, SessionId(0)));
+        steer(&mut world, 5..=12);
+        world.perform(&Act::Tick, 0);
+        world.shards[1].sessions.get(SessionId(0)).unwrap().steering.processed()
+    };
+    assert_eq!([0, 1, 2, 3, 1000].map(walked), [5, 6, 7, 8, 8]);
 }
