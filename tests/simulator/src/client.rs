@@ -239,7 +239,8 @@ impl Client {
                     _ => {}
                 }
             }
-            Event::Closed { .. } => self.go_away(around, 5..90),
+            // Who was sent away by its own second place lets that one play for a while.
+            Event::Closed { .. } => self.go_away(around, if around.is_last { 5..90 } else { 20..300 }),
             Event::Snapshot(_) => self.look(around),
             _ => {}
         }

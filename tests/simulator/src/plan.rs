@@ -28,6 +28,8 @@ pub struct Plan {
     pub delay_ticks_max: u64,
     /// Chance that a shard misses a tick.
     pub lag_chance: f64,
+    /// Chance that the persistence thread does something in its turn.
+    pub persistence_chance: f64,
     /// Chance that an apply fails.
     pub database_failure_chance: f64,
     /// What happens from outside, each with its chance in a tick.
@@ -93,6 +95,7 @@ impl Plan {
             grace_ticks: if rng.random_bool(0.8) { rng.random_range(5..=120) } else { 0 },
             delay_ticks_max: rng.random_range(0..=8),
             lag_chance,
+            persistence_chance: if rng.random() { 1.0 } else { rng.random_range(0.05..0.5) },
             database_failure_chance,
             faults,
         }

@@ -59,7 +59,10 @@ struct Simulation {
     /// When a machine is switched off whose disk has stopped.
     off_tick: Option<u64>,
     position_checked: Option<(u64, u64)>,
+    /// No fault is planted any more.
     is_calm: bool,
+    /// The node is to end and not to start again.
+    is_ending: bool,
 }
 
 /// What does something in a tick.
@@ -121,6 +124,7 @@ impl Simulation {
             off_tick: None,
             position_checked: None,
             is_calm: false,
+            is_ending: false,
             rng,
             plan,
         }
@@ -164,7 +168,8 @@ impl Simulation {
         self.network.heal();
         self.database.heal();
         self.disk.mend();
-        (self.journal_stalls_until, self.outage_until, self.plan.lag_chance) = (0, 0, 0.0);
+        (self.journal_stalls_until, self.outage_until) = (0, 0);
+        (self.plan.lag_chance, self.plan.persistence_chance) = (0.0, 1.0);
         if self.off_tick.is_some() {
             self.crash(true);
         }
@@ -178,7 +183,7 @@ impl Simulation {
         if let Some(node) = &mut self.node {
             node.drain();
         }
-        self.draining_since = Some(self.tick);
+        (self.draining_since, self.is_ending) = (Some(self.tick), true);
         while self.node.is_some() {
             self.step()?;
         }
@@ -192,7 +197,7 @@ impl Simulation {
 
     /// Starts the node once more, without anybody.
     fn start_again(&mut self) -> Result<(), Violation> {
-        (self.draining_since, self.start_tick) = (None, self.tick);
+        (self.draining_since, self.is_ending, self.start_tick) = (None, false, self.tick);
         let until = self.tick + DRAIN_TICKS;
         while !self.node.as_ref().is_some_and(Node::is_playing) {
             Violation::unless(self.tick < until, || "the node does not start again".to_owned())?;
@@ -316,7 +321,7 @@ impl Simulation {
         if let Err(error) = node.close() {
             tracing::debug!(%error, "the node was not closed in order");
         }
-        if !self.is_calm {
+        if !self.is_ending {
             self.draining_since = None;
         }
         self.start_tick = self.tick + self.rng.random_range(1..30);
@@ -440,7 +445,7 @@ impl Simulation {
                 }
                 self.counts.note_number(self.truth.last_seq());
             }
-            Actor::Persistence => {
+            Actor::Persistence if self.rng.random_bool(self.plan.persistence_chance) => {
                 if let Err(error) = node.step_persistence() {
                     return Err(Violation::new(format!(
                         "the only node is shut out of its database: {error}"
@@ -457,7 +462,7 @@ impl Simulation {
                     self.told.admitted(character.id, &slots, (character.zone, character.x, character.y))?;
                 }
             }
-            Actor::Journal | Actor::Network | Actor::Client(_) => {}
+            Actor::Journal | Actor::Persistence | Actor::Network | Actor::Client(_) => {}
         }
         Ok(())
     }
