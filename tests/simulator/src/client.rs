@@ -200,6 +200,10 @@ impl Client {
                     around.counts.crossings += 1;
                     let from = self.zone.map(around.shard_of);
                     self.zone_is_durable = from.is_some_and(|from| from != (around.shard_of)(entered.zone));
+                    if self.zone_is_durable {
+                        let zone = i64::from(entered.zone.0);
+                        around.told.crossed(self.character, self.admission, zone, around.truth)?;
+                    }
                 } else {
                     around.counts.logins += 1;
                     self.stage = Stage::Playing;
@@ -276,7 +280,7 @@ impl Client {
         let Some(pos) = self.core.predictor().map(|own| own.pos()) else { return };
         let chance = around.rng.random_range(0..1000);
         match chance {
-            _ if around.is_last && around.tick >= self.rest_until_tick && chance < 100 => self.log_out(),
+            _ if around.is_last && around.tick >= self.rest_until_tick && chance < 20 => self.log_out(),
             0..4 if !around.is_last => self.log_out(),
             // A client that dies sends nothing, not even that it ends.
             4..7 if !around.is_last => {

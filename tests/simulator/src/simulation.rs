@@ -24,6 +24,8 @@ use crate::{Bug, Counts, Options, Report, Violation, truth, world};
 
 /// Ticks after the last fault in which everybody must have come, played and left.
 const LAST_RITES_TICKS: u64 = 3000;
+/// Ticks in which a session must end whose account signs in anew.
+const KICK_TICKS: u64 = 60;
 /// Ticks that a node takes to let everybody go, at most.
 const DRAIN_TICKS: u64 = 600;
 
@@ -459,7 +461,13 @@ impl Simulation {
                     for item in &items {
                         slots[item.slot as usize] = Some((item.kind as u16, item.count as u32));
                     }
-                    self.told.admitted(character.id, &slots, (character.zone, character.x, character.y))?;
+                    let place = (character.zone, character.x, character.y);
+                    self.told.admitted(
+                        character.id,
+                        &slots,
+                        place,
+                        self.truth.zones_of(character.id).len(),
+                    )?;
                 }
             }
             Actor::Journal | Actor::Persistence | Actor::Network | Actor::Client(_) => {}
@@ -471,6 +479,7 @@ impl Simulation {
     fn check_shards(&mut self) -> Result<(), Violation> {
         let Some(node) = &self.node else { return Ok(()) };
         let (mut accounts, mut items) = (BTreeMap::new(), BTreeMap::new());
+        let kicked = node.kicked_by(self.tick.saturating_sub(KICK_TICKS));
         for (shard, twin) in node.twins().enumerate() {
             for (session, character) in twin.players() {
                 if let Some(other) = accounts.insert(character.account, (shard, session)) {
@@ -480,6 +489,10 @@ impl Simulation {
                     )));
                 }
             }
+            let stays = twin.players().find(|(_, character)| kicked.contains(&character.account));
+            Violation::unless(stays.is_none(), || {
+                format!("{KICK_TICKS} ticks after it signed in anew an older session goes on: {stays:?}")
+            })?;
             for row in twin.items() {
                 if let Some(other) = items.insert(row.id, row.clone()) {
                     return Err(Violation::new(format!(
