@@ -239,6 +239,8 @@ impl<T: Transport> Driver<T> {
         let id = self.sessions.next_id();
         match self.parts.shard.join(id, request, character, &items, &mut self.outbox) {
             Ok(()) => {
+                // Whoever asks for the account means this session, not one that went on to another shard before.
+                self.passed.retain(|(_, passed, _)| *passed != account);
                 self.sessions.insert(account);
                 self.sessions.attach(id, conn);
                 self.give(id, ticket.number);
