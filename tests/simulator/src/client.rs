@@ -186,7 +186,7 @@ impl Client {
 
     fn take(&mut self, event: Event, around: &mut Surroundings<'_>) -> Result<(), Violation> {
         if !matches!(event, Event::Snapshot(_)) {
-            tracing::debug!(client = self.index, ?event);
+            tracing::debug!(tick = around.tick, client = self.index, ?event);
             around.counts.note(&format!("{} {event:?}", self.index));
         }
         match event {

@@ -341,6 +341,7 @@ impl Select {
         let Select { ref seats, ref doors, account, request, .. } = self;
         let stale = if self.bug == Some(Bug::StaleLogin) { Some(self.rows().await) } else { None };
         let kick = |shard| {
+            tracing::debug!(tick = self.tick, account, shard, "kick");
             self.kicked.borrow_mut().push((account, self.tick));
             doors.kick(shard, account, ErrorCode::SignedInElsewhere)
         };
