@@ -87,7 +87,7 @@ impl Plan {
         Plan {
             shards: if rng.random_bool(0.1) { 1 } else { rng.random_range(2..=SHARDS_MAX) },
             accounts: rng.random_range(2..=4),
-            clients_per_account: rng.random_range(1..=2),
+            clients_per_account: if rng.random_bool(0.7) { 2 } else { 1 },
             segment_bytes: 4096 << rng.random_range(0..3),
             queue_batches: rng.random_range(1..=8),
             transaction_rows: rng.random_range(1..=60),

@@ -419,6 +419,7 @@ impl Simulation {
                     told: &mut self.told,
                     truth: &self.truth,
                     counts: &mut self.counts,
+                    is_stalled: self.tick < self.journal_stalls_until,
                     is_last: self.is_calm,
                     shard_of: &|zone| shards[&zone],
                 };
