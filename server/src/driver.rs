@@ -244,6 +244,8 @@ impl<T: Transport> Driver<T> {
         let id = self.sessions.next_id();
         match self.parts.shard.join(id, request, character, &items, &mut self.outbox) {
             Ok(()) => {
+                // Whoever asks for the account means this session, not one that went on to another shard before.
+                self.passed.retain(|(_, passed, _)| *passed != account);
                 self.sessions.insert(account);
                 self.sessions.attach(id, conn);
                 if let Some(session) = self.sessions.get_mut(id) {

@@ -16,6 +16,8 @@ use crate::{Counts, Violation, world};
 
 /// A client that hears nothing gives a connection up.
 const PATIENCE_TICKS: u64 = 200;
+/// Ticks in which a request is answered if its connection holds and the journal writes.
+const ANSWER_TICKS: u32 = 200;
 /// Snapshots, with nothing sent, after which a character stands still.
 const REST_SNAPSHOTS: u32 = 4;
 
@@ -35,6 +37,8 @@ pub struct Surroundings<'a> {
     pub truth: &'a Truth,
     /// What happened, for the summary.
     pub counts: &'a mut Counts,
+    /// Whether the journal writes nothing just now.
+    pub is_stalled: bool,
     /// The last rites: everybody is to sign in once more, do something, and log out.
     pub is_last: bool,
     /// The shard of each zone.
@@ -61,6 +65,8 @@ pub struct Client {
     rest_until_tick: u64,
     goal: Option<Pos>,
     answered: Option<u32>,
+    /// The oldest request without an answer, by which connection it waits, and for how long.
+    waiting: Option<(RequestKey, Option<LinkId>, u32)>,
     /// Whether it has logged out in the last rites.
     pub is_done: bool,
 }
@@ -93,6 +99,7 @@ impl Client {
             rest_until_tick: 0,
             goal: None,
             answered: None,
+            waiting: None,
             is_done: false,
         }
     }
@@ -108,6 +115,7 @@ impl Client {
     /// If it is told what cannot be.
     pub fn step(&mut self, around: &mut Surroundings<'_>) -> Result<(), Violation> {
         self.receive(around)?;
+        self.check_answers(around)?;
         match self.stage {
             Stage::Away { until_tick } if around.tick >= until_tick && !self.is_done => self.connect(around),
             Stage::Away { .. } => {}
@@ -121,6 +129,21 @@ impl Client {
             self.core.mark_sent(bytes);
         }
         Ok(())
+    }
+
+    /// While somebody plays over one connection, no answer fails to come.
+    fn check_answers(&mut self, around: &Surroundings<'_>) -> Result<(), Violation> {
+        let plays = matches!(self.stage, Stage::Playing | Stage::LoggingOut);
+        let oldest = self.core.requests_pending().next().filter(|_| plays).map(|request| self.key(request.0));
+        self.waiting = oldest.map(|oldest| match self.waiting {
+            Some((before, link, ticks)) if (before, link) == (oldest, self.link) => {
+                (oldest, link, ticks + u32::from(!around.is_stalled))
+            }
+            _ => (oldest, self.link, 0),
+        });
+        Violation::unless(self.waiting.is_none_or(|(.., ticks)| ticks < ANSWER_TICKS), || {
+            format!("request {oldest:?} of character {} is not answered", self.character)
+        })
     }
 
     fn connect(&mut self, around: &mut Surroundings<'_>) {
@@ -186,7 +209,7 @@ impl Client {
 
     fn take(&mut self, event: Event, around: &mut Surroundings<'_>) -> Result<(), Violation> {
         if !matches!(event, Event::Snapshot(_)) {
-            tracing::debug!(client = self.index, ?event);
+            tracing::debug!(tick = around.tick, client = self.index, ?event);
             around.counts.note(&format!("{} {event:?}", self.index));
         }
         match event {
@@ -200,6 +223,10 @@ impl Client {
                     around.counts.crossings += 1;
                     let from = self.zone.map(around.shard_of);
                     self.zone_is_durable = from.is_some_and(|from| from != (around.shard_of)(entered.zone));
+                    if self.zone_is_durable {
+                        let zone = i64::from(entered.zone.0);
+                        around.told.crossed(self.character, self.admission, zone, around.truth)?;
+                    }
                 } else {
                     around.counts.logins += 1;
                     self.stage = Stage::Playing;
@@ -239,7 +266,8 @@ impl Client {
                     _ => {}
                 }
             }
-            Event::Closed { .. } => self.go_away(around, 5..90),
+            // Who was sent away by its own second place lets that one play for a while.
+            Event::Closed { .. } => self.go_away(around, if around.is_last { 5..90 } else { 20..300 }),
             Event::Snapshot(_) => self.look(around),
             _ => {}
         }
@@ -275,7 +303,7 @@ impl Client {
         let Some(pos) = self.core.predictor().map(|own| own.pos()) else { return };
         let chance = around.rng.random_range(0..1000);
         match chance {
-            _ if around.is_last && around.tick >= self.rest_until_tick && chance < 100 => self.log_out(),
+            _ if around.is_last && around.tick >= self.rest_until_tick && chance < 20 => self.log_out(),
             0..4 if !around.is_last => self.log_out(),
             // A client that dies sends nothing, not even that it ends.
             4..7 if !around.is_last => {

@@ -2,6 +2,7 @@
 //! without registration and passwords; and of `keep_seats` in `server/src/control.rs`. Seats, tickets and doors are the real
 //! ones, and so is the way to the database.
 
+use std::cell::RefCell;
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
@@ -46,6 +47,8 @@ pub struct Control {
     visitors: Vec<Visitor>,
     /// Accounts whose seats are free once the database has all that they did.
     leaving: Vec<(Task<Result<(), StoreError>>, Vec<i64>)>,
+    /// Accounts whose sessions were to end for a newer one, and when.
+    kicked: Rc<RefCell<Vec<(i64, u64)>>>,
     bug: Option<Bug>,
 }
 
@@ -83,6 +86,7 @@ impl Control {
             store,
             visitors: Vec::new(),
             leaving: Vec::new(),
+            kicked: Rc::default(),
             bug,
         }
     }
@@ -103,6 +107,12 @@ impl Control {
         self.seats.len()
     }
 
+    /// The accounts whose sessions were to end by a tick for a newer one, and that was not let in since.
+    pub fn kicked_by(&self, tick: u64) -> Vec<i64> {
+        let kicked = self.kicked.borrow();
+        kicked.iter().filter(|(_, asked)| *asked <= tick).map(|(account, _)| *account).collect()
+    }
+
     /// Everything that can be done now; the rows of those who are let in come back.
     pub fn step(
         &mut self,
@@ -119,6 +129,7 @@ impl Control {
                 Next::Enters(Done::Enter { claim, ticket, request, character, items }) => {
                     let Visitor { socket, received, .. } = visitor;
                     let shard = self.doors.shard_of(character.zone);
+                    self.kicked.borrow_mut().retain(|(account, _)| *account != character.account);
                     admitted.push((character.clone(), items.clone()));
                     let socket = OwnedFd::from(socket);
                     let admission = Admission { socket, received, request, character, items, ticket };
@@ -203,7 +214,7 @@ impl Control {
             };
             let bytes = frame.bytes();
             let next = match ClientMessage::decode(frame.kind, frame.payload) {
-                Ok(message) => self.take(&message, visitor.account, rng),
+                Ok(message) => self.take(&message, visitor.account, tick, rng),
                 Err(_) => Taken::Next(Next::Gone),
             };
             visitor.received.drain(..bytes);
@@ -219,7 +230,7 @@ impl Control {
         }
     }
 
-    fn take(&self, message: &ClientMessage<'_>, account: Option<i64>, rng: &mut Pcg64) -> Taken {
+    fn take(&self, message: &ClientMessage<'_>, account: Option<i64>, tick: u64, rng: &mut Pcg64) -> Taken {
         match (message, account) {
             (ClientMessage::Hello(_), None) => {
                 Taken::say(&Welcome { version: PROTOCOL_VERSION, build: String::new() })
@@ -244,6 +255,8 @@ impl Control {
                     seats: self.seats.clone(),
                     doors: self.doors.clone(),
                     store: self.store.clone(),
+                    kicked: self.kicked.clone(),
+                    tick,
                     request: asked.request.to_native(),
                     account,
                     character: asked.character.to_native(),
@@ -313,6 +326,9 @@ struct Select {
     seats: Rc<Seats>,
     doors: Rc<ShardDoors>,
     store: Handle,
+    kicked: Rc<RefCell<Vec<(i64, u64)>>>,
+    /// When it was asked for.
+    tick: u64,
     request: u32,
     account: i64,
     character: i64,
@@ -324,7 +340,11 @@ impl Select {
     async fn run(self) -> Done {
         let Select { ref seats, ref doors, account, request, .. } = self;
         let stale = if self.bug == Some(Bug::StaleLogin) { Some(self.rows().await) } else { None };
-        let kick = |shard| doors.kick(shard, account, ErrorCode::SignedInElsewhere);
+        let kick = |shard| {
+            tracing::debug!(tick = self.tick, account, shard, "kick");
+            self.kicked.borrow_mut().push((account, self.tick));
+            doors.kick(shard, account, ErrorCode::SignedInElsewhere)
+        };
         let claim = seats.claim(account, kick).await;
         // Only now are the rows read: whatever an older session did is in the database.
         let rows = match stale {

@@ -59,7 +59,8 @@ fn main() -> ExitCode {
     };
     let begun = Instant::now();
     let mut failed = Vec::new();
-    let (mut runs, mut crashes, mut recoveries, mut acknowledged, mut crossings) = (0u64, 0, 0, 0, 0);
+    let (mut runs, mut crashes, mut recoveries) = (0u64, 0, 0);
+    let (mut logins, mut resumed, mut acknowledged, mut crossings) = (0, 0, 0, 0);
     for seed in seeds {
         if time.is_some_and(|time| begun.elapsed() >= time) {
             break;
@@ -68,6 +69,8 @@ fn main() -> ExitCode {
         runs += 1;
         crashes += report.counts.crashes;
         recoveries += report.counts.recoveries;
+        logins += report.counts.logins;
+        resumed += report.counts.resumed;
         acknowledged += report.counts.acknowledged;
         crossings += report.counts.crossings;
         if arguments.seed.is_some() {
@@ -85,6 +88,8 @@ fn main() -> ExitCode {
         "ticks": arguments.ticks,
         "crashes": crashes,
         "recoveries": recoveries,
+        "logins": logins,
+        "resumed": resumed,
         "acknowledged": acknowledged,
         "crossings": crossings,
         "seconds": (seconds * 10.0).round() / 10.0,

@@ -143,6 +143,14 @@ impl Node {
         }
     }
 
+    /// The accounts whose sessions were to end by a tick for a newer one that was not let in since.
+    pub fn kicked_by(&self, tick: u64) -> Vec<i64> {
+        match &self.stage {
+            Stage::Playing { control, .. } => control.kicked_by(tick),
+            _ => Vec::new(),
+        }
+    }
+
     /// The shards' hashes and who and what is in them, as their twins have it.
     pub fn twins(&self) -> impl Iterator<Item = &Shard> {
         let hosts = match &self.stage {

@@ -28,6 +28,8 @@ pub struct Plan {
     pub delay_ticks_max: u64,
     /// Chance that a shard misses a tick.
     pub lag_chance: f64,
+    /// Chance that the persistence thread does something in its turn.
+    pub persistence_chance: f64,
     /// Chance that an apply fails.
     pub database_failure_chance: f64,
     /// What happens from outside, each with its chance in a tick.
@@ -83,16 +85,17 @@ impl Plan {
         let database_failure_chance = chance(0.1);
         let faults = Fault::ALL.into_iter().map(|(fault, most)| (fault, chance(most))).collect();
         Plan {
-            shards: rng.random_range(1..=SHARDS_MAX),
+            shards: if rng.random_bool(0.1) { 1 } else { rng.random_range(2..=SHARDS_MAX) },
             accounts: rng.random_range(2..=4),
-            clients_per_account: rng.random_range(1..=2),
+            clients_per_account: if rng.random_bool(0.7) { 2 } else { 1 },
             segment_bytes: 4096 << rng.random_range(0..3),
             queue_batches: rng.random_range(1..=8),
             transaction_rows: rng.random_range(1..=60),
             save_interval_ticks: rng.random_range(5..=60),
             grace_ticks: if rng.random_bool(0.8) { rng.random_range(5..=120) } else { 0 },
-            delay_ticks_max: rng.random_range(0..=8),
+            delay_ticks_max: rng.random_range(0..=5),
             lag_chance,
+            persistence_chance: if rng.random() { 1.0 } else { rng.random_range(0.05..0.5) },
             database_failure_chance,
             faults,
         }

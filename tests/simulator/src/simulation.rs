@@ -24,6 +24,8 @@ use crate::{Bug, Counts, Options, Report, Violation, truth, world};
 
 /// Ticks after the last fault in which everybody must have come, played and left.
 const LAST_RITES_TICKS: u64 = 3000;
+/// Ticks in which a session must end whose account signs in anew.
+const KICK_TICKS: u64 = 60;
 /// Ticks that a node takes to let everybody go, at most.
 const DRAIN_TICKS: u64 = 600;
 
@@ -59,7 +61,10 @@ struct Simulation {
     /// When a machine is switched off whose disk has stopped.
     off_tick: Option<u64>,
     position_checked: Option<(u64, u64)>,
+    /// No fault is planted any more.
     is_calm: bool,
+    /// The node is to end and not to start again.
+    is_ending: bool,
 }
 
 /// What does something in a tick.
@@ -121,6 +126,7 @@ impl Simulation {
             off_tick: None,
             position_checked: None,
             is_calm: false,
+            is_ending: false,
             rng,
             plan,
         }
@@ -164,7 +170,8 @@ impl Simulation {
         self.network.heal();
         self.database.heal();
         self.disk.mend();
-        (self.journal_stalls_until, self.outage_until, self.plan.lag_chance) = (0, 0, 0.0);
+        (self.journal_stalls_until, self.outage_until) = (0, 0);
+        (self.plan.lag_chance, self.plan.persistence_chance) = (0.0, 1.0);
         if self.off_tick.is_some() {
             self.crash(true);
         }
@@ -178,7 +185,7 @@ impl Simulation {
         if let Some(node) = &mut self.node {
             node.drain();
         }
-        self.draining_since = Some(self.tick);
+        (self.draining_since, self.is_ending) = (Some(self.tick), true);
         while self.node.is_some() {
             self.step()?;
         }
@@ -192,7 +199,7 @@ impl Simulation {
 
     /// Starts the node once more, without anybody.
     fn start_again(&mut self) -> Result<(), Violation> {
-        (self.draining_since, self.start_tick) = (None, self.tick);
+        (self.draining_since, self.is_ending, self.start_tick) = (None, false, self.tick);
         let until = self.tick + DRAIN_TICKS;
         while !self.node.as_ref().is_some_and(Node::is_playing) {
             Violation::unless(self.tick < until, || "the node does not start again".to_owned())?;
@@ -316,7 +323,7 @@ impl Simulation {
         if let Err(error) = node.close() {
             tracing::debug!(%error, "the node was not closed in order");
         }
-        if !self.is_calm {
+        if !self.is_ending {
             self.draining_since = None;
         }
         self.start_tick = self.tick + self.rng.random_range(1..30);
@@ -412,6 +419,7 @@ impl Simulation {
                     told: &mut self.told,
                     truth: &self.truth,
                     counts: &mut self.counts,
+                    is_stalled: self.tick < self.journal_stalls_until,
                     is_last: self.is_calm,
                     shard_of: &|zone| shards[&zone],
                 };
@@ -440,7 +448,7 @@ impl Simulation {
                 }
                 self.counts.note_number(self.truth.last_seq());
             }
-            Actor::Persistence => {
+            Actor::Persistence if self.rng.random_bool(self.plan.persistence_chance) => {
                 if let Err(error) = node.step_persistence() {
                     return Err(Violation::new(format!(
                         "the only node is shut out of its database: {error}"
@@ -454,10 +462,16 @@ impl Simulation {
                     for item in &items {
                         slots[item.slot as usize] = Some((item.kind as u16, item.count as u32));
                     }
-                    self.told.admitted(character.id, &slots, (character.zone, character.x, character.y))?;
+                    let place = (character.zone, character.x, character.y);
+                    self.told.admitted(
+                        character.id,
+                        &slots,
+                        place,
+                        self.truth.zones_of(character.id).len(),
+                    )?;
                 }
             }
-            Actor::Journal | Actor::Network | Actor::Client(_) => {}
+            Actor::Journal | Actor::Persistence | Actor::Network | Actor::Client(_) => {}
         }
         Ok(())
     }
@@ -466,6 +480,7 @@ impl Simulation {
     fn check_shards(&mut self) -> Result<(), Violation> {
         let Some(node) = &self.node else { return Ok(()) };
         let (mut accounts, mut items) = (BTreeMap::new(), BTreeMap::new());
+        let kicked = node.kicked_by(self.tick.saturating_sub(KICK_TICKS));
         for (shard, twin) in node.twins().enumerate() {
             for (session, character) in twin.players() {
                 if let Some(other) = accounts.insert(character.account, (shard, session)) {
@@ -475,6 +490,10 @@ impl Simulation {
                     )));
                 }
             }
+            let stays = twin.players().find(|(_, character)| kicked.contains(&character.account));
+            Violation::unless(stays.is_none(), || {
+                format!("{KICK_TICKS} ticks after it signed in anew an older session goes on: {stays:?}")
+            })?;
             for row in twin.items() {
                 if let Some(other) = items.insert(row.id, row.clone()) {
                     return Err(Violation::new(format!(

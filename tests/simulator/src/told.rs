@@ -28,6 +28,8 @@ struct Character {
     settled: BTreeMap<RequestKey, bool>,
     /// What it carried whenever it was let in.
     admissions: Vec<Slots>,
+    /// How many zones it had been in when it was let in last.
+    zones_before: usize,
     /// Where it stands, since it logged out.
     saved: Option<Place>,
     /// The zone where it rests, since another shard took it in.
@@ -130,8 +132,17 @@ impl Told {
     }
 
     /// A character is let in with these rows: every session that it had is over.
-    pub fn admitted(&mut self, character: i64, found: &Slots, place: Place) -> Result<(), Violation> {
+    ///
+    /// `zones` is how many zones it had been in.
+    pub fn admitted(
+        &mut self,
+        character: i64,
+        found: &Slots,
+        place: Place,
+        zones: usize,
+    ) -> Result<(), Violation> {
         let known = self.of(character);
+        known.zones_before = zones;
         let saved = known.saved.take();
         Violation::unless(saved.is_none_or(|saved| saved == place), || {
             format!("character {character} logged out at {saved:?} and is let in at {place:?}")
@@ -168,6 +179,23 @@ impl Told {
             )
         })?;
         Ok(known.admissions.len())
+    }
+
+    /// A client is told that its character went to a zone of another shard, which must be durable.
+    pub fn crossed(
+        &mut self,
+        character: i64,
+        admission: usize,
+        zone: i64,
+        truth: &Truth,
+    ) -> Result<(), Violation> {
+        let known = self.of(character);
+        let zones = &truth.zones_of(character)[known.zones_before..];
+        Violation::unless(known.admissions.len() != admission || zones.contains(&zone), || {
+            format!(
+                "character {character} is told that it went to zone {zone} on another shard, which is not durable"
+            )
+        })
     }
 
     /// A character that was let in by this number logged out; this is its row.

@@ -30,6 +30,8 @@ pub struct Truth {
     applied_seq: u64,
     /// Every item id that there ever was.
     item_ids: BTreeSet<i64>,
+    /// The zones that each character was in, in order.
+    zones: BTreeMap<i64, Vec<i64>>,
     /// How many of each kind there must be.
     sums: BTreeMap<i64, i64>,
 }
@@ -45,6 +47,7 @@ impl Truth {
             frames: Vec::new(),
             applied_seq: 0,
             item_ids: BTreeSet::new(),
+            zones: BTreeMap::new(),
             sums: BTreeMap::new(),
         }
     }
@@ -65,6 +68,7 @@ impl Truth {
                 changes.push(self.change(&op).map_err(|error| broken(&error.to_string()))?);
             }
             self.judge(&changes, content).map_err(|what| broken(&what))?;
+            self.follow(&changes);
             apply(&mut self.rows, changes);
         }
         self.frames.push(payload.to_vec());
@@ -127,6 +131,11 @@ impl Truth {
         CharacterRow::from_values(row.expect("characters are never deleted")).expect("it was read before")
     }
 
+    /// The zones that a character was in since the world began, by all that is durable.
+    pub fn zones_of(&self, character: i64) -> &[i64] {
+        self.zones.get(&character).map_or(&[], |zones| zones)
+    }
+
     /// Every item, by all that is durable.
     pub fn items(&self) -> impl Iterator<Item = ItemRow> {
         let of_items = self.rows.iter().filter(|((table, _), _)| *table == ItemRow::TABLE.id);
@@ -144,6 +153,18 @@ impl Truth {
                 ((id, table(id)?.decode_key(key).map_err(|error| error.to_string())?), None)
             }
         })
+    }
+
+    /// Takes note of who goes where.
+    fn follow(&mut self, changes: &[Change]) {
+        for ((table, _), row) in changes {
+            let Some(row) = row.as_ref().filter(|_| *table == CharacterRow::TABLE.id) else { continue };
+            let row = CharacterRow::from_values(row).expect("it was decoded as a row of its table");
+            let zones = self.zones.entry(row.id).or_default();
+            if zones.last() != Some(&row.zone) {
+                zones.push(row.zone);
+            }
+        }
     }
 
     /// What a transaction must keep: the sum of each kind of item, unless it lays one new heap of litter; ids that are

@@ -42,7 +42,7 @@ fn a_seed_is_the_same_run_every_time() {
 #[test]
 fn bugs_are_found() {
     for (name, bug) in Bug::ALL {
-        let mut seeds = 0..60;
+        let mut seeds = 0..40;
         let found = seeds.find_map(|seed| run(Options { seed, ticks: TICKS, bug: Some(bug) }).violation);
         assert!(found.is_some(), "{name} was not found by the first {} seeds", seeds.end);
     }

@@ -120,7 +120,7 @@ fn perform(play: &mut Play, session: u32, act: &Act) -> usize {
             let moving = play.shard.detach(ZoneId(zone), &mut play.out).expect("the shard has it");
             play.absorb();
             let numbers: Vec<SessionId> = moving.sessions().map(|(number, _)| number).collect();
-            play.shard.attach(moving, &numbers).expect("its numbers are free");
+            play.shard.attach(moving, &numbers, 0).expect("its numbers are free");
             Vec::new()
         }
         Act::OpenDurable(open) => {
