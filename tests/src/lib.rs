@@ -26,7 +26,7 @@ use std::time::Duration;
 pub use admin::{Metrics, http_get, http_post};
 pub use browser::Browser;
 pub use confinement::Confinement;
-pub use database::{Database, Item};
+pub use database::Database;
 pub use mover::Mover;
 pub use node::{Exit, Node, Options, SharedNode, run_node, run_program};
 pub use player::{Identity, Player, Walk};
