@@ -105,7 +105,7 @@ fn reliable_frames_go_ahead_of_the_snapshot_in_one_send(driver: Driver) {
 fn a_unix_stream_is_served_as_tcp_is(driver: Driver) {
     let mut server = Server::new(driver, Limits { stalled_ticks: 50, ..WIDE });
     let (mut client, socket) = UnixStream::pair().unwrap();
-    let conn = server.transport.admit(socket.into(), &frame(1, b"ahead")).unwrap();
+    let conn = server.transport.admit(OwnedFd::from(socket).into(), &frame(1, b"ahead")).unwrap();
     client.write_all(&frame(2, b"there")).unwrap();
     server.until("two frames", |s| s.events.len() == 2);
     server.transport.queue(conn, &frame(3, b"and back"));
