@@ -20,12 +20,14 @@ mod node;
 mod page;
 pub mod play;
 mod ready;
+mod secured;
 mod stream;
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use crossbeam::channel::Receiver;
+use tokio_rustls::rustls::ServerConfig;
 
 pub use feed::{
     Feed, MARK_BYTES, MARK_UNITS_PER_TILE, MARKS_MAX, Mark, MarkKind, REPORT_HZ, ShardReport, TickUs,
@@ -43,6 +45,7 @@ pub struct Gateway {
     checks: ready::Checks,
     hosts: guard::Hosts,
     reports: Receiver<ShardReport>,
+    tls: Option<Arc<ServerConfig>>,
 }
 
 impl Gateway {
@@ -58,8 +61,14 @@ impl Gateway {
         let (feed, reports) = feed::feed(node.shards, &metrics);
         let live = Arc::new(live::Live::new(node, metrics.clone(), Instant::now()));
         let hosts = guard::Hosts::new(hosts);
-        let mut gateway =
-            Gateway { live: live.clone(), metrics, checks: ready::Checks::default(), hosts, reports };
+        let mut gateway = Gateway {
+            live: live.clone(),
+            metrics,
+            checks: ready::Checks::default(),
+            hosts,
+            reports,
+            tls: None,
+        };
         gateway.add_check(
             "shards",
             Box::new(move || match live.stale_shards(Instant::now()).as_slice() {
@@ -68,6 +77,11 @@ impl Gateway {
             }),
         );
         Ok((gateway, feed))
+    }
+
+    /// Lets the port speak TLS.
+    pub fn set_tls(&mut self, tls: Arc<ServerConfig>) {
+        self.tls = Some(tls);
     }
 
     /// Adds something that must hold for `/readyz` to answer 200.

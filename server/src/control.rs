@@ -15,9 +15,12 @@ use vyuha_game::Content;
 use vyuha_gateway::accounts::{Accounts, AccountsConfig, HashCost};
 use vyuha_gateway::play::WebPlayer;
 use vyuha_gateway::{Gateway, Metrics};
+use vyuha_net::tls::{Identity, ServerConfig, Session};
 use vyuha_protocol::ErrorCode;
 use vyuha_store::{Durability, Handle, JournalStats, PersistenceStats};
 
+use crate::certificate;
+use crate::client_stream::ClientStream;
 use crate::config::Config;
 use crate::doors::{Departures, Left, ShardDoors};
 use crate::seats::Seats;
@@ -52,6 +55,8 @@ pub struct Control {
     pub failure: watch::Receiver<Option<String>>,
     /// The port of those who play in a browser.
     pub web: WebPort,
+    /// The certificate, where clients speak TLS.
+    pub identity: Option<Arc<Identity>>,
     /// Who came by it.
     pub web_players: mpsc::Receiver<WebPlayer>,
 }
@@ -79,6 +84,7 @@ impl Control {
             hosts,
             mut failure,
             web,
+            identity,
             web_players,
         } = self;
         let seats = Rc::new(Seats::default());
@@ -117,6 +123,7 @@ impl Control {
             seats.clone(),
             handshakes.clone(),
             config.net.connections_max as usize,
+            identity.as_ref().map(Identity::players),
         ));
         let leaving = tokio::task::spawn_local(free_seats(
             departures,
@@ -124,6 +131,13 @@ impl Control {
             store.clone(),
             Rc::downgrade(&durability),
         ));
+        let renewing = match identity {
+            Some(identity) => {
+                let hang_ups = certificate::hang_ups()?;
+                Some(tokio::task::spawn_local(certificate::renew(identity, hang_ups, metrics.clone())))
+            }
+            None => None,
+        };
         let figures = tokio::task::spawn_local(keep_figures(metrics, store, Rc::downgrade(&durability)));
         let mut console_ended = ended.clone();
         let console = tokio::task::spawn_local(vyuha_gateway::serve(
@@ -155,6 +169,9 @@ impl Control {
         // Whom the shards let go is being told.
         let web = tokio::task::spawn_blocking(move || web.end()).await?;
         figures.abort();
+        if let Some(renewing) = renewing {
+            renewing.abort();
+        }
         // The last departures free seats that nobody waits for any more.
         leaving.abort();
         let closed = match Rc::into_inner(durability) {
@@ -184,12 +201,19 @@ async fn accept(
     seats: Rc<Seats>,
     handshakes: Rc<Semaphore>,
     connections_max: usize,
+    tls: Option<Arc<ServerConfig>>,
 ) {
     let farewells = Rc::new(Semaphore::new(FAREWELLS_MAX));
     loop {
         let accepted = tokio::select! {
-            accepted = listener.accept() => accepted.map(|(stream, _)| stream),
-            Some(player) = web_players.recv() => as_tcp_stream(player.socket),
+            accepted = listener.accept() => accepted.and_then(|(stream, _)| {
+                let session = tls.clone().map(Session::new).transpose().map_err(std::io::Error::other)?;
+                Ok(ClientStream::new(stream, session.map(Box::new)))
+            }),
+            // A browser's TLS ends at the web port.
+            Some(player) = web_players.recv() => {
+                as_tcp_stream(player.socket).map(|stream| ClientStream::new(stream, None))
+            }
         };
         let stream = match accepted {
             Ok(stream) => stream,

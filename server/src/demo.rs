@@ -10,7 +10,7 @@ use serde_json::json;
 use vyuha_bots::{LoadOptions, LoadReport, Progress};
 use vyuha_net::cpu::threads_by_name;
 
-use crate::config::{Config, Size};
+use crate::config::{Config, Size, TlsMode};
 use crate::node::{Node, load_content};
 use crate::telemetry::{Stage, Totals};
 
@@ -47,6 +47,8 @@ pub fn run(mut config: Config, options: &DemoOptions) -> anyhow::Result<()> {
     if let Some(folder) = &temporary {
         config.data.dir = folder.path().into();
     }
+    // Its bots speak plain TCP, within this machine.
+    config.tls.mode = TlsMode::Off;
     config.accounts.hash_memory = HASH_MEMORY;
     config.accounts.hash_iterations = HASH_ITERATIONS;
     config.net.connections_max = config.net.connections_max.max(options.clients + options.clients / 10);

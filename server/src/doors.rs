@@ -3,10 +3,10 @@
 
 use std::cell::RefCell;
 use std::future::poll_fn;
-use std::os::fd::OwnedFd;
 
 use vyuha_game::character::CharacterRow;
 use vyuha_game::inventory::ItemRow;
+use vyuha_net::transport::Stream;
 use vyuha_protocol::ErrorCode;
 use vyuha_ring::{Bell, Consumer, Producer, Sleeper, bell, ring, ring_with};
 
@@ -17,8 +17,8 @@ const DEPARTURES_MAX: usize = 1024;
 
 /// A character that is to enter a shard's zone, with its socket.
 pub struct Admission {
-    /// The client's socket.
-    pub socket: OwnedFd,
+    /// The client's socket, and its TLS session where it has one.
+    pub stream: Stream,
     /// Bytes that were read ahead.
     pub received: Vec<u8>,
     /// The id of the request that selected the character.

@@ -181,9 +181,9 @@ impl<T: Transport> Driver<T> {
     }
 
     fn admit(&mut self, admission: Admission) {
-        let Admission { socket, received, request, character, items } = admission;
+        let Admission { stream, received, request, character, items } = admission;
         let account = character.account;
-        let conn = match self.parts.transport.admit(socket, &received) {
+        let conn = match self.parts.transport.admit(stream, &received) {
             Ok(conn) => conn,
             Err(error) => {
                 // The socket is closed with the error; the seat is free as if the session had come and gone.
@@ -380,7 +380,7 @@ impl<T: Transport> Driver<T> {
 /// What a client is told whose connection the transport gave up; nothing where nobody is left to tell.
 fn farewell_code(cause: CloseCause) -> Option<ErrorCode> {
     match cause {
-        CloseCause::Peer | CloseCause::Reset | CloseCause::ByServer => None,
+        CloseCause::Peer | CloseCause::Reset | CloseCause::Tls | CloseCause::ByServer => None,
         CloseCause::Malformed(FrameError::TooLarge { .. }) => Some(ErrorCode::FrameTooLarge),
         CloseCause::Malformed(FrameError::Reserved) => Some(ErrorCode::Malformed),
         CloseCause::Flood => Some(ErrorCode::Flood),

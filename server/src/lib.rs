@@ -1,7 +1,9 @@
 //! The binary `vyuha`: configuration and composition, nothing else. No rule of the game and no byte of the
 //! wire is decided here.
 
+mod certificate;
 pub mod cli;
+mod client_stream;
 mod clock;
 pub mod config;
 mod control;

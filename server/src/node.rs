@@ -21,6 +21,7 @@ use vyuha_store::{
     AccountRow, Durability, DurabilityConfig, Handle, OnStopped, PersistenceConfig, Producer, TypedStore,
 };
 
+use crate::certificate;
 use crate::config::Config;
 use crate::control::Control;
 use crate::doors::{Departures, ShardDoors};
@@ -58,6 +59,7 @@ impl Node {
     /// Starts a node: checks the machine, opens the data, lets the shards run and opens the doors.
     pub fn start(config: &Config) -> anyhow::Result<Node> {
         let driver = check_machine(config)?;
+        let identity = certificate::load(config)?;
         let content = Arc::new(load_content(config)?);
         let shards = config.shards() as u16;
         let simd = config.shard.simd.level();
@@ -88,6 +90,9 @@ impl Node {
             metrics.clone(),
             [config.admin.address.ip().to_string()],
         )?;
+        if let Some(identity) = &identity {
+            gateway.set_tls(identity.browsers());
+        }
         add_checks(&mut gateway, &durability.handle(), &failure);
         let owners = zones
             .iter()
@@ -116,7 +121,7 @@ impl Node {
             },
             &failed,
         )?;
-        let (web, web_players) = WebPort::start(config, &content, metrics.clone(), web)?;
+        let (web, web_players) = WebPort::start(config, &content, metrics.clone(), web, identity.as_ref())?;
         let control = Control {
             config: config.clone(),
             content,
@@ -128,6 +133,7 @@ impl Node {
             hosts,
             failure,
             web,
+            identity,
             web_players,
         };
         let (stop, stopping) = watch::channel(false);
@@ -175,10 +181,11 @@ pub fn serve(config: &Config) -> anyhow::Result<()> {
         "pid": std::process::id(),
     });
     println!("{ready}");
+    let scheme = if config.speaks_tls() { "https" } else { "http" };
     tracing::info!(
         listen = %node.listen,
-        console = %format_args!("http://{}/", node.admin),
-        play = %format_args!("http://{}/", node.web),
+        console = %format_args!("{scheme}://{}/", node.admin),
+        play = %format_args!("{scheme}://{}/", node.web),
         "ready"
     );
     while !stop.load(Ordering::Relaxed) && !node.has_ended() {

@@ -3,13 +3,10 @@
 //! Runs on the control plane, one task a connection. Everything a stranger can send before playing ends here: with an
 //! answer, a stable code, or a close. Never touches a zone.
 
-use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout, timeout_at};
 use vyuha_game::character::newcomer_place;
@@ -26,6 +23,7 @@ use vyuha_protocol::{CharacterId, ErrorCode, PROTOCOL_VERSION, text};
 use vyuha_record::Record;
 use vyuha_store::{AccountRow, Handle, Store, StoreError, TypedStore};
 
+use crate::client_stream::ClientStream;
 use crate::doors::{Admission, ShardDoors};
 use crate::seats::{Claim, Seats};
 
@@ -35,10 +33,6 @@ pub const CHARACTERS_MAX: usize = 8;
 const ATTEMPTS_MAX: u32 = 5;
 /// How long a client is waited for to take the last message.
 pub const FAREWELL_TIMEOUT: Duration = Duration::from_secs(2);
-/// Bytes read ahead at once: the longest frame fits.
-const READ_BYTES: usize = 2048;
-const _: () =
-    assert!(READ_BYTES > CLIENT_PAYLOAD_BYTES_MAX as usize + vyuha_protocol::frame::FRAME_HEAD_BYTES);
 
 /// What sign-in needs of the node.
 pub struct SignIn {
@@ -72,6 +66,8 @@ enum End {
     Enter(Box<Entry>),
     /// The client went away.
     Gone,
+    /// It speaks no TLS, or broke it.
+    BrokeTls,
     /// The server closes it for this reason, which the client is told.
     Close(ErrorCode),
 }
@@ -90,6 +86,13 @@ enum Refusal {
     Refuse(ErrorCode),
     /// The connection ends.
     End(End),
+}
+
+impl End {
+    /// The end of a stream that failed.
+    fn of(error: &std::io::Error) -> End {
+        if error.kind() == std::io::ErrorKind::InvalidData { End::BrokeTls } else { End::Gone }
+    }
 }
 
 impl From<ErrorCode> for Refusal {
@@ -154,7 +157,7 @@ enum Request {
 
 struct Connection<'a> {
     node: &'a SignIn,
-    stream: TcpStream,
+    stream: ClientStream,
     received: Vec<u8>,
     stage: Stage,
     request_last: u32,
@@ -165,13 +168,13 @@ struct Connection<'a> {
 
 impl SignIn {
     /// Speaks with one client until its socket is handed to a shard or closed.
-    pub async fn welcome(&self, stream: TcpStream) {
+    pub async fn welcome(&self, stream: ClientStream) {
         self.metrics.connections.inc();
         self.metrics.handshakes_in_progress.inc();
         let mut connection = Connection {
             node: self,
             stream,
-            received: Vec::with_capacity(READ_BYTES),
+            received: Vec::new(),
             stage: Stage::Fresh,
             request_last: 0,
             attempts: 0,
@@ -189,26 +192,28 @@ impl SignIn {
             End::Gone => {
                 self.metrics.closed("peer").inc();
             }
+            End::BrokeTls => {
+                self.metrics.closed("tls").inc();
+            }
             End::Close(code) => say_farewell(&self.metrics, &mut stream, code).await,
         }
     }
 
     /// Hands socket and character to the shard of the character's zone.
-    async fn hand_over(&self, stream: TcpStream, received: Vec<u8>, entry: Entry) {
+    async fn hand_over(&self, stream: ClientStream, received: Vec<u8>, entry: Entry) {
         let Entry { claim, request, character, items } = entry;
-        let socket = match stream.into_std() {
-            Ok(socket) => OwnedFd::from(socket),
+        let stream = match stream.into_stream() {
+            Ok(stream) => stream,
             Err(error) => {
                 tracing::error!(%error, "a socket could not be taken from the control plane");
                 return;
             }
         };
         let shard = self.doors.shard_of(character.zone);
-        match self.doors.admit(shard, Admission { socket, received, request, character, items }) {
+        match self.doors.admit(shard, Admission { stream, received, request, character, items }) {
             Ok(()) => claim.play(shard),
             Err(back) => {
-                let stream = std::net::TcpStream::from(back.socket);
-                if let Ok(mut stream) = TcpStream::from_std(stream) {
+                if let Ok(mut stream) = ClientStream::from_stream(back.stream) {
                     say_farewell(&self.metrics, &mut stream, ErrorCode::ServerFull).await;
                 }
             }
@@ -216,7 +221,7 @@ impl SignIn {
     }
 
     /// Tells a client for whom there is no place, and closes.
-    pub async fn turn_away(&self, mut stream: TcpStream, code: ErrorCode) {
+    pub async fn turn_away(&self, mut stream: ClientStream, code: ErrorCode) {
         self.metrics.connections.inc();
         say_farewell(&self.metrics, &mut stream, code).await;
     }
@@ -225,6 +230,11 @@ impl SignIn {
 impl Connection<'_> {
     async fn run(&mut self) -> End {
         let mut deadline = Instant::now() + self.node.handshake_timeout;
+        match timeout_at(deadline, self.stream.shake_hands(&mut self.received)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => return End::of(&error),
+            Err(_) => return End::Close(self.timeout_code()),
+        }
         loop {
             let request = match timeout_at(deadline, self.next_request()).await {
                 Ok(Ok(request)) => request,
@@ -302,9 +312,10 @@ impl Connection<'_> {
                 Err(FrameError::TooLarge { .. }) => return Err(End::Close(ErrorCode::FrameTooLarge)),
                 Err(FrameError::Reserved) => return Err(End::Close(ErrorCode::Malformed)),
             }
-            let read = (&mut self.stream).take(READ_BYTES as u64).read_buf(&mut self.received).await;
-            if !matches!(read, Ok(1..)) {
-                return Err(End::Gone);
+            match self.stream.read(&mut self.received).await {
+                Ok(true) => {}
+                Ok(false) => return Err(End::Gone),
+                Err(error) => return Err(End::of(&error)),
             }
         }
     }
@@ -554,18 +565,15 @@ pub fn error_message(request: u32, code: ErrorCode, closing: bool) -> message::E
 }
 
 /// Tells a client why its connection ends, as far as it listens, and closes.
-async fn say_farewell(metrics: &Metrics, stream: &mut TcpStream, code: ErrorCode) {
+async fn say_farewell(metrics: &Metrics, stream: &mut ClientStream, code: ErrorCode) {
     metrics.error(code.name()).inc();
     metrics.closed(code.name()).inc();
     let mut frame = Vec::new();
     message::append(&mut frame, &error_message(0, code, true));
     let farewell = async {
+        stream.shake_hands(&mut Vec::new()).await?;
         stream.write_all(&frame).await?;
-        stream.shutdown().await?;
-        // A socket that is closed over unread input takes the last frame with it.
-        let mut dropped = [0; READ_BYTES];
-        while stream.read(&mut dropped).await? > 0 {}
-        std::io::Result::Ok(())
+        stream.finish().await
     };
     // A client that does not take these few bytes, or sends on and on, has nobody to tell.
     let _ = timeout(FAREWELL_TIMEOUT, farewell).await;

@@ -109,6 +109,9 @@ pub struct Metrics {
     errors: Family<CodeLabel, Counter>,
     closed: Family<ReasonLabel, Counter>,
     logins: Family<ResultLabel, Counter>,
+    tls_reloads: Family<ResultLabel, Counter>,
+    /// When the certificate expires, in seconds since 1970; 0 without TLS.
+    pub tls_certificate_expires: Level,
     /// Connections accepted.
     pub connections: Counter,
     /// Connections that have not finished their handshake yet.
@@ -154,6 +157,12 @@ impl Metrics {
             errors: family(vyuha, "errors", "Error replies sent to clients, by code"),
             closed: family(vyuha, "connections_closed", "Connections closed, by reason"),
             logins: family(vyuha, "logins", "Login attempts, by result"),
+            tls_reloads: family(vyuha, "tls_reloads", "Certificates that replaced the one before, by result"),
+            tls_certificate_expires: level(
+                vyuha,
+                "tls_certificate_expires",
+                "When the certificate expires, in seconds since 1970; 0 without TLS",
+            ),
             connections: counter(vyuha, "connections", "Connections accepted"),
             handshakes_in_progress: level(
                 vyuha,
@@ -212,6 +221,11 @@ impl Metrics {
     /// and keep it.
     pub fn closed(&self, reason: &'static str) -> Counter {
         self.closed.get_or_create_owned(&ReasonLabel { reason })
+    }
+
+    /// The counter of new certificates with one result (`vyuha_tls_reloads_total`).
+    pub fn tls_reloads(&self, result: &'static str) -> Counter {
+        self.tls_reloads.get_or_create_owned(&ResultLabel { result })
     }
 
     /// The counter of logins with one result (`vyuha_logins_total`). Resolve it once and keep it.

@@ -6,14 +6,17 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::sync::Arc;
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
+use rustls::ClientConnection;
 
-use super::{ClientContent, ClientCore, ClientError};
+use super::tls;
+use super::{ClientContent, ClientCore, ClientError, ServerTrust};
 
 /// A client's connection. Never blocks; whoever owns it polls the socket.
 #[derive(Debug)]
 pub struct Connection {
     stream: TcpStream,
     core: ClientCore,
+    tls: Option<Box<ClientConnection>>,
 }
 
 /// What one look at the socket brought.
@@ -31,6 +34,24 @@ impl Connection {
     /// Begins to connect, and appends the message that opens the connection. Whether the server is there shows when
     /// the socket becomes writable and [`Connection::flush`] is called.
     pub fn open(server: SocketAddr, content: Arc<ClientContent>) -> Result<Connection, ClientError> {
+        Connection::connect(server, content, None)
+    }
+
+    /// The same over TLS.
+    pub fn open_tls(
+        server: SocketAddr,
+        content: Arc<ClientContent>,
+        trust: &ServerTrust,
+    ) -> Result<Connection, ClientError> {
+        let tls = trust.connect().map_err(io::Error::other)?;
+        Connection::connect(server, content, Some(Box::new(tls)))
+    }
+
+    fn connect(
+        server: SocketAddr,
+        content: Arc<ClientContent>,
+        tls: Option<Box<ClientConnection>>,
+    ) -> Result<Connection, ClientError> {
         let family = if server.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
         let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
         let socket =
@@ -43,14 +64,18 @@ impl Connection {
         }
         let mut core = ClientCore::new(content);
         core.hello()?;
-        Ok(Connection { stream: TcpStream::from(socket), core })
+        Ok(Connection { stream: TcpStream::from(socket), core, tls })
     }
 
     /// Reads once into `scratch`, which many connections can share, and hands the bytes to the core; 64 KiB serve
     /// well. Take the events before reading again.
     pub fn poll_read(&mut self, scratch: &mut [u8]) -> Result<Received, ClientError> {
         loop {
-            return match self.stream.read(scratch) {
+            let read = match &mut self.tls {
+                Some(tls) => tls::read(tls, &self.stream, scratch),
+                None => self.stream.read(scratch),
+            };
+            return match read {
                 Ok(0) => Ok(Received::Ended),
                 Ok(bytes) => {
                     self.core.receive(&scratch[..bytes])?;
@@ -63,10 +88,29 @@ impl Connection {
         }
     }
 
+    /// Whether something waits to be sent.
+    pub fn wants_write(&self) -> bool {
+        !self.core.outgoing().is_empty() || self.tls.as_ref().is_some_and(|tls| tls.wants_write())
+    }
+
     /// Sends what waits, as far as the socket takes it. Returns how many bytes it took; what is left stands in
-    /// [`ClientCore::outgoing`].
+    /// [`ClientCore::outgoing`]. Over TLS it is sealed first, and those bytes are counted; what the socket does not take is
+    /// kept, up to about 64 KiB.
     pub fn flush(&mut self) -> Result<usize, ClientError> {
         let mut sent = 0;
+        if let Some(tls) = &mut self.tls {
+            let sealed = tls.writer().write(self.core.outgoing())?;
+            self.core.mark_sent(sealed);
+            while tls.wants_write() {
+                match tls.write_tls(&mut self.stream) {
+                    Ok(bytes) => sent += bytes,
+                    Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            return Ok(sent);
+        }
         while !self.core.outgoing().is_empty() {
             match self.stream.write(self.core.outgoing()) {
                 Ok(0) => return Err(io::Error::from(ErrorKind::WriteZero).into()),

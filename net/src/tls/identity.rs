@@ -182,10 +182,8 @@ fn read(certificate: &Path, key: &Path) -> Result<(CertifiedKey, SystemTime), Id
     let chain = chain.map_err(malformed(certificate))?;
     let first = chain.first().ok_or(pem::Error::NoItemsFound).map_err(malformed(certificate))?;
     let private = PrivateKeyDer::from_pem_slice(&read_file(key)?).map_err(malformed(key))?;
-    let parsed = x509_cert::Certificate::from_der(first).map_err(|error| IdentityError::Certificate {
-        path: certificate.into(),
-        text: error.to_string(),
-    })?;
+    let parsed = x509_cert::Certificate::from_der(first)
+        .map_err(|error| IdentityError::Certificate { path: certificate.into(), text: error.to_string() })?;
     let not_after = UNIX_EPOCH + parsed.tbs_certificate.validity.not_after.to_unix_duration();
     if not_after < SystemTime::now() {
         return Err(IdentityError::Expired { path: certificate.into() });

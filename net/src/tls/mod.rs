@@ -14,4 +14,5 @@ mod session;
 pub(crate) mod tests;
 
 pub use identity::{Identity, IdentityError};
+pub use rustls::ServerConfig;
 pub use session::{Opened, PARTIAL_BYTES_MAX, Session, TlsError};

@@ -32,7 +32,7 @@ pub fn serve_plain(clients: &mut Clients, sockets: Vec<OwnedFd>) -> Result<u64, 
 
 fn serve(clients: &mut Clients, sockets: Vec<OwnedFd>, mut transport: impl Transport) -> Result<u64, String> {
     for socket in sockets {
-        transport.admit(socket, &[]).map_err(|error| error.to_string())?;
+        transport.admit(socket.into(), &[]).map_err(|error| error.to_string())?;
     }
     let (mut snapshots, mut tick) = (Snapshots::new(), 0);
     let (mut inputs, mut closed) = (0, None);

@@ -242,7 +242,8 @@ fn slots_run_out_and_come_back(driver: Driver) {
     let (_second, second_id) = server.connect();
     assert_eq!((first_id, second_id), (ConnId(0), ConnId(1)));
     let (_third, socket) = server.sockets();
-    let Err(AdmitError::Full { stream, connections_max: 2 }) = server.transport.admit(socket.into(), &[]) else {
+    let Err(AdmitError::Full { stream, connections_max: 2 }) = server.transport.admit(socket.into(), &[])
+    else {
         panic!("a third of two was admitted")
     };
     drop(first);
@@ -259,9 +260,15 @@ fn what_cannot_be_admitted_is_refused(driver: Driver) {
         Err(AdmitError::ReadAhead { bytes }) if bytes == long.len()
     ));
     let datagrams = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
-    assert!(matches!(server.transport.admit(OwnedFd::from(datagrams).into(), &[]), Err(AdmitError::Socket(_))));
+    assert!(matches!(
+        server.transport.admit(OwnedFd::from(datagrams).into(), &[]),
+        Err(AdmitError::Socket(_))
+    ));
     let (datagrams, _other) = std::os::unix::net::UnixDatagram::pair().unwrap();
-    assert!(matches!(server.transport.admit(OwnedFd::from(datagrams).into(), &[]), Err(AdmitError::Socket(_))));
+    assert!(matches!(
+        server.transport.admit(OwnedFd::from(datagrams).into(), &[]),
+        Err(AdmitError::Socket(_))
+    ));
     let file = std::fs::File::open("/dev/null").unwrap();
     assert!(matches!(server.transport.admit(OwnedFd::from(file).into(), &[]), Err(AdmitError::Socket(_))));
     assert_eq!(server.slots_in_use(), 0);
