@@ -16,9 +16,9 @@ const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// The certificate that the configuration names; `None` where players speak plain TCP.
 pub fn load(config: &Config) -> anyhow::Result<Option<Arc<Identity>>> {
     if !config.speaks_tls() {
-        tracing::warn!(
-            "players and browsers speak plain TCP and HTTP: whoever is in between reads passwords"
-        );
+        if config.is_reachable() {
+            tracing::warn!("tls.mode is off: whoever is between players and this port reads their passwords");
+        }
         return Ok(None);
     }
     let identity = Identity::load(&config.tls.certificate, &config.tls.key)

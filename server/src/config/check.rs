@@ -35,6 +35,12 @@ impl Config {
         }
     }
 
+    /// Whether one of the ports can be reached from other machines.
+    pub fn is_reachable(&self) -> bool {
+        let addresses = [self.listen.address, self.web.address, self.admin.address];
+        addresses.iter().any(|address| !address.ip().is_loopback())
+    }
+
     /// The length of one tick.
     pub fn tick(&self) -> Duration {
         Duration::from_secs(1) / self.shard.tick_hz
@@ -72,8 +78,7 @@ pub(super) fn conflicts(config: &Config) -> Vec<Conflict> {
             "name both files, or set tls.mode to off".to_owned(),
         );
     }
-    let is_outside = [players, console, browsers].iter().any(|address| !address.ip().is_loopback());
-    if tls.mode == TlsMode::Auto && is_missing(&tls.certificate) && is_outside {
+    if tls.mode == TlsMode::Auto && is_missing(&tls.certificate) && config.is_reachable() {
         fail(
             &["tls.mode", "listen.address", "admin.address", "web.address"],
             "passwords would cross a network in the clear".to_owned(),

@@ -7,9 +7,12 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
+use rustls::ClientConnection;
 use socket2::SockRef;
 use vyuha_net::cpu::thread_time;
 use vyuha_protocol::frame::{FRAME_HEAD_BYTES, append_frame};
+
+use super::tls;
 
 /// What a client sends a tick, head included.
 pub const INPUT_BYTES: usize = 24;
@@ -24,6 +27,8 @@ const CLIENTS_PER_ADDRESS: usize = 5000;
 #[derive(Default)]
 pub struct Clients {
     sockets: Vec<OwnedFd>,
+    /// Their ends of TLS sessions, if they speak TLS.
+    tls: Vec<ClientConnection>,
     /// Ticks that count.
     ticks: usize,
     input: Vec<u8>,
@@ -58,6 +63,7 @@ impl Clients {
         }
         let clients = Clients {
             sockets,
+            tls: Vec::new(),
             ticks,
             input,
             buffer: vec![0; 4096],
@@ -68,6 +74,11 @@ impl Clients {
             own_times_us: Vec::new(),
         };
         Ok((clients, accepted))
+    }
+
+    /// Lets them speak TLS.
+    pub fn speak_tls(&mut self, tls: Vec<ClientConnection>) {
+        self.tls = tls;
     }
 
     /// How many they are.
@@ -87,9 +98,12 @@ impl Clients {
             return Ok(false);
         }
         self.turns += 1;
-        for socket in &self.sockets {
-            let sent = send(socket, &self.input, SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
-            if sent != Ok(INPUT_BYTES) {
+        for (client, socket) in self.sockets.iter().enumerate() {
+            let sealed = self.tls.get_mut(client).map(|tls| tls::seal(tls, &self.input));
+            let sealed = sealed.transpose().map_err(|error| format!("a client cannot seal: {error}"))?;
+            let input = sealed.as_deref().unwrap_or(&self.input);
+            let sent = send(socket, input, SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
+            if sent != Ok(input.len()) {
                 return Err(format!("a client cannot send: {sent:?}"));
             }
         }
@@ -100,12 +114,17 @@ impl Clients {
         Ok(true)
     }
 
-    fn take(&mut self) -> Result<(), Errno> {
-        for socket in &self.sockets {
+    fn take(&mut self) -> io::Result<()> {
+        for (client, socket) in self.sockets.iter().enumerate() {
             match recv(socket, &mut self.buffer[..], RecvFlags::DONTWAIT) {
-                Ok((_, bytes)) => self.bytes += bytes as u64,
+                Ok((_, bytes)) => {
+                    self.bytes += match self.tls.get_mut(client) {
+                        Some(tls) => tls::open(tls, &self.buffer[..bytes])? as u64,
+                        None => bytes as u64,
+                    };
+                }
                 Err(Errno::AGAIN) => {}
-                Err(error) => return Err(error),
+                Err(error) => return Err(error.into()),
             }
         }
         Ok(())
@@ -114,6 +133,7 @@ impl Clients {
     /// Ends every connection.
     pub fn leave(&mut self) {
         self.sockets.clear();
+        self.tls.clear();
     }
 
     /// Inputs that each of them has sent.

@@ -3,6 +3,7 @@
 mod closing;
 mod crowds;
 mod limits;
+mod tls;
 mod traffic;
 
 use std::io::Read;

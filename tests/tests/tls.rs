@@ -1,0 +1,144 @@
+//! A node that speaks TLS: to the Rust client, to browsers, to those who do not, and with a certificate that changes.
+
+use std::fs;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use tempfile::TempDir;
+use vyuha_net::client::{BlockingClient, ClientError, Event, ServerTrust};
+use vyuha_tests::{Node, Options, PASSWORD, PATIENCE, run_node};
+
+/// Writes a new certificate with its key; the certificate comes back.
+fn issue(folder: &Path) -> String {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let certificate = rcgen::CertificateParams::new(vec!["game.test".to_owned()]).unwrap();
+    let pem = certificate.self_signed(&key).unwrap().pem();
+    fs::write(folder.join("key.pem"), key.serialize_pem()).unwrap();
+    fs::write(folder.join("certificate.pem"), &pem).unwrap();
+    pem
+}
+
+/// A node, the folder of its certificate, and the certificate.
+fn node(options: Options) -> (Node, TempDir, String) {
+    let folder = tempfile::tempdir().unwrap();
+    let pem = issue(folder.path());
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let options = options.with("tls-certificate", &path("certificate.pem")).with("tls-key", &path("key.pem"));
+    (Node::start(&options), folder, pem)
+}
+
+fn client(node: &Node, pem: &str) -> Result<BlockingClient, ClientError> {
+    let trust = ServerTrust::new(pem.as_bytes(), "game.test").unwrap();
+    BlockingClient::connect_tls(node.listen, node.content(), &trust, PATIENCE)
+}
+
+/// A request to one of the ports for browsers.
+fn get(address: SocketAddr, path: &str, pem: &str) -> String {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(pem.as_bytes()).unwrap()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let config = Arc::new(config.with_root_certificates(roots).with_no_client_auth());
+    let name = ServerName::try_from("game.test").unwrap();
+    let tls = ClientConnection::new(config, name).unwrap();
+    let mut stream = StreamOwned::new(tls, TcpStream::connect(address).unwrap());
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+fn snapshot(client: &mut BlockingClient) {
+    client.wait_for(PATIENCE, |event| matches!(event, Event::Snapshot(_)).then_some(())).unwrap();
+}
+
+#[test]
+fn players_stay_while_the_certificate_is_renewed() {
+    let (mut node, folder, first) = node(Options::test_world());
+    let mut player = client(&node, &first).unwrap();
+    player.register("asha", PASSWORD).unwrap();
+    player.log_in("asha", PASSWORD).unwrap();
+    player.enter("Asha").unwrap();
+    snapshot(&mut player);
+
+    // One that cannot be used changes nothing.
+    fs::write(folder.path().join("certificate.pem"), "what?").unwrap();
+    node.kill_process(Signal::HUP);
+    let deadline = Instant::now() + PATIENCE;
+    while !get(node.admin, "/metrics", &first).contains("vyuha_tls_reloads_total{result=\"refused\"}") {
+        assert!(Instant::now() < deadline, "{}", node.log());
+    }
+    client(&node, &first).unwrap();
+
+    let second = issue(folder.path());
+    node.kill_process(Signal::HUP);
+    while let Err(error) = client(&node, &second) {
+        assert!(Instant::now() < deadline, "{error}");
+    }
+    assert!(
+        matches!(client(&node, &first), Err(ClientError::Io(error)) if error.kind() == ErrorKind::InvalidData)
+    );
+    assert!(get(node.web, "/", &second).starts_with("HTTP/1.1 200"));
+    let metrics = get(node.admin, "/metrics", &second);
+    let expires = metrics.lines().find_map(|line| line.strip_prefix("vyuha_tls_certificate_expires "));
+    assert!(expires.unwrap().parse::<f64>().unwrap() > 1e9, "{metrics}");
+
+    snapshot(&mut player);
+    player.log_out().unwrap();
+    node.terminate();
+}
+
+#[test]
+fn whoever_speaks_no_tls_is_let_go_and_nobody_waits_for_the_slow() {
+    let (mut node, _folder, pem) = node(Options::test_world().with("net-handshake-timeout", "3s"));
+    let plain = BlockingClient::connect(node.listen, node.content(), PATIENCE);
+    assert!(
+        matches!(plain, Err(ClientError::Fault(_) | ClientError::Ended | ClientError::Io(_))),
+        "{plain:?}"
+    );
+    for garbage in [&b"GET / HTTP/1.1\r\n\r\n"[..], &[0xff; 600], &[22, 3, 1, 0, 5, 1, 0, 0, 1, 0]] {
+        let mut stream = TcpStream::connect(node.listen).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.write_all(garbage).unwrap();
+        let mut got = Vec::new();
+        // It may be reset over what it sent too much.
+        let _ = stream.read_to_end(&mut got);
+        assert!(got.is_empty() || got[0] == 21, "an alert: {got:?}");
+    }
+    // The first byte of a handshake, and no more.
+    let mut slow = TcpStream::connect(node.listen).unwrap();
+    slow.set_read_timeout(Some(PATIENCE)).unwrap();
+    slow.write_all(&[22]).unwrap();
+    let begun = Instant::now();
+    assert!(matches!(slow.read(&mut [0]), Ok(0)), "it is closed");
+    let waited = begun.elapsed();
+    assert!(waited > Duration::from_secs(2), "{waited:?}");
+
+    let metrics = get(node.admin, "/metrics", &pem);
+    assert!(metrics.contains("vyuha_connections_closed_total{reason=\"tls\"} 4"), "{metrics}");
+    assert!(metrics.contains("vyuha_handshakes_in_progress 0"), "{metrics}");
+    client(&node, &pem).unwrap();
+    node.terminate();
+}
+
+#[test]
+fn plain_tcp_leaves_this_machine_only_where_it_was_asked_for() {
+    let outside = Options::test_world().with("listen-address", "0.0.0.0:0");
+    let (status, _, stderr) = run_node(&outside);
+    assert!(status != Some(0) && stderr.contains("tls.mode"), "{status:?}: {stderr}");
+    let mut node = Node::start(&outside.with("tls-mode", "off"));
+    node.terminate();
+
+    let (status, _, stderr) = run_node(&Options::test_world().with("tls-mode", "required"));
+    assert!(status != Some(0) && stderr.contains("certificate"), "{status:?}: {stderr}");
+    let missing = Options::test_world().with("tls-certificate", "no/such").with("tls-key", "no/such");
+    let (status, _, stderr) = run_node(&missing);
+    assert!(status != Some(0) && stderr.contains("no/such"), "{status:?}: {stderr}");
+}
