@@ -9,7 +9,7 @@
 //! Beside it, and only when asked for, [`Zone::column_hashes`] sums each column alone: whoever finds that two runs
 //! differ can say in what.
 
-use crate::columns::{DEAD, HIDDEN, KEPT, PLACED, Warm};
+use crate::columns::{Columns, DEAD, HIDDEN, KEPT, PLACED, Warm};
 use crate::simd::at_level;
 use crate::zone::Zone;
 
@@ -68,6 +68,9 @@ pub(crate) fn joined(sum: (u32, u32)) -> u64 {
     u64::from(sum.0) | u64::from(sum.1) << 32
 }
 
+/// Rows that are copied and hashed at a time: they fit in the first-level cache.
+const CHUNK: usize = 1024;
+
 /// What [`Zone::column_hashes`] tells apart, in its order.
 pub const COLUMNS: [&str; 6] = ["identity", "place", "displacement", "kind", "state", "warm"];
 
@@ -90,17 +93,21 @@ impl Zone {
         [identity, add(local, cell), displacement, kind, state, warm].map(joined)
     }
 
-    pub(crate) fn sum_state(&self) -> u64 {
-        let (columns, slots) = (&self.columns, &self.slots);
-        let hot = sum_hot(
-            self.simd,
-            &columns.entity,
-            &columns.flags,
-            &columns.local,
-            &columns.velocity,
-            &columns.warm,
-        );
-        joined(add(hot, slots.sum))
+    /// Fourth pass: the state is hashed, and what of it the history keeps is copied while it is in the cache.
+    pub(crate) fn record_and_hash(&mut self) {
+        let Zone { columns, slots, history, simd, .. } = self;
+        let mut sum = slots.sum;
+        let mut past = history.begin(self.tick, &columns.start, columns.len());
+        for begin in (0..columns.len()).step_by(CHUNK) {
+            let rows = begin..(begin + CHUNK).min(columns.len());
+            if let Some(past) = &mut past {
+                past.fill(*simd, columns, rows.clone());
+            }
+            let Columns { entity, flags, local, velocity, warm, .. } = columns;
+            let (entity, flags, warm) = (&entity[rows.clone()], &flags[rows.clone()], &warm[rows.clone()]);
+            sum = add(sum, sum_hot(*simd, entity, flags, &local[rows.clone()], &velocity[rows], warm));
+        }
+        self.hash = joined(sum);
     }
 }
 

@@ -1,11 +1,15 @@
 //! Past ticks, each with its own grid, so that what was in reach then is found as fast as what is in reach now.
 //!
-//! A tick takes 9 bytes an entity and 4 a cell. It is copied after the step: three streams, no lookups.
+//! A tick takes 9 bytes an entity and 4 a cell. It is copied after the step, by the pass that hashes: three streams,
+//! no lookups.
+
+use std::ops::Range;
 
 use thiserror::Error;
 use vyuha_protocol::{EntityId, Pos};
 
 use crate::columns::{Columns, Grid, Slots, Warm};
+use crate::simd::{SimdLevel, at_level};
 use crate::zone::Zone;
 
 /// Rows behind the last that can be read as well, so that a whole group of lanes is read wherever a run ends.
@@ -29,21 +33,37 @@ pub(crate) struct Past {
 }
 
 impl History {
-    pub fn record(&mut self, tick: u32, columns: &Columns) {
-        let length = self.ring.len();
-        if length == 0 {
-            return;
-        }
-        let past = &mut self.ring[tick as usize % length];
+    /// The moment that the step with this number left, to be filled; none if none is kept. It holds so many rows.
+    pub fn begin(&mut self, tick: u32, start: &Vec<u32>, rows: usize) -> Option<&mut Past> {
+        let length = self.ring.len().max(1);
+        let past = self.ring.get_mut(tick as usize % length)?;
         past.tick = Some(tick);
-        past.start.clone_from(&columns.start);
-        for (past, now) in [(&mut past.local, &columns.local), (&mut past.entity, &columns.entity)] {
-            past.clear();
-            past.extend_from_slice(now);
-            past.resize(now.len() + LANES, 0);
+        past.start.clone_from(start);
+        for column in [&mut past.local, &mut past.entity] {
+            column.resize(rows + LANES, 0);
         }
-        past.team.clear();
-        past.team.extend(columns.warm.iter().map(|warm| warm.team));
+        past.team.resize(rows, 0);
+        Some(past)
+    }
+}
+
+impl Past {
+    /// Copies some rows.
+    pub fn fill(&mut self, simd: SimdLevel, columns: &Columns, rows: Range<usize>) {
+        self.local[rows.clone()].copy_from_slice(&columns.local[rows.clone()]);
+        self.entity[rows.clone()].copy_from_slice(&columns.entity[rows.clone()]);
+        copy_teams(simd, &mut self.team[rows.clone()], &columns.warm[rows]);
+    }
+}
+
+at_level! {
+    fn copy_teams(teams: &mut [u8], warm: &[Warm]) = copy_teams_body
+}
+
+#[inline(always)]
+fn copy_teams_body(teams: &mut [u8], warm: &[Warm]) {
+    for (team, warm) in teams.iter_mut().zip(warm) {
+        *team = warm.team;
     }
 }
 

@@ -44,7 +44,7 @@ pub struct Scope {
     pub quarter_rate_units: u32,
     /// Whether the client is told only of those that it may see. It may see whoever stands on a tile that some
     /// straight line, from any point of its own tile to any point of that one, joins to its own without crossing
-    /// a wall, if that tile is not farther than the radius on either axis. Rates have no effect then: all that is
+    /// a wall, if that tile is not farther than the radius. Rates have no effect then: all that is
     /// seen is told of every tick.
     pub walls_hide: bool,
 }

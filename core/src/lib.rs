@@ -4,9 +4,9 @@
 //! floating point, so the same calls give the same bytes and the same [`Zone::state_hash`] on every machine.
 //!
 //! # Layout
-//! The hot columns take 14 bytes an entity (place within its cell, displacement, id, flags, recent changes) and are kept in cell
-//! order for good: a cell's entities lie next to each other, and the cell is implied by where they lie. So the
-//! passes stream through memory, and whatever concerns a neighbourhood reads a few contiguous runs. Finding one
+//! The hot columns take 14 bytes an entity (place within its cell, displacement, id, flags, recent changes) and
+//! are kept in cell order for good: a cell's entities lie next to each other, and the cell is implied by where they
+//! lie. So the passes stream through memory, and whatever concerns a neighbourhood reads a few contiguous runs. Finding one
 //! entity costs a scan of its cell's run. The [`Warm`] columns lie beside them in the same order. What is seldom
 //! read (kind, state, name: 25 bytes) is kept by slot.
 //!
@@ -16,15 +16,15 @@
 //! | displacement | 4 | cell | integrate, regrid, encode, hash | |
 //! | id | 4 | cell | regrid, encode, history, hash | queries, interest |
 //! | flags | 1 | cell | integrate, regrid, encode, hash | |
-//! | warm: health, team, action | 4 | cell | regrid, hash | rules of combat |
-//! | place of the slot, generation, kind, state | 9 | slot | hash | whatever is asked by id |
 //! | recent changes | 1 | cell | regrid, encode | blocks of several ticks |
+//! | warm: health, team, action | 4 | cell | regrid, history, hash | rules of combat |
+//! | place of the slot, generation, kind, state | 9 | slot | | whatever is asked by id; kind and state by those that enter |
 //! | name | 16 | slot | | full blocks and those that enter |
 //!
-//! Beside that a zone needs 68 bytes a cell, and buffers for one tick's moves and blocks.
+//! Beside that a zone needs 68 bytes a cell, and buffers for one tick's moves, blocks and events of pairs.
 //!
 //! # A tick
-//! Between two steps the game gives orders ([`Zone::spawn`], [`Zone::walk`], [`Zone::place`] ...); then
+//! Between two steps the game gives orders ([`Zone::spawn`], [`Zone::walk_all`], [`Zone::place_all`] ...); then
 //! [`Zone::step`] runs the passes over everything:
 //!
 //! 1. **integrate** adds each displacement to its place and settles those that came to another tile;
@@ -33,8 +33,9 @@
 //! 4. **encode** writes, once a cell, the bytes that tell observers what changed in it;
 //! 5. **hash** sums everything that is state.
 //!
-//! Then it is copied into the history, if one is kept. After it [`Zone::at`] answers questions in batches, of
-//! this tick or of a past one ([`Moment`]), and [`Zone::write_snapshot`] hands each client the blocks of the cells near it.
+//! Then it is copied into the history, if one is kept. After it [`Zone::now`] and [`Zone::at`] answer
+//! questions in batches, of this tick or of a past one ([`Moment`]), [`Zone::shots`] judges shots by what their shooters
+//! saw, and [`Zone::write_snapshot`] hands each client the blocks of the cells near it.
 
 #![allow(clippy::inline_always, reason = "a body is compiled for a SIMD level only where it is inlined")]
 

@@ -12,7 +12,7 @@ use crate::history::{LANES, Moment, MomentError, lanes_from};
 use crate::integrate::is_open_between;
 use crate::query::corners;
 use crate::sight::first_wall;
-use crate::simd::at_level;
+use crate::simd::{at_level, prefetch};
 use crate::zone::Zone;
 
 /// A shot. It hits whoever's middle is as near to it as the radius, between the planes across its two ends; a
@@ -66,7 +66,10 @@ at_level! {
 
 #[inline(always)]
 fn shoot_with<N: Near>(moment: Moment<'_>, rays: &[Ray], out: &mut [Hit]) {
-    for (ray, hit) in rays.iter().zip(out) {
+    for (at, (ray, hit)) in rays.iter().zip(out).enumerate() {
+        if let Some(coming) = rays.get(at + AHEAD) {
+            fetch_rows(moment, coming);
+        }
         *hit = shoot_one::<N>(moment, ray);
     }
 }
@@ -78,8 +81,39 @@ at_level! {
 
 #[inline(always)]
 fn shoot_as_seen_with<N: Near>(zone: &Zone, shots: &[Shot], out: &mut Vec<Result<Hit, MomentError>>) {
-    for Shot { ray, seen_tick } in shots {
+    for (at, Shot { ray, seen_tick }) in shots.iter().enumerate() {
+        let coming = |ahead: usize| {
+            let shot = shots.get(at + ahead)?;
+            Some((zone.at(shot.seen_tick).ok()?, &shot.ray))
+        };
+        if let Some((moment, ray)) = coming(2 * AHEAD) {
+            fetch_starts(moment, ray);
+        }
+        if let Some((moment, ray)) = coming(AHEAD) {
+            fetch_rows(moment, ray);
+        }
         out.push(zone.at(*seen_tick).map(|moment| shoot_one::<N>(moment, ray)));
+    }
+}
+
+/// So many rays before it is followed, a ray's rows are asked for; so many before that, where they begin.
+const AHEAD: usize = 6;
+
+#[inline(always)]
+fn fetch_starts(moment: Moment<'_>, ray: &Ray) {
+    for pos in [ray.from, ray.to] {
+        prefetch(moment.start, moment.grid.index(pos.cell()));
+    }
+}
+
+#[inline(always)]
+fn fetch_rows(moment: Moment<'_>, ray: &Ray) {
+    for pos in [ray.from, ray.to] {
+        if let Some(begin) = moment.start.get(moment.grid.index(pos.cell())) {
+            prefetch(moment.local, *begin as usize);
+            prefetch(moment.local, *begin as usize + LANES);
+            prefetch(moment.entity, *begin as usize);
+        }
     }
 }
 

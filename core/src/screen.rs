@@ -1,6 +1,6 @@
 //! What a client is told of a cell where walls hide: those who stand on tiles that the client's own tile sees, and
-//! nobody else. So no block can be shared, and each client's is made for it, at a few nanoseconds for each who
-//! stands in the cell.
+//! nobody else. So no block can be shared, and each client's is made for it, at about 20 ns for each who stands in
+//! the cell.
 
 use vyuha_protocol::ids::ENTITY_SLOT_BITS;
 use vyuha_protocol::snapshot::{BLOCK_DELTA, BLOCK_FULL, BlockHead, CellKey, Leave, Update};
@@ -17,14 +17,17 @@ pub(crate) struct Marks {
     serial: u64,
     /// By slot: the block for which its entity is known and not yet seen, and the entity's generation.
     by_slot: Vec<u64>,
-    /// Indices of those that enter.
+    /// The indices of those seen, and whether they are known.
+    rows: Vec<(u32, bool)>,
+    moving: Vec<Update>,
+    /// The indices of those that enter.
     entering: Vec<u32>,
 }
 
 /// What one client sees.
 pub(crate) struct Screen<'a> {
     pub field: Field<'a>,
-    /// How far off others are seen at first, and how far off they are lost, in tiles an axis.
+    /// How far off others are seen at first, and how far off they are lost, in tiles.
     pub gain_tiles: u32,
     pub lose_tiles: u32,
     pub marks: &'a mut Marks,
@@ -33,9 +36,14 @@ pub(crate) struct Screen<'a> {
 impl Marks {
     /// Makes room for all slots of a zone.
     pub fn fit(&mut self, slots: usize) {
-        if self.by_slot.len() < slots {
-            self.by_slot.resize(slots, 0);
-        }
+        fit(&mut self.by_slot, slots, 0);
+    }
+}
+
+/// Makes room for so many.
+fn fit<T: Copy>(rows: &mut Vec<T>, length: usize, with: T) {
+    if rows.len() < length {
+        rows.resize(length, with);
     }
 }
 
@@ -51,7 +59,7 @@ impl Screen<'_> {
         seen: &mut Vec<u32>,
         out: &mut Vec<u8>,
     ) {
-        let Marks { serial, by_slot, entering } = &mut *self.marks;
+        let Marks { serial, by_slot, rows, moving, entering } = &mut *self.marks;
         let columns = zone.columns;
         *serial += 1;
         let mark_of = |id: u32| *serial << (32 - ENTITY_SLOT_BITS) | u64::from(id >> ENTITY_SLOT_BITS);
@@ -64,38 +72,42 @@ impl Screen<'_> {
         }
         let begin = out.len();
         out.resize(begin + size_of::<BlockHead>(), 0);
-        entering.clear();
-        let mut updates = 0;
-        for index in columns.run(zone.grid.index(cell)) {
-            if columns.flags[index] & HIDDEN != 0 {
-                continue;
-            }
-            let (entity, local) = (columns.entity[index], columns.local[index]);
-            let mark = &mut by_slot[(entity & SLOT_MASK) as usize];
-            let is_known = *mark == mark_of(entity);
+        // Whom a client sees follows no pattern: each is written down, and kept by how far the end is moved on.
+        let run = columns.run(zone.grid.index(cell));
+        let run = if self.field.shows_any_of(cell) { run } else { 0..0 };
+        let mut shown = 0;
+        fit(rows, run.len(), (0, false));
+        for index in run {
+            let entity = columns.entity[index];
+            let is_known = by_slot[(entity & SLOT_MASK) as usize] == mark_of(entity);
             let within = if is_known { self.lose_tiles } else { self.gain_tiles };
-            if !self.field.shows(Pos::from_cell(cell, local), within) {
-                continue;
-            }
-            seen.push(entity);
-            let recent = columns.recent[index];
-            if !is_known || recent & told != 0 {
-                entering.push(index as u32);
-            } else if recent & moved != 0 {
-                out.extend_from_slice(bytemuck::bytes_of(&Update { entity, local }));
-                updates += 1;
-            }
-            if is_known {
-                *mark = 0;
-            }
+            let is_seen = self.field.shows(Pos::from_cell(cell, columns.local[index]), within);
+            rows[shown] = (index as u32, is_known);
+            shown += usize::from(is_seen && columns.flags[index] & HIDDEN == 0);
         }
-        let names = put_enters(out, columns, zone.slots, entering.iter().map(|&index| index as usize));
+        let (mut updates, mut enters) = (0, 0);
+        fit(moving, shown, Update { entity: 0, local: 0 });
+        fit(entering, shown, 0);
+        for &(index, is_known) in &rows[..shown] {
+            let (entity, local) = (columns.entity[index as usize], columns.local[index as usize]);
+            let recent = columns.recent[index as usize];
+            let enter = !is_known || recent & told != 0;
+            (moving[updates], entering[enters]) = (Update { entity, local }, index);
+            updates += usize::from(!enter && recent & moved != 0);
+            enters += usize::from(enter);
+            let mark = &mut by_slot[(entity & SLOT_MASK) as usize];
+            *mark = if is_known { 0 } else { *mark };
+            seen.push(entity);
+        }
+        out.extend_from_slice(bytemuck::cast_slice(&moving[..updates]));
+        let entering = entering[..enters].iter().map(|&index| index as usize);
+        let names = put_enters(out, columns, zone.slots, entering);
         let mut leaves = 0;
         for &entity in known.iter().filter(|&&id| by_slot[(id & SLOT_MASK) as usize] == mark_of(id)) {
             out.extend_from_slice(bytemuck::bytes_of(&Leave { entity, to: CellKey::NOWHERE }));
             leaves += 1;
         }
-        let enters = entering.len() as u32;
+        let (updates, enters) = (updates as u32, enters as u32);
         if span != Span::Full && [updates, enters, leaves] == [0; 3] {
             out.truncate(begin);
             return;

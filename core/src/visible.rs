@@ -5,20 +5,30 @@
 //! "precise permissive field of view": a sweep outward over each quadrant, with the lines between which a free
 //! view is left. It is in exact integers.
 
-use vyuha_protocol::units::TILE_UNITS;
-use vyuha_protocol::{Pos, TileMap};
+use vyuha_protocol::units::{CELL_TILES, CELL_UNITS, TILE_UNITS};
+use vyuha_protocol::{CellCoord, Pos, TileMap};
+
+use crate::interest::{HIDING_RADIUS_UNITS_MAX, HYSTERESIS_UNITS};
 
 /// Bytes that the tiles seen from tiles may take in a zone; beyond that they are found anew.
-const CACHE_BYTES: usize = 16 << 20;
+const CACHE_BYTES: usize = 64 << 20;
+
+/// Cells that are looked at from one, on each side.
+const CELLS_AROUND: u32 = 5;
+const CELLS_SIDE: u32 = 2 * CELLS_AROUND + 1;
+const _: () = assert!(CELLS_SIDE * CELLS_SIDE <= u128::BITS);
+const _: () = assert!(HIDING_RADIUS_UNITS_MAX + HYSTERESIS_UNITS <= CELLS_AROUND * CELL_UNITS);
 
 /// What is seen from each tile that somebody stood on, found once.
 #[derive(Default)]
 pub(crate) struct Sight {
-    /// How far from a tile others are looked at, in tiles an axis.
+    /// How far from a tile others are looked at, in tiles.
     reach: u32,
     /// By tile of the map: one more than the number of its field; 0 if nobody looked from there yet.
     field_of: Vec<u32>,
     fields: Vec<u64>,
+    /// By field: a bit for each cell around that some tile of is seen.
+    cells: Vec<u128>,
     sweep: Sweep,
 }
 
@@ -26,12 +36,13 @@ pub(crate) struct Sight {
 #[derive(Clone, Copy)]
 pub(crate) struct Field<'a> {
     bits: &'a [u64],
+    cells: u128,
     reach: u32,
     tile: (u32, u32),
 }
 
 impl Sight {
-    /// What is seen from the tile of a place, up to `reach` tiles away on each axis or farther.
+    /// What is seen from the tile of a place, up to `reach` tiles away or farther.
     pub fn from(&mut self, map: &TileMap, place: Pos, reach: u32) -> Field<'_> {
         let tiles = map.width() as usize * map.height() as usize;
         if self.reach < reach {
@@ -47,31 +58,64 @@ impl Sight {
         if self.field_of[at] == 0 {
             if self.fields.len() + words > (CACHE_BYTES / 8).max(words) {
                 self.fields.clear();
+                self.cells.clear();
                 self.field_of.fill(0);
             }
             let begin = self.fields.len();
             self.fields.resize(begin + words, 0);
             self.sweep.look(map, tile, self.reach, &mut self.fields[begin..]);
+            self.cells.push(cells_seen(&self.fields[begin..], tile, self.reach));
             self.field_of[at] = (begin / words) as u32 + 1;
         }
-        let begin = (self.field_of[at] - 1) as usize * words;
-        Field { bits: &self.fields[begin..begin + words], reach: self.reach, tile }
+        let field = (self.field_of[at] - 1) as usize;
+        let bits = &self.fields[field * words..(field + 1) * words];
+        Field { bits, cells: self.cells[field], reach: self.reach, tile }
     }
 }
 
 impl Field<'_> {
-    /// Whether the tile of a place is seen and at most `within` tiles away on each axis.
+    /// Whether any tile of a cell may be seen.
+    pub fn shows_any_of(&self, cell: CellCoord) -> bool {
+        let x = u32::from(cell.x).wrapping_sub(self.tile.0 / CELL_TILES).wrapping_add(CELLS_AROUND);
+        let y = u32::from(cell.y).wrapping_sub(self.tile.1 / CELL_TILES).wrapping_add(CELLS_AROUND);
+        x < CELLS_SIDE && y < CELLS_SIDE && self.cells >> (y * CELLS_SIDE + x) & 1 == 1
+    }
+
+    /// Whether the tile of a place is seen and at most `within` tiles away.
     #[inline]
     pub fn shows(&self, place: Pos, within: u32) -> bool {
         let (x, y) = place.tile();
         let (east, south) = (x.wrapping_sub(self.tile.0) as i32, y.wrapping_sub(self.tile.1) as i32);
+        let (wide, high) = (east.unsigned_abs(), south.unsigned_abs());
         let within = within.min(self.reach);
-        if east.unsigned_abs() > within || south.unsigned_abs() > within {
-            return false;
-        }
-        let bit = field_bit(self.reach, east, south);
-        self.bits[bit / 64] >> (bit % 64) & 1 == 1
+        let is_near = wide <= within && high <= within;
+        let near = if is_near { (east, south) } else { (0, 0) };
+        let bit = field_bit(self.reach, near.0, near.1);
+        let distance_squared = wide.wrapping_mul(wide).wrapping_add(high.wrapping_mul(high));
+        is_near && distance_squared <= within * within && self.bits[bit / 64] >> (bit % 64) & 1 == 1
     }
+}
+
+/// A bit for each cell around a tile of which some tile is seen from there.
+fn cells_seen(bits: &[u64], tile: (u32, u32), reach: u32) -> u128 {
+    let mut cells = 0;
+    for (word, mut seen) in bits.iter().copied().enumerate() {
+        while seen != 0 {
+            let bit = word as u32 * 64 + seen.trailing_zeros();
+            let (x, y) = (bit % (2 * reach + 1), bit / (2 * reach + 1));
+            // How many cells the tile is from that of the tile looked from, counted from the farthest there are.
+            let cell = |within: u32, at: u32| {
+                (within % CELL_TILES + CELLS_AROUND * CELL_TILES + at - reach) / CELL_TILES
+            };
+            cells |= 1 << (cell(tile.1, y) * CELLS_SIDE + cell(tile.0, x));
+            // On to the next cell of the row, or the next row.
+            let next = (CELL_TILES - (tile.0 + CELL_TILES * CELLS_SIDE + x - reach) % CELL_TILES)
+                .min(2 * reach + 1 - x);
+            let rest = bit % 64 + next;
+            seen = if rest < 64 { seen >> rest << rest } else { 0 };
+        }
+    }
+    cells
 }
 
 fn field_words(reach: u32) -> usize {
@@ -94,10 +138,21 @@ struct Line {
 
 impl Line {
     /// Positive for a corner on the far side of the line as seen from the x axis, zero on the line.
-    fn side(&self, corner: Corner) -> i64 {
-        let [nx, ny, fx, fy, x, y] =
-            [self.near.0, self.near.1, self.far.0, self.far.1, corner.0, corner.1].map(i64::from);
+    fn side(&self, (x, y): Corner) -> i32 {
+        let ((nx, ny), (fx, fy)) = (self.near, self.far);
         (fy - ny) * (fx - x) - (fx - nx) * (fy - y)
+    }
+
+    /// The first `y` from which on the corners `(sum - y, y)` are at least that much on the far side.
+    fn first_beyond(&self, sum: i32, least: i32) -> i32 {
+        // Along the corners the side changes evenly, never toward the near side: lines go outward.
+        let ((nx, ny), (fx, fy)) = (self.near, self.far);
+        let (at_zero, step) = (self.side((sum, 0)), fx + fy - nx - ny);
+        match least - at_zero {
+            ..=0 => 0,
+            _ if step == 0 => i32::MAX,
+            short => (short + step - 1) / step,
+        }
     }
 }
 
@@ -125,17 +180,18 @@ struct Sweep {
 impl Sweep {
     /// Sets the bits of the tiles seen.
     fn look(&mut self, map: &TileMap, from: (u32, u32), reach: u32, bits: &mut [u64]) {
+        let (own, row) = (field_bit(reach, 0, 0) as i32, 2 * reach as i32 + 1);
         for (east, south) in [(1, 1), (-1, 1), (-1, -1), (1, -1)] {
             self.look_into(reach as i32, |x, y| {
                 let (x, y) = (x * east, y * south);
-                let bit = field_bit(reach, x, y);
+                let bit = (own + y * row + x) as usize;
                 bits[bit / 64] |= 1 << (bit % 64);
                 map.is_wall(from.0.wrapping_add_signed(x), from.1.wrapping_add_signed(y))
             });
         }
     }
 
-    /// Visits the tiles seen in a quadrant; `visit` says whether it is a wall.
+    /// Visits the tiles seen in a quadrant, diagonal by diagonal; `visit` says whether it is a wall.
     fn look_into(&mut self, reach: i32, mut visit: impl FnMut(i32, i32) -> bool) {
         visit(0, 0);
         self.bumps.clear();
@@ -146,39 +202,55 @@ impl Sweep {
             shallow_bumps: None,
             steep_bumps: None,
         });
-        for diagonal in 1..=2 * reach {
-            let mut at = 0;
-            for y in (diagonal - reach).max(0)..=diagonal.min(reach) {
-                let x = diagonal - y;
-                let (top_left, bottom_right) = ((x, y + 1), (x + 1, y));
-                while self.gaps.get(at).is_some_and(|gap| gap.steep.side(bottom_right) >= 0) {
-                    at += 1;
+        for diagonal in 1.. {
+            // Where the diagonal crosses the circle of the reach.
+            let Some(half) = (2 * reach * reach - diagonal * diagonal).checked_isqrt() else { break };
+            let last = i32::midpoint(diagonal, half).min(diagonal);
+            let (mut at, mut y) = (0, diagonal - last);
+            while let Some(gap) = self.gaps.get(at) {
+                // A tile is in the gap from where its top left is above the shallow line to where its bottom right
+                // is above the steep one.
+                let begin = gap.shallow.first_beyond(diagonal + 1, 1) - 1;
+                let end = gap.steep.first_beyond(diagonal + 1, 0);
+                y = y.max(begin);
+                while y < end && y <= last && !visit(diagonal - y, y) {
+                    y += 1;
                 }
-                let Some(gap) = self.gaps.get(at) else { break };
-                if gap.shallow.side(top_left) <= 0 || !visit(x, y) {
+                if y >= end {
+                    at += 1;
                     continue;
                 }
-                match (gap.shallow.side(bottom_right) < 0, gap.steep.side(top_left) > 0) {
-                    (true, true) => {
-                        self.gaps.remove(at);
-                    }
-                    (true, false) => {
-                        self.raise_shallow(at, top_left);
-                        self.close(at);
-                    }
-                    (false, true) => {
-                        self.lower_steep(at, bottom_right);
-                        self.close(at);
-                    }
-                    (false, false) => {
-                        let gap = *gap;
-                        self.gaps.insert(at, gap);
-                        self.raise_shallow(at + 1, top_left);
-                        self.close(at + 1);
-                        self.lower_steep(at, bottom_right);
-                        self.close(at);
-                    }
+                if y > last {
+                    break;
                 }
+                self.block(at, (diagonal - y, y));
+                y += 1;
+            }
+        }
+    }
+
+    /// Takes from a gap what a wall leaves none of.
+    fn block(&mut self, at: usize, (x, y): Corner) {
+        let (top_left, bottom_right) = ((x, y + 1), (x + 1, y));
+        let gap = self.gaps[at];
+        match (gap.shallow.side(bottom_right) < 0, gap.steep.side(top_left) > 0) {
+            (true, true) => {
+                self.gaps.remove(at);
+            }
+            (true, false) => {
+                self.raise_shallow(at, top_left);
+                self.close(at);
+            }
+            (false, true) => {
+                self.lower_steep(at, bottom_right);
+                self.close(at);
+            }
+            (false, false) => {
+                self.gaps.insert(at, gap);
+                self.raise_shallow(at + 1, top_left);
+                self.close(at + 1);
+                self.lower_steep(at, bottom_right);
+                self.close(at);
             }
         }
     }
@@ -353,6 +425,7 @@ mod tests {
             let open = (1..11u32).flat_map(|y| (1..11u32).map(move |x| (x, y)));
             for to in open.filter(|&(x, y)| !map.is_wall(x, y)) {
                 let seen = field.shows(Pos::tile_centre(to.0, to.1), 14);
+                prop_assert!(!seen || field.shows_any_of(Pos::tile_centre(to.0, to.1).cell()));
                 let wide = |tile: (u32, u32)| (i64::from(tile.0), i64::from(tile.1));
                 if seen {
                     prop_assert!(joined(&map, wide(from), wide(to)), "{from:?} is shown {to:?}");

@@ -254,8 +254,7 @@ impl Zone {
         self.encode();
         self.encode_groups();
         probe.lap(Pass::Encode);
-        self.history.record(self.tick, &self.columns);
-        self.hash = self.sum_state();
+        self.record_and_hash();
         probe.lap(Pass::Hash);
     }
 

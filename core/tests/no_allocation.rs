@@ -59,6 +59,7 @@ fn a_steady_tick_allocates_nothing() {
     ];
     assert!(views[0].watch(5) && (0..20).all(|member| zone.set_group(walkers[member], 5)));
     let mut out = Vec::new();
+    let (mut walks, mut positions) = (Vec::new(), Vec::new());
     let mut allocated = 0;
     // The first rounds bring every buffer to the size that it needs.
     for tick in 0..PERIOD_TICKS * 20 {
@@ -66,16 +67,25 @@ fn a_steady_tick_allocates_nothing() {
             allocated = ALLOCATIONS.load(Ordering::Relaxed);
         }
         let pace = if tick % PERIOD_TICKS < PERIOD_TICKS / 2 { 341 } else { -341 };
-        for (i, &walker) in walkers.iter().enumerate() {
+        walks.clear();
+        walks.extend(walkers.iter().enumerate().map(|(i, &walker)| {
             let by =
                 if i % 2 == 0 { Displacement { dx: pace, dy: 0 } } else { Displacement { dx: 0, dy: pace } };
-            zone.walk(walker, by);
+            (walker, by)
+        }));
+        zone.walk_all(&walks);
+        positions.clear();
+        zone.positions(&walkers, &mut positions);
+        for (i, &walker) in walkers.iter().enumerate().skip(tick as usize % 7).step_by(50) {
+            zone.set_hidden(walker, i % 100 < 50);
+            zone.warm_mut(walker).expect("walkers stay").health ^= 1;
         }
         for (i, entity) in brief.iter_mut().enumerate() {
             zone.despawn(*entity);
             *entity = zone.spawn(spawn(place(i as u32)));
         }
-        zone.place(brief[0], place(tick % PERIOD_TICKS * 50));
+        let to = place(tick % PERIOD_TICKS * 50);
+        zone.place_all(&[(brief[0], to), (brief[1], to), (brief[0], to)]);
         zone.set_state(walkers[0], (tick % 2) as u16);
         zone.step(&mut ());
         assert!(!zone.pair_events().is_empty());

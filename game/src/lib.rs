@@ -9,6 +9,7 @@
 pub mod character;
 pub mod chat;
 pub mod content;
+pub mod gates;
 pub mod ground;
 mod hash;
 pub mod inventory;

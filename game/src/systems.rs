@@ -1,6 +1,6 @@
 //! The one list of the game's systems, in the order in which they run.
 //!
-//! In a tick, each zone that is due first runs the `EachStep` passes, then steps itself; when all have, the
+//! In a tick, the `BeforeSteps` passes run first. Then each zone that is due runs the `EachStep` passes, then steps itself; when all have, the
 //! `EachTick` passes run. Commands run before that, as they come in.
 
 use vyuha_core::Probe;
@@ -22,6 +22,8 @@ pub struct System {
 
 /// When a system runs.
 pub(crate) enum Runs {
+    /// At the beginning of each tick.
+    BeforeSteps(fn(&mut Shard, &mut Outbox)),
     /// Before each step of a zone, which is given by its index.
     EachStep(fn(&mut Shard, usize)),
     /// At the end of each tick.
@@ -51,6 +53,7 @@ impl TickProbe for () {
 
 /// Every system.
 pub const SYSTEMS: &[System] = &[
+    System { name: folder!(gates), tables: &[], runs: Runs::BeforeSteps(passes::cross) },
     System { name: folder!(movement), tables: &[], runs: Runs::EachStep(passes::move_characters) },
     System { name: folder!(npc), tables: &[], runs: Runs::EachStep(passes::think) },
     System { name: folder!(chat), tables: &[], runs: Runs::OnCommand },

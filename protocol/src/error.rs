@@ -74,6 +74,8 @@ error_codes! {
     SignedInElsewhere = 25, "the account signed in from elsewhere";
     /// Too many sign-ins are waiting.
     SignInBusy = 26, "too many people are signing in; try again in a moment";
+    /// The session is over, or the ticket was used or never given out.
+    ResumeRefused = 27, "that session cannot be taken up again; sign in";
 
     /// The character's name is not well formed.
     CharacterNameInvalid = 30, "a character name has 3 to 16 letters, digits or single inner spaces, and begins with a letter";

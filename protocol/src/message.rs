@@ -193,6 +193,15 @@ messages! {
         /// The character's id, from [`Characters`].
         character: i64,
     }
+    /// Takes up a session whose connection broke, from any address, instead of signing in. Answered by [`Resumed`]; refused
+    /// with `ResumeRefused`, after which the connection can sign in as usual.
+    0x0007 Resume {
+        /// The newest ticket that the client got.
+        #[serde(with = "serde_bytes")]
+        ticket: [u8; 16],
+        /// Numbered messages received since the session began, as [`is_numbered`] counts them.
+        received: u32,
+    }
 
     /// One step's steering. The server takes one a tick, in order; never answered, but acknowledged by the next
     /// snapshot's `input_ack`.
@@ -237,6 +246,13 @@ messages! {
         /// Rises with each request of the connection.
         request: u32,
     }
+    /// Tells how many messages arrived, so that the server need not keep them for a [`Resume`]. Never answered. To be sent
+    /// after [`Resumed`] and then at least once for each 8 KiB of numbered messages: of a client that leaves it out what was
+    /// kept is dropped at a bound, and its session ends with its connection.
+    0x0016 Acknowledge {
+        /// Numbered messages received since the session began, as [`is_numbered`] counts them.
+        received: u32,
+    }
 }
 
 messages! {
@@ -276,9 +292,10 @@ messages! {
         /// The new character's id.
         character: i64,
     }
-    /// The character stands in its zone; snapshots follow.
+    /// The character stands in its zone; snapshots follow. Also without a request, when it walked through a gate: the zone and all
+    /// that is seen are new, requests and inputs go on with their numbers.
     0x8006 EnteredZone {
-        /// The request's id.
+        /// The request's id; 0 if the character walked there.
         request: u32,
         /// The zone's number.
         zone: u16,
@@ -292,8 +309,23 @@ messages! {
         x: u32,
         /// Position units from the northern edge.
         y: u32,
-        /// What the character carries; slots not named are empty.
+        /// What the character carries; slots not named are empty. Empty when it walked there: nothing of it has changed.
         inventory: Vec<InventorySlot>,
+    }
+    /// What takes the session up again if its connection breaks, once. The session begins here: numbered messages are
+    /// counted from this one on.
+    0x8007 Ticket {
+        /// A secret.
+        #[serde(with = "serde_bytes")]
+        ticket: [u8; 16],
+    }
+    /// The session goes on; the numbered messages that the client lacks follow in order, then full snapshots.
+    0x8008 Resumed {
+        /// Takes the place of the one that was used, once anything was received after this.
+        #[serde(with = "serde_bytes")]
+        ticket: [u8; 16],
+        /// The last request that the server received. Those after it are to be sent again, no others: their answers follow.
+        request: u32,
     }
 
     /// A request was carried out that needs no other answer.
@@ -349,6 +381,15 @@ messages! {
         /// For people.
         text: String,
     }
+}
+
+/// Whether a message of this kind to a client that plays is numbered: it is kept until it was acknowledged, and each arrives
+/// once, whatever becomes of connections. An [`Error`] that closes the connection is not, whatever this says of its kind.
+pub const fn is_numbered(kind: u16) -> bool {
+    !matches!(
+        kind,
+        Welcome::KIND | Ticket::KIND | Resumed::KIND | Pong::KIND | crate::snapshot::SNAPSHOT_KIND
+    )
 }
 
 /// What is part of messages: name, purpose, fields.
@@ -445,6 +486,8 @@ mod tests {
             let characters = vec![CharacterSummary { character: n, name: text.clone(), zone: 3 }; small as usize % 5];
             check!(ServerMessage, Characters { request, characters }, Characters);
             check!(ServerMessage, PickedUp { request, entity: count, slot }, PickedUp);
+            check!(ClientMessage, Resume { ticket: [small; 16], received: count }, Resume);
+            check!(ServerMessage, Resumed { ticket: [small; 16], request }, Resumed);
             check!(ServerMessage, Error { request, code: 7, closing: flag, text: text.clone() }, Error);
             let inventory = vec![slot; small as usize % 28];
             check!(ServerMessage, EnteredZone { request, zone: 1, tick_hz: 30, speed: 9, entity: 4, x: 5, y: 6, inventory }, EnteredZone);

@@ -20,10 +20,10 @@
 //! 2. Of all blocks, each update moves an entity that is held in the block's cell, and each enter puts an entity
 //!    into the block's cell; if it is known already, its record is replaced.
 //! 3. Of all blocks, each leave of an entity that is still held in the block's cell takes it out: if `to` is a
-//!    cell that the client holds, the entity is held in that one from now on, seen where it was seen last, until a
-//!    block of that cell enters it or lets it leave; otherwise it is removed. A leave of an entity that is not
-//!    held in the block's cell changes nothing: the entity came and went between two blocks, or another cell
-//!    has told of it already.
+//!    cell that the client holds and that has no full block here, the entity is held in that one from now on,
+//!    seen where it was seen last, until a block of that cell enters it or lets it leave; otherwise it is removed.
+//!    A leave of an entity that is not held in the block's cell changes nothing: the entity came and went between
+//!    two blocks, or another cell has told of it already.
 //! 4. What is held in a dropped cell, or in the cell of a full block that does not name it, is removed.
 //!
 //! So an entity that walks from one subscribed cell into another is never absent in between, whichever of the two

@@ -22,6 +22,7 @@ fn form(rust: &str) -> &'static str {
         "u64" => "u64",
         "i64" => "i64",
         "String" => "string",
+        "[u8; 16]" => "16 bytes",
         "[u8; 32]" => "32 bytes",
         "InventorySlot" => "slot",
         "Vec<InventorySlot>" => "list of slots",

@@ -28,7 +28,7 @@ fn form(rust: &str) -> String {
         "u64" | "i64" => "Int64".to_owned(),
         "bool" => "boolean".to_owned(),
         "String" => "string".to_owned(),
-        "[u8; 32]" => "Uint8Array".to_owned(),
+        "[u8; 16]" | "[u8; 32]" => "Uint8Array".to_owned(),
         part if PARTS.iter().any(|(name, ..)| *name == part) => part.to_owned(),
         other => {
             let part = other.strip_prefix("Vec<").and_then(|part| part.strip_suffix('>'));

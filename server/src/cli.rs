@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+use vyuha_bots::Roles;
 
 use crate::config::{CONFIG_VARIABLE, Effective, Faults, FlagValue, KEYS, Key, Layers, load};
 use crate::demo::{self, DemoOptions};
@@ -46,10 +47,14 @@ const DEMO_EXAMPLES: &str = "\
 Examples:
   vyuha demo                                       500 bots until Ctrl-C
   vyuha demo --clients 2000 --seconds 20 --json    a measurement, as JSON on the last line
+  vyuha demo --clients 10000 --seconds 60 --shards 1 --json
+                                                   how many one core carries
+  vyuha demo --clients 1000 --roles crowd=1        all in one place
   vyuha demo --port 0 --admin-address 127.0.0.1:0  beside another server
 
 It takes every flag of `vyuha serve` as well, but for --data-dir: without --data it plays in a
-temporary folder and removes it. Passwords of bots are hashed cheaply (1 MiB, one pass), whatever
+temporary folder and removes it. More than 2000 bots play in rooms of eight, unless --content-dir
+says where. The bots have the last core to themselves if the shards leave one. Passwords of bots are hashed cheaply (1 MiB, one pass), whatever
 the configuration says.";
 
 const REPLAY_EXAMPLES: &str = "\
@@ -174,6 +179,11 @@ fn command() -> Command {
                         .value_name("NUMBER")
                         .value_parser(value_parser!(u64).range(1..=86_400))
                         .help("How long they play; without it until Ctrl-C"),
+                    Arg::new("roles")
+                        .long("roles")
+                        .value_name("ROLE=WEIGHT,...")
+                        .value_parser(value_parser!(Roles))
+                        .help("What the bots do: wanderer, crowd, chatter, trader, reconnecter, lagger"),
                     Arg::new("shards")
                         .long("shards")
                         .value_name("COUNT")
@@ -322,6 +332,7 @@ fn demo_options(matches: &ArgMatches) -> DemoOptions {
         clients: *matches.get_one("clients").expect("it has a default"),
         seconds: matches.get_one("seconds").copied(),
         json: matches.get_flag("json"),
+        roles: matches.get_one("roles").copied(),
         data: matches.get_one::<String>("data").map(PathBuf::from),
     }
 }
@@ -375,7 +386,8 @@ mod tests {
 
     #[test]
     fn short_flags_of_the_demonstration_stand_for_keys() {
-        let line = "vyuha demo --port 0 --shards 2 --data d --clients 7 --seconds 3 --json --log-level warn";
+        let line = "vyuha demo --port 0 --shards 2 --data d --clients 7 --seconds 3 --json --log-level warn \
+                    --roles crowd=1";
         let matches = command().try_get_matches_from(line.split(' ')).expect("it is valid");
         let (_, matches) = matches.subcommand().expect("it has a command");
         let flags = demo_layers(matches, Vec::new()).flags;
@@ -389,7 +401,8 @@ mod tests {
                 ("listen.address", "--port", "127.0.0.1:0"),
             ]
         );
-        let options = DemoOptions { clients: 7, seconds: Some(3), json: true, data: Some("d".into()) };
+        let roles = Some(Roles::all(vyuha_bots::Role::Crowd));
+        let options = DemoOptions { clients: 7, seconds: Some(3), json: true, roles, data: Some("d".into()) };
         assert_eq!(demo_options(matches), options);
     }
 

@@ -22,7 +22,7 @@ use vyuha_store::{Durability, Handle, JournalStats, PersistenceStats};
 use crate::certificate;
 use crate::client_stream::ClientStream;
 use crate::config::Config;
-use crate::doors::{Departures, Left, ShardDoors};
+use crate::doors::{Departures, Notice, SeatChange, ShardDoors};
 use crate::seats::Seats;
 use crate::shards::{Host, dead_shard, join_hosts};
 use crate::sign_in::{FAREWELL_TIMEOUT, SignIn};
@@ -125,7 +125,7 @@ impl Control {
             config.net.connections_max as usize,
             identity.as_ref().map(Identity::players),
         ));
-        let leaving = tokio::task::spawn_local(free_seats(
+        let leaving = tokio::task::spawn_local(keep_seats(
             departures,
             seats,
             store.clone(),
@@ -245,17 +245,28 @@ fn as_tcp_stream(socket: UnixStream) -> std::io::Result<TcpStream> {
     TcpStream::from_std(std::net::TcpStream::from(OwnedFd::from(socket)))
 }
 
-/// Frees the seats of those who left, once all they did is in the database.
-async fn free_seats(
+/// Keeps the seats as the shards say; those of who left are freed once all they did is in the database.
+async fn keep_seats(
     mut departures: Departures,
     seats: Rc<Seats>,
     store: Handle,
     durability: Weak<Durability>,
 ) {
     loop {
-        let left = departures.next().await;
-        if left.is_empty() {
+        let notices = departures.next().await;
+        if notices.is_empty() {
             return;
+        }
+        let mut left = Vec::new();
+        for Notice { account, change } in notices {
+            match change {
+                SeatChange::Left => left.push(account),
+                SeatChange::Confirmed(ticket) => seats.confirm(account, ticket),
+                SeatChange::Moved { shard, moves } => seats.moved(account, shard, moves),
+            }
+        }
+        if left.is_empty() {
+            continue;
         }
         let Some(durable_seq) = durability.upgrade().map(|durability| durability.durable_seq()) else {
             return;
@@ -264,7 +275,7 @@ async fn free_seats(
         tokio::task::spawn_local(async move {
             // A store that has stopped ends the node: nobody signs in any more.
             if store.wait_applied(durable_seq).await.is_ok() {
-                for Left { account } in left {
+                for account in left {
                     seats.free(account);
                 }
             }

@@ -2,16 +2,24 @@
 //! at. A shard looks at its requests once a tick; the control plane is woken when somebody left.
 
 use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::future::poll_fn;
+use std::sync::Arc;
 
 use vyuha_game::character::CharacterRow;
+use vyuha_game::gates::Carried;
 use vyuha_game::inventory::ItemRow;
-use vyuha_net::transport::Stream;
-use vyuha_protocol::ErrorCode;
+use vyuha_net::transport::{Released, Stream};
+use vyuha_protocol::{ErrorCode, ZoneId};
 use vyuha_ring::{Bell, Consumer, Producer, Sleeper, bell, ring, ring_with};
+
+use crate::mailbox::Mailbox;
+use crate::tickets::Ticket;
 
 /// Requests that may wait at one shard's door: some seconds' worth of a login storm.
 const REQUESTS_MAX: usize = 4096;
+/// What one shard may have handed to another before that looks: more waits with the one that hands.
+const NEIGHBOUR_REQUESTS_MAX: usize = 256;
 /// Departures that may wait for the control plane; more of them wait with the shard.
 const DEPARTURES_MAX: usize = 1024;
 
@@ -27,12 +35,50 @@ pub struct Admission {
     pub character: CharacterRow,
     /// What it carries.
     pub items: Vec<ItemRow>,
+    /// What is to take the session up again.
+    pub ticket: Ticket,
 }
 
-/// What the control plane asks of a shard.
+/// A stream that is to take the place of the one that a session had.
+pub struct Resumption {
+    /// Whose session it is.
+    pub account: i64,
+    /// The client's socket, and its TLS session where it has one.
+    pub stream: Stream,
+    /// Bytes that were read ahead.
+    pub unread: Vec<u8>,
+    /// Numbered messages that the client received.
+    pub received: u32,
+    /// What is to take the session up the next time.
+    pub ticket: Ticket,
+}
+
+/// A session that comes from another shard, whole. All that it did there is durable.
+pub struct Arrival {
+    /// Whose session it is.
+    pub account: i64,
+    /// What is the game's of it.
+    pub carried: Carried,
+    /// Its connection; none if its client is awaited.
+    pub connection: Option<Released>,
+    /// Frames that came after it had left the other shard.
+    pub frames: Vec<u8>,
+    /// What may have to be sent again.
+    pub mailbox: Mailbox,
+    /// The ticket that the client was given and is not known to have.
+    pub ticket_unconfirmed: Option<u32>,
+    /// How often it went from one shard to another.
+    pub moves: u32,
+}
+
+/// What the control plane or another shard asks of a shard.
 pub enum Request {
     /// Let somebody in.
     Admit(Box<Admission>),
+    /// Give a session another socket.
+    Resume(Box<Resumption>),
+    /// Go on with a session that comes from another shard.
+    Arrive(Box<Arrival>),
     /// End an account's session and tell it why.
     Kick {
         /// The account.
@@ -42,11 +88,30 @@ pub enum Request {
     },
 }
 
-/// A session that is over, with all it did durable.
+/// What becomes of a seat, as its shard tells the control plane.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Left {
-    /// Whose it was.
+pub struct Notice {
+    /// Whose seat it is.
     pub account: i64,
+    /// What becomes of it.
+    pub change: SeatChange,
+}
+
+/// What becomes of a seat.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SeatChange {
+    /// The session is over, and all it did is with the journal.
+    #[default]
+    Left,
+    /// The client has its newest ticket, by number: the one before is good no longer.
+    Confirmed(u32),
+    /// The session goes on at another shard.
+    Moved {
+        /// That shard.
+        shard: u16,
+        /// How often it went from one to another.
+        moves: u32,
+    },
 }
 
 /// A shard's side of the door through which it is asked.
@@ -61,6 +126,73 @@ impl Requests {
     /// Whether none waits.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+}
+
+/// A shard's doors to all others: what it hands to them, and what they hand to it.
+pub struct Neighbours {
+    to: Vec<Producer<Option<Request>>>,
+    from: Vec<Consumer<Option<Request>>>,
+    /// What found no room; in order for each shard.
+    waiting: VecDeque<(u16, Request)>,
+    shard_of_zone: Arc<[(i64, u16)]>,
+}
+
+impl Neighbours {
+    /// The doors of as many shards, in order. A shard has doors to itself that nobody uses.
+    pub fn all(shards: u16, zones: impl IntoIterator<Item = (i64, u16)>) -> Vec<Neighbours> {
+        let shard_of_zone: Arc<[(i64, u16)]> = zones.into_iter().collect();
+        let mut from: Vec<Vec<Consumer<Option<Request>>>> = (0..shards).map(|_| Vec::new()).collect();
+        let to: Vec<Vec<Producer<Option<Request>>>> = (0..shards)
+            .map(|_| {
+                let doors = from.iter_mut().map(|from| {
+                    let (producer, consumer) = ring(NEIGHBOUR_REQUESTS_MAX);
+                    from.push(consumer);
+                    producer
+                });
+                doors.collect()
+            })
+            .collect();
+        let sides = to.into_iter().zip(from);
+        let neighbours = sides.map(|(to, from)| Neighbours {
+            to,
+            from,
+            waiting: VecDeque::new(),
+            shard_of_zone: shard_of_zone.clone(),
+        });
+        neighbours.collect()
+    }
+
+    /// The shard that owns a zone; for a zone that is no part of the world, the first.
+    pub fn shard_of(&self, zone: ZoneId) -> u16 {
+        self.shard_of_zone.iter().find(|(id, _)| *id == i64::from(zone.0)).map_or(0, |(_, shard)| *shard)
+    }
+
+    /// Hands something to a shard, at once or when there is room.
+    pub fn hand(&mut self, shard: u16, request: Request) {
+        self.waiting.push_back((shard, request));
+        self.hand_waiting();
+    }
+
+    /// Hands on what waits, as far as there is room.
+    pub fn hand_waiting(&mut self) {
+        for _ in 0..self.waiting.len() {
+            let Some((shard, request)) = self.waiting.pop_front() else { return };
+            if let Err(Some(request)) = self.to[shard as usize].push(Some(request)) {
+                self.waiting.push_front((shard, request));
+                return;
+            }
+        }
+    }
+
+    /// The oldest request of one of the others.
+    pub fn next(&mut self) -> Option<Request> {
+        self.from.iter_mut().find_map(|from| from.pop().flatten())
+    }
+
+    /// Whether nothing waits, either way.
+    pub fn is_empty(&self) -> bool {
+        self.waiting.is_empty() && self.from.iter().all(Consumer::is_empty)
     }
 }
 
@@ -93,6 +225,15 @@ impl ShardDoors {
         }
     }
 
+    /// Hands a session's new stream to its shard; gives it back if the shard's door is full.
+    pub fn resume(&self, shard: u16, resumption: Resumption) -> Result<(), Box<Resumption>> {
+        match self.ask(shard, Request::Resume(Box::new(resumption))) {
+            Ok(()) => Ok(()),
+            Err(Some(Request::Resume(back))) => Err(back),
+            Err(_) => unreachable!("what was sent comes back"),
+        }
+    }
+
     /// Asks a shard to end an account's session. `false` if its door is full: ask again.
     #[must_use]
     pub fn kick(&self, shard: u16, account: i64, code: ErrorCode) -> bool {
@@ -104,17 +245,18 @@ impl ShardDoors {
     }
 }
 
-/// A shard's side of the door through which it tells who left.
+/// A shard's side of the door through which it tells what becomes of seats, mostly that they are left.
 pub struct Leaving {
-    ring: Producer<Left, Bell>,
-    /// Those who left and were not told of yet: at most one a seat, which is taken until the control plane hears of it.
-    waiting: Vec<Left>,
+    ring: Producer<Notice, Bell>,
+    /// What was not told of yet: at most two a seat, which is taken until the control plane hears that it was left, and whose
+    /// ticket is confirmed once for each time that the control plane gives one.
+    waiting: Vec<Notice>,
 }
 
 impl Leaving {
-    /// Notes that somebody left; the control plane hears of it by the next [`Leaving::tell`].
-    pub fn push(&mut self, left: Left) {
-        self.waiting.push(left);
+    /// Notes what becomes of a seat; the control plane hears of it by the next [`Leaving::tell`].
+    pub fn push(&mut self, notice: Notice) {
+        self.waiting.push(notice);
     }
 
     /// Tells of as many as there is room for, all at once.
@@ -139,7 +281,7 @@ impl Leaving {
 
 /// The control plane's side of every door through which it hears of those who left.
 pub struct Departures {
-    rings: Vec<Consumer<Left>>,
+    rings: Vec<Consumer<Notice>>,
     sleeper: Sleeper,
 }
 
@@ -156,8 +298,8 @@ impl Departures {
         (Departures { rings, sleeper }, leaving)
     }
 
-    /// Waits until somebody left; everybody who did. Nobody once every shard has ended.
-    pub async fn next(&mut self) -> Vec<Left> {
+    /// Waits until something becomes of a seat; everything that did, in order for each shard. Nobody once every shard has ended.
+    pub async fn next(&mut self) -> Vec<Notice> {
         let Departures { rings, sleeper } = self;
         let is_ready = || rings.iter().any(|ring| !ring.is_empty()) || rings.iter().all(Consumer::is_closed);
         poll_fn(|context| sleeper.poll(context, is_ready)).await;
@@ -178,6 +320,10 @@ mod tests {
     use std::task::{Context, Poll, Waker};
 
     use super::*;
+
+    fn left(account: i64) -> Notice {
+        Notice { account, change: SeatChange::Left }
+    }
 
     /// Who is known to have left just now; `None` if that is waited for.
     fn heard(departures: &mut Departures) -> Option<Vec<i64>> {
@@ -210,9 +356,9 @@ mod tests {
         assert_eq!(heard(&mut departures), None);
         let everybody = 2 * DEPARTURES_MAX as i64 + 3;
         for account in 0..everybody {
-            leaving[0].push(Left { account });
+            leaving[0].push(left(account));
         }
-        leaving[1].push(Left { account: -1 });
+        leaving[1].push(left(-1));
         assert_eq!(heard(&mut departures), None, "nobody was told of yet");
         leaving[1].tell();
         assert_eq!(heard(&mut departures), Some(vec![-1]));
@@ -231,10 +377,30 @@ mod tests {
     }
 
     #[test]
+    fn what_is_handed_to_a_neighbour_arrives_there_in_order_whatever_the_room() {
+        let mut shards = Neighbours::all(3, [(7, 2)]);
+        assert_eq!((shards[0].shard_of(ZoneId(7)), shards[0].shard_of(ZoneId(8))), (2, 0));
+        let handed = 2 * NEIGHBOUR_REQUESTS_MAX as i64 + 3;
+        for account in 0..handed {
+            shards[0].hand(2, Request::Kick { account, code: ErrorCode::Flood });
+        }
+        assert!(!shards[0].is_empty() && !shards[2].is_empty() && shards[1].is_empty());
+        let mut got = Vec::new();
+        while !shards[0].is_empty() || !shards[2].is_empty() {
+            while let Some(Request::Kick { account, .. }) = shards[2].next() {
+                got.push(account);
+            }
+            shards[0].hand_waiting();
+        }
+        assert_eq!(got, (0..handed).collect::<Vec<_>>());
+        assert!(shards[1].next().is_none());
+    }
+
+    #[test]
     fn a_shard_does_not_wait_for_a_control_plane_that_has_ended() {
         let (departures, mut leaving) = Departures::new(1);
         drop(departures);
-        leaving[0].push(Left { account: 1 });
+        leaving[0].push(left(1));
         leaving[0].tell();
         assert!(leaving[0].is_empty());
     }

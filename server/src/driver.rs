@@ -3,19 +3,23 @@
 //! One call a tick. Nothing in it waits: what another thread should do is handed over in a bounded queue, and what
 //! another thread has done is read from an atomic.
 
-use std::collections::{HashMap, VecDeque};
+mod passing;
+
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use vyuha_game::shard::log::Recorded;
-use vyuha_game::shard::{LeaveCause, Outbox, SessionId};
+use vyuha_game::shard::{Departed, LeaveCause, Outbox, SessionId};
 use vyuha_net::runtime::TickStart;
-use vyuha_net::transport::{AdmitError, CloseCause, ConnId, Received, Transport};
-use vyuha_protocol::message::{self, DecodeError};
-use vyuha_protocol::{ErrorCode, frame::FrameError};
+use vyuha_net::transport::{AdmitError, CloseCause, ConnId, READ_AHEAD_BYTES_MAX, Received, Transport};
+use vyuha_protocol::ErrorCode;
+use vyuha_protocol::frame::{FrameError, append_frame};
+use vyuha_protocol::message::{self, Acknowledge, ClientMessage, DecodeError, Message as _, Resumed};
 use vyuha_store::journal::{Batch, Producer, SubmitError};
 
-use crate::doors::{Admission, Leaving, Left, Request, Requests};
+use crate::doors::{Admission, Leaving, Neighbours, Notice, Request, Requests, Resumption, SeatChange};
+use crate::sessions::{Moving, Session, Sessions};
 use crate::sign_in::error_message;
 use crate::telemetry::{Stage, Telemetry};
 
@@ -24,6 +28,9 @@ const REQUESTS_PER_TICK_MAX: usize = 64;
 /// Batches that wait in the driver while the journal's queue is full. Durable commands are refused meanwhile, so that
 /// only periodic saves and departures add to them. When even these are too many the journal is not coming back.
 const BACKLOG_BATCHES_MAX: usize = 4096;
+
+/// Bytes of frames of a session that goes to another shard: more is a flood. What was received beside fits too.
+const MOVING_FRAMES_BYTES_MAX: usize = READ_AHEAD_BYTES_MAX / 2;
 
 /// Ticks that a drained shard goes on, so that clients can take their last frame before the sockets go.
 const DRAIN_LINGER_TICKS: u32 = 10;
@@ -36,6 +43,8 @@ pub struct Parts<T> {
     pub transport: T,
     /// The control plane's requests.
     pub requests: Requests,
+    /// What other shards hand to this one, and the other way.
+    pub neighbours: Neighbours,
     /// Where the control plane hears of those who left.
     pub left: Leaving,
     /// The way into the journal.
@@ -44,43 +53,52 @@ pub struct Parts<T> {
     pub draining: Arc<AtomicBool>,
     /// Figures.
     pub telemetry: Telemetry,
+    /// Ticks that a client is awaited whose connection broke; 0 for none.
+    pub grace_ticks: u32,
+    /// Bytes of a session that are kept until they are acknowledged.
+    pub kept_bytes_max: usize,
 }
 
 /// One shard with all that is around it.
 pub struct Driver<T> {
     parts: Parts<T>,
     outbox: Outbox,
-    sessions: Vec<Option<Session>>,
-    conn_of_account: HashMap<i64, ConnId>,
-    serial_last: u64,
-    /// Ends that this tick's reap reported; kept for its memory.
-    ended: Vec<(ConnId, Option<ErrorCode>)>,
+    sessions: Sessions,
+    /// Connections that this tick's reap found to be over; kept for its memory.
+    over: Vec<(ConnId, Over)>,
     held: VecDeque<Held>,
+    /// Sessions that go to another shard and are durable, by number, serial and account.
+    passing: Vec<(SessionId, u64, i64)>,
+    /// Who went to which shard, and in which tick: whoever asks for them here just missed them.
+    passed: VecDeque<(u64, i64, u16)>,
     batch_last: u64,
     backlog: VecDeque<Batch>,
     frame: Vec<u8>,
     drained: bool,
+    ticks: u64,
     /// Ticks of a drained shard without anything to do.
     idle_ticks: u32,
 }
 
-/// Who uses a connection.
-struct Session {
-    account: i64,
-    /// Tells this session from earlier and later ones on the same connection number.
-    serial: u64,
-    /// The character has left; the connection lives on until its last reply is sent.
-    leaving: bool,
+/// How a connection ended.
+#[derive(Clone, Copy)]
+enum Over {
+    /// What came over it ends the session too.
+    Refused(ErrorCode),
+    /// The transport gave it up.
+    Closed(CloseCause),
 }
 
 /// What waits until a batch is durable.
 #[derive(Default)]
 struct Held {
     batch: u64,
-    /// Replies to sessions, by connection and serial.
-    replies: Vec<(ConnId, u64, Vec<u8>)>,
-    /// Connections to be closed after these.
-    closing: Vec<(ConnId, u64)>,
+    /// Replies to sessions, by number and serial.
+    replies: Vec<(SessionId, u64, Vec<u8>)>,
+    /// Sessions to be ended after these.
+    closing: Vec<(SessionId, u64)>,
+    /// Sessions that go to another shard, by number, serial and account.
+    departing: Vec<(SessionId, u64, i64)>,
     /// Accounts whose sessions are over.
     left: Vec<i64>,
 }
@@ -106,15 +124,16 @@ impl<T: Transport> Driver<T> {
         Driver {
             parts,
             outbox,
-            sessions: Vec::new(),
-            conn_of_account: HashMap::new(),
-            serial_last: 0,
-            ended: Vec::new(),
+            sessions: Sessions::default(),
+            over: Vec::new(),
             held: VecDeque::new(),
+            passing: Vec::new(),
+            passed: VecDeque::new(),
             batch_last: 0,
             backlog: VecDeque::new(),
             frame: Vec::new(),
             drained: false,
+            ticks: 0,
             idle_ticks: 0,
         }
     }
@@ -122,17 +141,21 @@ impl<T: Transport> Driver<T> {
     /// One tick. `Ok(false)` once the node is ending and everything here is done.
     pub fn tick(&mut self, start: &TickStart) -> Result<bool, DriverError> {
         self.parts.telemetry.begin(start);
+        self.ticks += 1;
         self.answer_doors();
         self.release_durable();
         self.receive();
+        self.pass_on();
+        while let Some(id) = self.sessions.overdue(self.ticks) {
+            self.end(id, None);
+        }
         let draining = self.parts.draining.load(Ordering::Relaxed);
         if draining && !self.drained {
             self.drained = true;
-            for slot in 0..self.sessions.len() {
+            for id in self.sessions.ids() {
                 // Who is logging out gets that answer.
-                if matches!(&self.sessions[slot], Some(session) if !session.leaving) {
-                    self.end(ConnId(slot as u32), Some(ErrorCode::ShuttingDown));
-                    self.parts.transport.close(ConnId(slot as u32));
+                if self.sessions.get(id).is_some_and(|session| !session.leaving) {
+                    self.end(id, Some(ErrorCode::ShuttingDown));
                 }
             }
         }
@@ -144,16 +167,19 @@ impl<T: Transport> Driver<T> {
         }
         self.parts.left.tell();
         self.parts.telemetry.lap(Stage::HandOut);
-        let Parts { shard, transport, .. } = &mut self.parts;
+        let Driver { parts: Parts { shard, transport, .. }, sessions, .. } = self;
         transport.flush(&mut |conn, out| {
-            shard.write_snapshot(SessionId(conn.0), out);
+            if let Some(id) = sessions.of_conn(conn) {
+                shard.write_snapshot(id, out);
+            }
         });
         self.parts.telemetry.lap(Stage::Send);
-        let sessions = self.sessions.iter().flatten().count();
+        let sessions = self.sessions.count();
         self.parts.telemetry.end(&self.parts.shard, sessions, self.parts.transport.stats());
         let busy = !self.held.is_empty()
             || !self.backlog.is_empty()
             || !self.parts.requests.is_empty()
+            || !self.parts.neighbours.is_empty()
             || !self.parts.left.is_empty()
             || sessions > 0;
         if !draining || busy {
@@ -166,61 +192,131 @@ impl<T: Transport> Driver<T> {
 
     /// Everyone who knocked, as far as one tick goes.
     fn answer_doors(&mut self) {
+        self.parts.neighbours.hand_waiting();
+        self.welcome_arrivals();
         for _ in 0..REQUESTS_PER_TICK_MAX {
-            match self.parts.requests.next() {
-                Some(Request::Admit(admission)) => self.admit(*admission),
-                Some(Request::Kick { account, code }) => {
-                    if let Some(conn) = self.conn_of_account.get(&account).copied() {
-                        self.end(conn, Some(code));
-                        self.parts.transport.close(conn);
+            let Some(request) = self.parts.requests.next() else { break };
+            // Who is asked for may have been handed over since.
+            self.welcome_arrivals();
+            self.answer(request);
+        }
+    }
+
+    /// Everyone whom other shards handed over.
+    fn welcome_arrivals(&mut self) {
+        while let Some(request) = self.parts.neighbours.next() {
+            self.answer(request);
+        }
+    }
+
+    fn answer(&mut self, request: Request) {
+        match request {
+            Request::Admit(admission) => self.admit(*admission),
+            Request::Arrive(arrival) => self.arrive(*arrival),
+            Request::Resume(resumption) => match self.passed_to(resumption.account) {
+                Some(shard) => self.parts.neighbours.hand(shard, Request::Resume(resumption)),
+                None => self.resume(*resumption),
+            },
+            Request::Kick { account, code } => match self.passed_to(account) {
+                Some(shard) => self.parts.neighbours.hand(shard, Request::Kick { account, code }),
+                None => {
+                    if let Some(id) = self.sessions.of_account(account) {
+                        self.end(id, Some(code));
                     }
                 }
-                None => break,
-            }
+            },
         }
     }
 
     fn admit(&mut self, admission: Admission) {
-        let Admission { stream, received, request, character, items } = admission;
+        let Admission { stream, received, request, character, items, ticket } = admission;
         let account = character.account;
-        let conn = match self.parts.transport.admit(stream, &received) {
-            Ok(conn) => conn,
+        let Some(conn) = self.take_over(account, |transport| transport.admit(stream, &received)) else {
+            // The socket is closed with the error; the seat is free as if the session had come and gone.
+            return self.forget(account);
+        };
+        let id = self.sessions.next_id();
+        match self.parts.shard.join(id, request, character, &items, &mut self.outbox) {
+            Ok(()) => {
+                self.sessions.insert(account);
+                self.sessions.attach(id, conn);
+                self.give(id, ticket.number);
+                if self.parts.grace_ticks > 0 {
+                    self.frame.clear();
+                    message::append(&mut self.frame, &message::Ticket { ticket: ticket.secret });
+                    self.parts.transport.queue(conn, &self.frame);
+                }
+                if self.drained {
+                    self.end(id, Some(ErrorCode::ShuttingDown));
+                }
+            }
             Err(error) => {
-                // The socket is closed with the error; the seat is free as if the session had come and gone.
+                tracing::error!(%error, account, "a character could not enter its zone");
+                self.turn_away(conn, ErrorCode::Unavailable);
+                self.forget(account);
+            }
+        }
+    }
+
+    /// Lets a session go on by another connection, and sends again what its client lacks.
+    fn resume(&mut self, resumption: Resumption) {
+        let Resumption { account, stream, unread, received, ticket } = resumption;
+        let Some(conn) = self.take_over(account, |transport| transport.admit(stream, &unread)) else {
+            return;
+        };
+        let Driver { parts, sessions, frame, .. } = self;
+        let resumed = sessions.of_account(account).and_then(|id| {
+            let session = sessions.get_mut(id)?;
+            let missing = session.mailbox.missing(received)?;
+            let request = match &mut session.moving {
+                Some(moving) => {
+                    // These come again over the new connection.
+                    moving.frames.clear();
+                    moving.carried.request
+                }
+                None => parts.shard.tell_anew(id)?,
+            };
+            frame.clear();
+            message::append(frame, &Resumed { ticket: ticket.secret, request });
+            frame.extend_from_slice(missing);
+            parts.transport.queue(conn, frame);
+            Some(id)
+        });
+        let Some(id) = resumed else { return self.turn_away(conn, ErrorCode::ResumeRefused) };
+        self.give(id, ticket.number);
+        if let Some(before) = self.sessions.attach(id, conn) {
+            self.turn_away(before, ErrorCode::SignedInElsewhere);
+        }
+    }
+
+    /// Notes which ticket a session's client is being sent.
+    fn give(&mut self, id: SessionId, ticket: u32) {
+        if let Some(session) = self.sessions.get_mut(id) {
+            session.ticket_unconfirmed = Some(ticket);
+        }
+    }
+
+    /// Takes a connection over, if there is room.
+    fn take_over(
+        &mut self,
+        account: i64,
+        admit: impl FnOnce(&mut T) -> Result<ConnId, AdmitError>,
+    ) -> Option<ConnId> {
+        match admit(&mut self.parts.transport) {
+            Ok(conn) => Some(conn),
+            Err(error) => {
                 if !matches!(error, AdmitError::Full { .. }) {
                     tracing::warn!(%error, account, "a connection could not be taken over");
                 }
                 self.parts.telemetry.refused(ErrorCode::ServerFull);
-                self.forget(account);
-                return;
+                None
             }
-        };
-        let slot = conn.0 as usize;
-        if self.sessions.len() <= slot {
-            self.sessions.resize_with(slot + 1, || None);
-        }
-        self.serial_last += 1;
-        let joined = self.parts.shard.join(SessionId(conn.0), request, character, &items, &mut self.outbox);
-        let playing = joined.is_ok() && !self.drained;
-        self.sessions[slot] = Some(Session { account, serial: self.serial_last, leaving: joined.is_err() });
-        self.conn_of_account.insert(account, conn);
-        if let Err(error) = &joined {
-            tracing::error!(%error, account, "a character could not enter its zone");
-            self.say(conn, ErrorCode::Unavailable);
-            self.sessions[slot] = None;
-            self.conn_of_account.remove(&account);
-            self.forget(account);
-        } else if self.drained {
-            self.end(conn, Some(ErrorCode::ShuttingDown));
-        }
-        if !playing {
-            self.parts.transport.close(conn);
         }
     }
 
     /// The account's seat is free; nothing of it waits for the journal.
     fn forget(&mut self, account: i64) {
-        self.parts.left.push(Left { account });
+        self.parts.left.push(Notice { account, change: SeatChange::Left });
     }
 
     /// Sends the replies whose transactions are on disk, and lets go of those who left.
@@ -228,82 +324,112 @@ impl<T: Transport> Driver<T> {
         let durable = self.parts.producer.durable();
         while self.held.front().is_some_and(|held| held.batch <= durable) {
             let Some(held) = self.held.pop_front() else { break };
-            for (conn, serial, frame) in held.replies {
-                if self.is_current(conn, serial) {
-                    self.parts.transport.queue(conn, &frame);
+            for (id, serial, frame) in held.replies {
+                if self.is_current(id, serial) {
+                    deliver(&mut self.sessions, &mut self.parts, id, &frame);
                 }
             }
-            for (conn, serial) in held.closing {
-                if self.is_current(conn, serial) {
+            for (id, serial) in held.closing {
+                if self.is_current(id, serial)
+                    && let Some(conn) = self.sessions.remove(id).and_then(|session| session.conn)
+                {
                     self.parts.transport.close(conn);
-                    self.sessions[conn.0 as usize] = None;
                 }
             }
+            self.passing.extend(held.departing);
             for account in held.left {
                 self.forget(account);
             }
         }
     }
 
-    fn is_current(&self, conn: ConnId, serial: u64) -> bool {
-        matches!(self.sessions.get(conn.0 as usize), Some(Some(session)) if session.serial == serial)
+    fn is_current(&self, id: SessionId, serial: u64) -> bool {
+        self.sessions.get(id).is_some_and(|session| session.serial == serial)
     }
 
     /// Reads what arrived and lets the shard act on it.
     fn receive(&mut self) {
-        let Driver { parts, outbox, sessions, ended, .. } = self;
-        let Parts { shard, transport, telemetry, .. } = parts;
-        transport.reap(&mut |conn, received| match received {
-            Received::Frame { kind, payload } => {
-                let playing = matches!(&sessions[conn.0 as usize], Some(session) if !session.leaving);
-                if !playing || ended.last().is_some_and(|(last, _)| *last == conn) {
-                    return;
+        let Driver { parts, outbox, sessions, over, .. } = self;
+        let Parts { shard, transport, telemetry, left, .. } = parts;
+        transport.reap(&mut |conn, received| {
+            // The reports of a connection follow each other.
+            let is_over = over.last().is_some_and(|(last, _)| *last == conn);
+            match received {
+                Received::Frame { kind, payload } => {
+                    let Some(id) = sessions.of_conn(conn).filter(|_| !is_over) else { return };
+                    let Some(session) = sessions.get_mut(id).filter(|session| !session.leaving) else {
+                        return;
+                    };
+                    let taken = if kind == Acknowledge::KIND {
+                        acknowledge(session, payload, outbox, left)
+                    } else if let Some(moving) = &mut session.moving {
+                        append_frame(&mut moving.frames, kind, |frames| frames.extend_from_slice(payload));
+                        let room = moving.frames.len() <= MOVING_FRAMES_BYTES_MAX;
+                        if room { Ok(()) } else { Err(ErrorCode::Flood) }
+                    } else {
+                        shard.receive(id, kind, payload, outbox).map_err(|error| match error {
+                            DecodeError::UnknownKind(_) => ErrorCode::UnknownKind,
+                            DecodeError::Malformed(_) => ErrorCode::Malformed,
+                        })
+                    };
+                    if let Err(code) = taken {
+                        over.push((conn, Over::Refused(code)));
+                    }
                 }
-                match shard.receive(SessionId(conn.0), kind, payload, outbox) {
-                    Ok(()) => {}
-                    Err(DecodeError::UnknownKind(_)) => ended.push((conn, Some(ErrorCode::UnknownKind))),
-                    Err(DecodeError::Malformed(_)) => ended.push((conn, Some(ErrorCode::Malformed))),
-                }
-            }
-            Received::Closed(cause) => {
-                telemetry.closed(cause.name());
-                // The last report of a connection that ended itself for bad bytes in this very tick adds nothing.
-                if ended.last().is_none_or(|(last, _)| *last != conn) {
-                    ended.push((conn, farewell_code(cause)));
+                Received::Closed(cause) => {
+                    telemetry.closed(cause.name());
+                    // The last report of one that ended itself for bad bytes in this very tick adds nothing.
+                    if !is_over {
+                        over.push((conn, Over::Closed(cause)));
+                    }
                 }
             }
         });
-        let mut ended = std::mem::take(&mut self.ended);
-        for (conn, code) in ended.drain(..) {
-            self.end(conn, code);
-            // Without effect where the transport ended it.
-            self.parts.transport.close(conn);
+        let mut over = std::mem::take(&mut self.over);
+        for (conn, how) in over.drain(..) {
+            let Some(id) = self.sessions.of_conn(conn) else { continue };
+            match how {
+                Over::Refused(code) => self.end(id, Some(code)),
+                // Bytes that break a TLS session can be anybody's on the way, and must do no more than a reset.
+                Over::Closed(CloseCause::Peer | CloseCause::Reset | CloseCause::Tls | CloseCause::Idle)
+                    if self.awaits(id) =>
+                {
+                    if let Over::Closed(CloseCause::Idle) = how {
+                        self.say(conn, ErrorCode::IdleTimeout);
+                    }
+                    self.sessions.await_until(id, self.ticks + u64::from(self.parts.grace_ticks));
+                }
+                Over::Closed(cause) => self.end(id, farewell_code(cause)),
+            }
         }
-        self.ended = ended;
+        self.over = over;
     }
 
-    /// Ends a session: tells the client why, as far as it listens, and takes its character out of the world. The
-    /// caller closes the connection.
-    fn end(&mut self, conn: ConnId, code: Option<ErrorCode>) {
-        let Some(session) = self.sessions.get_mut(conn.0 as usize).and_then(Option::take) else { return };
-        if self.conn_of_account.get(&session.account) == Some(&conn) {
-            self.conn_of_account.remove(&session.account);
+    /// Whether a session outlives its connection.
+    fn awaits(&self, id: SessionId) -> bool {
+        let can_resume = |session: &Session| !session.leaving && session.mailbox.is_whole();
+        self.parts.grace_ticks > 0 && !self.drained && self.sessions.get(id).is_some_and(can_resume)
+    }
+
+    /// Ends a session: tells the client why, as far as it listens, and takes its character out of the world.
+    fn end(&mut self, id: SessionId, code: Option<ErrorCode>) {
+        let Some(session) = self.sessions.remove(id) else { return };
+        if !session.leaving && session.moving.is_none() {
+            self.parts.shard.leave(id, &mut self.outbox);
         }
-        if !session.leaving {
-            self.parts.shard.leave(SessionId(conn.0), &mut self.outbox);
-        }
+        let Some(conn) = session.conn else { return };
         if let Some(code) = code {
             self.say(conn, code);
         }
+        // Without effect where the transport ended it.
+        self.parts.transport.close(conn);
     }
 
     /// Lets everyone go at once: nothing can be made durable any more, so nothing more is acknowledged or saved.
     fn give_up(&mut self) {
-        for slot in 0..self.sessions.len() {
-            let conn = ConnId(slot as u32);
-            if self.sessions[slot].take().is_some() {
-                self.say(conn, ErrorCode::Unavailable);
-                self.parts.transport.close(conn);
+        for id in self.sessions.ids() {
+            if let Some(conn) = self.sessions.remove(id).and_then(|session| session.conn) {
+                self.turn_away(conn, ErrorCode::Unavailable);
             }
         }
         self.parts.transport.flush(&mut |_, _| {});
@@ -317,39 +443,53 @@ impl<T: Transport> Driver<T> {
         self.parts.transport.queue(conn, &self.frame);
     }
 
+    /// Ends a connection that is no session's.
+    fn turn_away(&mut self, conn: ConnId, code: ErrorCode) {
+        self.say(conn, code);
+        self.parts.transport.close(conn);
+    }
+
     /// Hands what the shard produced to the journal and to the sockets.
     fn hand_out(&mut self) -> Result<(), DriverError> {
         let mut held = Held::default();
         for message in &self.outbox.messages {
-            let conn = ConnId(message.session.0);
             let frame = self.outbox.frame(message);
-            // Who was told in this tick why the connection ends hears nothing after that.
-            let Some(Some(session)) = self.sessions.get(conn.0 as usize) else { continue };
+            // Who was told in this tick why the session ends hears nothing after that.
+            let Some(session) = self.sessions.get(message.session) else { continue };
             if message.durable {
-                held.replies.push((conn, session.serial, frame.to_vec()));
+                held.replies.push((message.session, session.serial, frame.to_vec()));
             } else {
-                self.parts.transport.queue(conn, frame);
+                deliver(&mut self.sessions, &mut self.parts, message.session, frame);
             }
         }
         for left in &self.outbox.left {
             held.left.push(left.account);
-            let conn = ConnId(left.session.0);
             // A session that logged out stays until its answer is sent; one that was ended is gone already.
             if left.cause == LeaveCause::LoggedOut
-                && let Some(Some(session)) = self.sessions.get_mut(conn.0 as usize)
+                && let Some(session) = self.sessions.get(left.session)
             {
-                session.leaving = true;
-                held.closing.push((conn, session.serial));
-                self.conn_of_account.remove(&left.account);
+                held.closing.push((left.session, session.serial));
+                self.sessions.set_leaving(left.session);
             }
         }
+        for departed in self.outbox.departed.drain(..) {
+            let Departed { session: id, carried } = departed;
+            let account = carried.character.account;
+            let Some(session) = self.sessions.get_mut(id) else {
+                held.left.push(account);
+                continue;
+            };
+            held.departing.push((id, session.serial, account));
+            session.moving = Some(Box::new(Moving { carried, frames: Vec::new() }));
+        }
+        self.sessions.free_ended();
         self.parts.telemetry.count(&self.outbox.counts);
         if !self.outbox.transactions.is_empty() {
             self.batch_last += 1;
             let bytes = std::mem::take(&mut self.outbox.transactions);
             self.backlog.push_back(Batch { number: self.batch_last, bytes });
         }
-        if !held.replies.is_empty() || !held.left.is_empty() {
+        if !held.replies.is_empty() || !held.left.is_empty() || !held.departing.is_empty() {
             held.batch = self.batch_last;
             self.held.push_back(held);
         }
@@ -375,6 +515,35 @@ impl<T: Transport> Driver<T> {
         self.parts.shard.set_durable_open(self.backlog.is_empty());
         Ok(())
     }
+}
+
+/// Sends a session a frame, and keeps it as long as it may have to be sent again. A session that is awaited but past its bound
+/// cannot be taken up any more; it ends when its time is over.
+fn deliver<T: Transport>(sessions: &mut Sessions, parts: &mut Parts<T>, id: SessionId, frame: &[u8]) {
+    let Some(session) = sessions.get_mut(id) else { return };
+    if parts.grace_ticks > 0 {
+        session.mailbox.push(frame, parts.kept_bytes_max);
+    }
+    if let Some(conn) = session.conn {
+        parts.transport.queue(conn, frame);
+    }
+}
+
+/// Takes a client's word for what it received.
+fn acknowledge(
+    session: &mut Session,
+    payload: &[u8],
+    outbox: &mut Outbox,
+    notices: &mut Leaving,
+) -> Result<(), ErrorCode> {
+    let message = ClientMessage::decode(Acknowledge::KIND, payload).map_err(|_| ErrorCode::Malformed)?;
+    outbox.count_command(&message);
+    let ClientMessage::Acknowledge(message) = message else { return Err(ErrorCode::Malformed) };
+    session.mailbox.acknowledge(message.received.into()).map_err(|_| ErrorCode::Malformed)?;
+    if let Some(ticket) = session.ticket_unconfirmed.take() {
+        notices.push(Notice { account: session.account, change: SeatChange::Confirmed(ticket) });
+    }
+    Ok(())
 }
 
 /// What a client is told whose connection the transport gave up; nothing where nobody is left to tell.

@@ -11,14 +11,18 @@ pub mod demo;
 mod doors;
 mod driver;
 mod logging;
+mod mailbox;
 pub mod node;
 mod record;
 pub mod replay;
+mod rooms;
 mod seats;
+mod sessions;
 mod shards;
 mod sign_in;
 mod signals;
 pub mod telemetry;
+mod tickets;
 mod web;
 
 /// Version and commit of this build: `0.1.0 (a1b2c3d4e5f6)`.

@@ -24,7 +24,7 @@ use vyuha_store::{
 use crate::certificate;
 use crate::config::Config;
 use crate::control::Control;
-use crate::doors::{Departures, ShardDoors};
+use crate::doors::{Departures, Neighbours, ShardDoors};
 use crate::record::Recordings;
 use crate::shards::{self, Shards, World, zones_of_shards};
 use crate::telemetry::{SharedTotals, Telemetry};
@@ -94,10 +94,12 @@ impl Node {
             gateway.set_tls(identity.browsers());
         }
         add_checks(&mut gateway, &durability.handle(), &failure);
-        let owners = zones
+        let owners: Vec<(i64, u16)> = zones
             .iter()
             .zip(0..)
-            .flat_map(|(zones, shard)| zones.iter().map(move |id| (i64::from(id.0), shard)));
+            .flat_map(|(zones, shard)| zones.iter().map(move |id| (i64::from(id.0), shard)))
+            .collect();
+        let neighbours = Neighbours::all(shards, owners.iter().copied());
         let (doors, requests) = ShardDoors::new(shards, owners);
         let (departures, leaving) = Departures::new(shards);
         let draining = Arc::new(AtomicBool::new(false));
@@ -111,6 +113,7 @@ impl Node {
                 world,
                 producers,
                 requests,
+                neighbours,
                 leaving,
                 draining: &draining,
                 recordings,

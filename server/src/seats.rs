@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
+use crate::tickets::{SeatTickets, Ticket, Tickets};
+
 /// How long to wait before a shard whose door is full is asked again.
 const ASK_AGAIN: Duration = Duration::from_millis(10);
 
@@ -15,19 +17,21 @@ const ASK_AGAIN: Duration = Duration::from_millis(10);
 #[derive(Default)]
 pub struct Seats {
     taken: RefCell<HashMap<i64, Seat>>,
+    tickets: RefCell<Tickets>,
 }
 
 struct Seat {
     holder: Holder,
     freed: Rc<Notify>,
+    tickets: SeatTickets,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Holder {
     /// Signing in: rows are being read.
     Entering,
-    /// On a shard.
-    Playing { shard: u16 },
+    /// On a shard, to which it came by so many moves.
+    Playing { shard: u16, moves: u32 },
 }
 
 /// A seat taken for somebody who signs in; given back on drop unless [`Claim::play`] was called.
@@ -46,12 +50,16 @@ impl Seats {
         loop {
             let (freed, shard) = match self.taken.borrow_mut().entry(account) {
                 std::collections::hash_map::Entry::Vacant(vacant) => {
-                    vacant.insert(Seat { holder: Holder::Entering, freed: Rc::default() });
+                    vacant.insert(Seat {
+                        holder: Holder::Entering,
+                        freed: Rc::default(),
+                        tickets: SeatTickets::default(),
+                    });
                     return Claim { seats: self.clone(), account, kept: false };
                 }
                 std::collections::hash_map::Entry::Occupied(seat) => match seat.get().holder {
                     Holder::Entering => (seat.get().freed.clone(), None),
-                    Holder::Playing { shard } => (seat.get().freed.clone(), Some(shard)),
+                    Holder::Playing { shard, .. } => (seat.get().freed.clone(), Some(shard)),
                 },
             };
             // Nothing else runs on this thread between here and the first poll of the wait below.
@@ -71,8 +79,38 @@ impl Seats {
 
     /// Frees the seat of a session that is over; whoever waits for it goes on.
     pub fn free(&self, account: i64) {
-        if let Some(seat) = self.taken.borrow_mut().remove(&account) {
+        if let Some(mut seat) = self.taken.borrow_mut().remove(&account) {
+            self.tickets.borrow_mut().forget(&mut seat.tickets);
             seat.freed.notify_waiters();
+        }
+    }
+
+    /// The session that a ticket takes up: its account, its shard, and a new ticket made of `fresh`. `None` if the ticket is
+    /// not good, or its session plays on no shard.
+    pub fn resume(&self, shown: &[u8; 16], fresh: [u8; 16]) -> Option<(i64, u16, Ticket)> {
+        let mut tickets = self.tickets.borrow_mut();
+        let account = tickets.account(shown)?;
+        let mut taken = self.taken.borrow_mut();
+        let seat = taken.get_mut(&account)?;
+        let Holder::Playing { shard, .. } = seat.holder else { return None };
+        Some((account, shard, tickets.renew(account, &mut seat.tickets, shown, fresh)))
+    }
+
+    /// The account's session went on to another shard; what is told late of earlier moves changes nothing. A shard that a
+    /// session has just left hands on what it is asked for it.
+    pub fn moved(&self, account: i64, to: u16, by: u32) {
+        if let Some(seat) = self.taken.borrow_mut().get_mut(&account)
+            && let Holder::Playing { shard, moves } = &mut seat.holder
+            && *moves < by
+        {
+            (*shard, *moves) = (to, by);
+        }
+    }
+
+    /// The account's client has its newest ticket, by number.
+    pub fn confirm(&self, account: i64, ticket: u32) {
+        if let Some(seat) = self.taken.borrow_mut().get_mut(&account) {
+            self.tickets.borrow_mut().confirm(&mut seat.tickets, ticket);
         }
     }
 
@@ -83,12 +121,19 @@ impl Seats {
 }
 
 impl Claim {
+    /// Gives the session its first ticket.
+    pub fn ticket(&self, secret: [u8; 16]) -> Option<Ticket> {
+        let mut taken = self.seats.taken.borrow_mut();
+        let seat = taken.get_mut(&self.account)?;
+        Some(self.seats.tickets.borrow_mut().give(self.account, &mut seat.tickets, secret))
+    }
+
     /// The session plays on a shard from now on; its seat is freed by [`Seats::free`]. Those who wait are woken, so that
     /// the newest of them can ask for its end.
     pub fn play(mut self, shard: u16) {
         self.kept = true;
         if let Some(seat) = self.seats.taken.borrow_mut().get_mut(&self.account) {
-            seat.holder = Holder::Playing { shard };
+            seat.holder = Holder::Playing { shard, moves: 0 };
             seat.freed.notify_waiters();
         }
     }
@@ -171,6 +216,44 @@ mod tests {
                 waits.await.unwrap();
             }
             assert!(ends.get() >= 5, "each but the last was ended: {}", ends.get());
+        });
+    }
+
+    #[test]
+    fn a_ticket_finds_the_shard_of_its_session_while_that_plays() {
+        run(async {
+            let seats = Rc::new(Seats::default());
+            let claim = seats.claim(7, |_| panic!("the seat was free")).await;
+            let first = claim.ticket([1; 16]).unwrap();
+            assert_eq!(seats.resume(&[1; 16], [2; 16]), None, "it has not entered");
+            claim.play(3);
+            let (account, shard, second) = seats.resume(&[1; 16], [2; 16]).unwrap();
+            assert_eq!((account, shard, second.secret), (7, 3, [2; 16]));
+            seats.confirm(7, first.number);
+            assert!(seats.resume(&[1; 16], [3; 16]).is_some(), "the second may be lost");
+            let (_, _, last) = seats.resume(&[3; 16], [4; 16]).unwrap();
+            seats.confirm(7, last.number);
+            assert_eq!(seats.resume(&[3; 16], [5; 16]), None, "it was used");
+            seats.free(7);
+            assert_eq!(seats.resume(&[4; 16], [5; 16]), None, "the session is over");
+        });
+    }
+
+    #[test]
+    fn a_seat_follows_its_session_and_old_news_do_not_move_it_back() {
+        run(async {
+            let seats = Rc::new(Seats::default());
+            let claim = seats.claim(7, |_| panic!("the seat was free")).await;
+            claim.ticket([1; 16]).unwrap();
+            seats.moved(7, 9, 1);
+            claim.play(3);
+            let shard = |shown: u8, fresh: u8| seats.resume(&[shown; 16], [fresh; 16]).unwrap().1;
+            assert_eq!(shard(1, 2), 3);
+            seats.moved(7, 5, 2);
+            seats.moved(7, 4, 1);
+            assert_eq!(shard(2, 3), 5);
+            seats.moved(8, 5, 2);
+            assert_eq!(seats.len(), 1);
         });
     }
 

@@ -17,7 +17,7 @@ use vyuha_protocol::ZoneId;
 use vyuha_store::Producer;
 
 use crate::config::Config;
-use crate::doors::{Leaving, Requests};
+use crate::doors::{Leaving, Neighbours, Requests};
 use crate::driver::{Driver, Parts};
 use crate::record::Recordings;
 use crate::telemetry::Telemetry;
@@ -36,6 +36,8 @@ pub struct Shards<'a> {
     pub producers: Vec<Producer>,
     /// Each shard's side of its door.
     pub requests: Vec<Requests>,
+    /// Each shard's doors to the others.
+    pub neighbours: Vec<Neighbours>,
     /// Where each shard tells of those who left.
     pub leaving: Vec<Leaving>,
     /// Set when the node is to end.
@@ -95,13 +97,30 @@ pub fn start(
     telemetry: impl Fn(u16) -> Telemetry,
     failed: &watch::Sender<Option<String>>,
 ) -> anyhow::Result<Vec<Host>> {
-    let Shards { driver, content, zones, world, producers, requests, leaving, draining, recordings } = parts;
+    let Shards {
+        driver,
+        content,
+        zones,
+        world,
+        producers,
+        requests,
+        neighbours,
+        leaving,
+        draining,
+        recordings,
+    } = parts;
     let cpus = vyuha_net::cpu::usable().context("the processors that may be used cannot be listed")?;
     let limits = limits(config);
+    let grace_ticks = match config.session.grace {
+        Duration::ZERO => 0,
+        grace => ticks(grace, config.shard.tick_hz),
+    };
     let shards = zones.len() as i64;
     let mut hosts = Vec::new();
-    let doors = requests.into_iter().zip(leaving);
-    for (((index, zones), producer), (requests, left)) in (0_u16..).zip(zones).zip(producers).zip(doors) {
+    let doors = requests.into_iter().zip(neighbours).zip(leaving);
+    for (((index, zones), producer), ((requests, neighbours), left)) in
+        (0_u16..).zip(zones).zip(producers).zip(doors)
+    {
         let here = |row: &&ItemRow| zones.iter().any(|id| i64::from(id.0) == row.owner);
         let ground: Vec<ItemRow> = world.ground.iter().filter(here).cloned().collect();
         let head = Head {
@@ -140,7 +159,19 @@ pub fn start(
         let handle = spawn_shard(host, move || {
             let transport = transport(driver, limits)?;
             let shard = Recorded::new(shard, sink);
-            let parts = Parts { shard, transport, requests, left, producer, draining, telemetry };
+            let kept_bytes_max = limits.reliable_bytes_max / 2;
+            let parts = Parts {
+                shard,
+                transport,
+                requests,
+                neighbours,
+                left,
+                producer,
+                draining,
+                telemetry,
+                grace_ticks,
+                kept_bytes_max,
+            };
             io::Result::Ok(Hosted { driver: Driver::new(parts), failed, done: is_done })
         })?;
         hosts.push(Host { handle, done, recorder });

@@ -3,6 +3,8 @@
 //! Runs on the control plane, one task a connection. Everything a stranger can send before playing ends here: with an
 //! answer, a stable code, or a close. Never touches a zone.
 
+mod request;
+
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +16,7 @@ use vyuha_game::inventory::PLACE_INVENTORY;
 use vyuha_game::{CharacterRow, Content, ItemRow};
 use vyuha_gateway::Metrics;
 use vyuha_gateway::accounts::{AccountName, Accounts, AccountsError, check_password};
+use vyuha_net::transport::Stream;
 use vyuha_protocol::frame::{CLIENT_PAYLOAD_BYTES_MAX, FrameError, first_frame};
 use vyuha_protocol::message::{
     self, AccountRegistered, CharacterCreated, CharacterSummary, Characters, ClientMessage, DecodeError,
@@ -24,8 +27,10 @@ use vyuha_record::Record;
 use vyuha_store::{AccountRow, Handle, Store, StoreError, TypedStore};
 
 use crate::client_stream::ClientStream;
-use crate::doors::{Admission, ShardDoors};
+use crate::doors::{Admission, Resumption, ShardDoors};
 use crate::seats::{Claim, Seats};
+use crate::tickets::{self, Ticket};
+use request::Request;
 
 /// Characters that one account may have.
 pub const CHARACTERS_MAX: usize = 8;
@@ -64,6 +69,8 @@ pub struct SignIn {
 enum End {
     /// A character enters the world.
     Enter(Box<Entry>),
+    /// A session whose connection broke goes on with this one.
+    Resume(Resume),
     /// The client went away.
     Gone,
     /// It speaks no TLS, or broke it.
@@ -72,9 +79,18 @@ enum End {
     Close(ErrorCode),
 }
 
+/// Somebody who comes back.
+struct Resume {
+    account: i64,
+    shard: u16,
+    received: u32,
+    ticket: Ticket,
+}
+
 /// Somebody who is about to play.
 struct Entry {
     claim: Claim,
+    ticket: Ticket,
     request: u32,
     character: CharacterRow,
     items: Vec<ItemRow>,
@@ -119,42 +135,6 @@ enum Stage {
     SignedIn { account: i64 },
 }
 
-/// A request, taken out of its frame so that the buffer is free while it is carried out.
-enum Request {
-    Hello {
-        version: u32,
-        content_hash: [u8; 32],
-    },
-    Register {
-        request: u32,
-        account: String,
-        password: String,
-    },
-    Login {
-        request: u32,
-        account: String,
-        password: String,
-    },
-    List {
-        request: u32,
-    },
-    Create {
-        request: u32,
-        name: String,
-    },
-    Select {
-        request: u32,
-        character: i64,
-    },
-    Ping {
-        stamp: u64,
-    },
-    /// A message of the game.
-    Game {
-        request: Option<u32>,
-    },
-}
-
 struct Connection<'a> {
     node: &'a SignIn,
     stream: ClientStream,
@@ -188,7 +168,23 @@ impl SignIn {
         self.metrics.handshakes_in_progress.dec();
         let Connection { mut stream, received, .. } = connection;
         match end {
-            End::Enter(entry) => self.hand_over(stream, received, *entry).await,
+            End::Enter(entry) => {
+                let Entry { claim, ticket, request, character, items } = *entry;
+                let shard = self.doors.shard_of(character.zone);
+                let Some(stream) = taken_from_control(stream) else { return };
+                let admission = Admission { stream, received, request, character, items, ticket };
+                match self.doors.admit(shard, admission) {
+                    Ok(()) => claim.play(shard),
+                    Err(back) => self.turn_back(back.stream).await,
+                }
+            }
+            End::Resume(Resume { account, shard, received: messages, ticket }) => {
+                let Some(stream) = taken_from_control(stream) else { return };
+                let resumption = Resumption { account, stream, unread: received, received: messages, ticket };
+                if let Err(back) = self.doors.resume(shard, resumption) {
+                    self.turn_back(back.stream).await;
+                }
+            }
             End::Gone => {
                 self.metrics.closed("peer").inc();
             }
@@ -199,24 +195,10 @@ impl SignIn {
         }
     }
 
-    /// Hands socket and character to the shard of the character's zone.
-    async fn hand_over(&self, stream: ClientStream, received: Vec<u8>, entry: Entry) {
-        let Entry { claim, request, character, items } = entry;
-        let stream = match stream.into_stream() {
-            Ok(stream) => stream,
-            Err(error) => {
-                tracing::error!(%error, "a socket could not be taken from the control plane");
-                return;
-            }
-        };
-        let shard = self.doors.shard_of(character.zone);
-        match self.doors.admit(shard, Admission { stream, received, request, character, items }) {
-            Ok(()) => claim.play(shard),
-            Err(back) => {
-                if let Ok(mut stream) = ClientStream::from_stream(back.stream) {
-                    say_farewell(&self.metrics, &mut stream, ErrorCode::ServerFull).await;
-                }
-            }
+    /// Tells a client whose shard takes nobody just now.
+    async fn turn_back(&self, stream: Stream) {
+        if let Ok(mut stream) = ClientStream::from_stream(stream) {
+            say_farewell(&self.metrics, &mut stream, ErrorCode::ServerFull).await;
         }
     }
 
@@ -332,6 +314,7 @@ impl Connection<'_> {
             (Stage::Greeted, Request::Login { request, account, password }) => {
                 self.log_in(request, &account, &password).await
             }
+            (Stage::Greeted, Request::Resume { ticket, received }) => self.resume(ticket, received),
             (Stage::SignedIn { account }, Request::List { request }) => self.list(request, account).await,
             (Stage::SignedIn { account }, Request::Create { request, name }) => {
                 self.create(request, account, name).await
@@ -406,6 +389,14 @@ impl Connection<'_> {
         self.send(&LoggedIn { request, account: row.id }).await
     }
 
+    /// Finds the session that a ticket takes up.
+    fn resume(&mut self, shown: [u8; 16], received: u32) -> Result<(), Refusal> {
+        self.attempt()?;
+        let resumed = self.node.seats.resume(&shown, secret()?);
+        let (account, shard, ticket) = resumed.ok_or(ErrorCode::ResumeRefused)?;
+        Err(Refusal::End(End::Resume(Resume { account, shard, received, ticket })))
+    }
+
     async fn list(&mut self, request: u32, account: i64) -> Result<(), Refusal> {
         let mut rows = characters_of(&self.node.store, account).await?;
         rows.sort_by_key(|row| row.id);
@@ -433,7 +424,8 @@ impl Connection<'_> {
                 let zones: Vec<_> = content.start_zones().collect();
                 let start = zones[id as usize % zones.len()];
                 let name_key = name.to_ascii_lowercase();
-                let at = newcomer_place(&start.map, start.spawn, start.spawn_stroll_m, CharacterId(id));
+                let begin = start.begin(id as usize / zones.len());
+                let at = newcomer_place(&start.map, begin, start.spawn_stroll_m, CharacterId(id));
                 let (zone, x, y) = (start.id.0.into(), at.x.into(), at.y.into());
                 let row = CharacterRow { id, account, name, name_key, zone, x, y, created_ms };
                 store.insert_row(&row)?;
@@ -471,7 +463,8 @@ impl Connection<'_> {
             })
             .await?;
         let (Some(character), items) = rows else { return Err(ErrorCode::CharacterUnknown.into()) };
-        Err(Refusal::End(End::Enter(Box::new(Entry { claim, request, character, items }))))
+        let ticket = claim.ticket(secret()?).expect("a claim holds its seat");
+        Err(Refusal::End(End::Enter(Box::new(Entry { claim, ticket, request, character, items }))))
     }
 
     async fn refuse(&mut self, request: u32, code: ErrorCode) -> Result<(), End> {
@@ -487,48 +480,20 @@ impl Connection<'_> {
     }
 }
 
-impl Request {
-    fn take(message: ClientMessage<'_>) -> Request {
-        match message {
-            ClientMessage::Hello(m) => {
-                Request::Hello { version: m.version.into(), content_hash: m.content_hash }
-            }
-            ClientMessage::RegisterAccount(m) => Request::Register {
-                request: m.request.into(),
-                account: m.account.to_string(),
-                password: m.password.to_string(),
-            },
-            ClientMessage::Login(m) => Request::Login {
-                request: m.request.into(),
-                account: m.account.to_string(),
-                password: m.password.to_string(),
-            },
-            ClientMessage::ListCharacters(m) => Request::List { request: m.request.into() },
-            ClientMessage::CreateCharacter(m) => {
-                Request::Create { request: m.request.into(), name: m.name.to_string() }
-            }
-            ClientMessage::SelectCharacter(m) => {
-                Request::Select { request: m.request.into(), character: m.character.into() }
-            }
-            ClientMessage::Ping(m) => Request::Ping { stamp: m.stamp.into() },
-            ClientMessage::Input(_) => Request::Game { request: None },
-            ClientMessage::Say(m) => Request::Game { request: Some(m.request.into()) },
-            ClientMessage::PickUp(m) => Request::Game { request: Some(m.request.into()) },
-            ClientMessage::Drop(m) => Request::Game { request: Some(m.request.into()) },
-            ClientMessage::Logout(m) => Request::Game { request: Some(m.request.into()) },
-        }
-    }
+fn secret() -> Result<[u8; 16], Refusal> {
+    tickets::secret().map_err(|error| {
+        tracing::error!(%error, "the kernel gives no random numbers");
+        ErrorCode::Unavailable.into()
+    })
+}
 
-    /// The request id, of those that have one.
-    fn number(&self) -> Option<u32> {
-        match self {
-            Request::Register { request, .. }
-            | Request::Login { request, .. }
-            | Request::List { request }
-            | Request::Create { request, .. }
-            | Request::Select { request, .. } => Some(*request),
-            Request::Game { request } => *request,
-            Request::Hello { .. } | Request::Ping { .. } => None,
+/// A stream for a shard; none if it cannot be had, which closes it.
+fn taken_from_control(stream: ClientStream) -> Option<Stream> {
+    match stream.into_stream() {
+        Ok(stream) => Some(stream),
+        Err(error) => {
+            tracing::error!(%error, "a socket could not be taken from the control plane");
+            None
         }
     }
 }

@@ -25,22 +25,24 @@ pub fn pass_names() -> impl Iterator<Item = &'static str> {
 /// every entity walks. What lies by cell is not counted, nor what is read again while it is still in the first-level
 /// cache. None of a pass that this crate does not know.
 pub fn traffic_bytes(pass: &str) -> Option<f64> {
-    /// Place, displacement, id and flags.
-    const HOT: f64 = 13.0;
-    const INPUT: f64 = 8.0 + 5.0 + 4.0 + 2.0;
+    /// Place, displacement, id, flags and recent changes.
+    const HOT: f64 = 14.0;
+    /// Health, team and action.
+    const WARM: f64 = 4.0;
+    const INPUT: f64 = 8.0 + 4.0 + 4.0 + 4.0 + 2.0;
     Some(match pass {
-        // An order; its slot's place and generation; the displacement written, the flags read and written.
+        // An order; its slot's place; the id; the displacement written, the flags read and written.
         INPUTS => INPUT / ENTITIES_PER_INPUT as f64,
-        // All columns but the ids are read, the places written.
-        "integrate" => HOT - 4.0 + 4.0,
+        // Places, displacements and flags are read, the places written.
+        "integrate" => 4.0 + 4.0 + 1.0 + 4.0,
         // All columns slide.
-        "regrid" => 2.0 * HOT,
+        "regrid" => 2.0 * (HOT + WARM),
         // Places and displacements are read. What is told of pairs depends on how they walk.
-        "interest" => HOT - 5.0,
-        // All columns are read, an update is written.
-        "encode" => HOT + 8.0,
-        // All columns and what is kept by slot (place, generation, kind, state) are read.
-        "hash" => HOT + 9.0,
+        "interest" => 4.0 + 4.0,
+        // All hot columns are read, an update and the recent changes are written.
+        "encode" => HOT + 8.0 + 1.0,
+        // All columns but the recent changes are read. No history is kept.
+        "hash" => HOT - 1.0 + WARM,
         _ => return None,
     })
 }

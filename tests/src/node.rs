@@ -31,7 +31,7 @@ pub struct Options {
 
 impl Options {
     /// Two shards, ports of the system's choice, password hashing that costs nothing, no idle timeout within a test,
-    /// and the tests' own small world.
+    /// no waiting for clients that broke off, and the tests' own small world.
     pub fn test_world() -> Options {
         let folder = test_world_folder();
         let folder = folder.to_str().expect("the project's path is UTF-8");
@@ -67,6 +67,7 @@ impl Options {
             ("shard-pin", "false"),
             ("net-handshake-timeout", "5m"),
             ("net-idle-timeout", "10m"),
+            ("session-grace", "0s"),
             ("accounts-hash-memory", "64KiB"),
             ("accounts-hash-iterations", "1"),
         ];

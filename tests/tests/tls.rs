@@ -1,10 +1,11 @@
 //! A node that speaks TLS: to the Rust client, to browsers, to those who do not, and with a certificate that changes.
 
 use std::fs;
-use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::sync::Arc;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
@@ -13,7 +14,9 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use tempfile::TempDir;
 use vyuha_net::client::{BlockingClient, ClientError, Event, ServerTrust};
-use vyuha_tests::{Node, Options, PASSWORD, PATIENCE, run_node};
+use vyuha_protocol::RequestId;
+use vyuha_protocol::motion::Heading;
+use vyuha_tests::{DEPOT, Node, Options, PASSWORD, PATIENCE, YARD, run_node};
 
 /// Writes a new certificate with its key; the certificate comes back.
 fn issue(folder: &Path) -> String {
@@ -55,6 +58,26 @@ fn get(address: SocketAddr, path: &str, pem: &str) -> String {
     answer
 }
 
+/// Passes one connection on; its way to the server comes back once there is one.
+fn relay(server: SocketAddr) -> (SocketAddr, JoinHandle<TcpStream>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let to_server = thread::spawn(move || {
+        let (client, _) = listener.accept().unwrap();
+        let server = TcpStream::connect(server).unwrap();
+        for (from, to) in [(&client, &server), (&server, &client)] {
+            let (mut from, mut to) = (from.try_clone().unwrap(), to.try_clone().unwrap());
+            thread::spawn(move || {
+                // How it ends is the client's to see.
+                let _ = io::copy(&mut from, &mut to);
+                let _ = to.shutdown(Shutdown::Write);
+            });
+        }
+        server
+    });
+    (address, to_server)
+}
+
 fn snapshot(client: &mut BlockingClient) {
     client.wait_for(PATIENCE, |event| matches!(event, Event::Snapshot(_)).then_some(())).unwrap();
 }
@@ -90,6 +113,57 @@ fn players_stay_while_the_certificate_is_renewed() {
     let expires = metrics.lines().find_map(|line| line.strip_prefix("vyuha_tls_certificate_expires "));
     assert!(expires.unwrap().parse::<f64>().unwrap() > 1e9, "{metrics}");
 
+    snapshot(&mut player);
+    player.log_out().unwrap();
+    node.terminate();
+}
+
+#[test]
+fn a_session_is_taken_up_over_tls_and_goes_from_shard_to_shard() {
+    let (mut node, _folder, pem) = node(Options::test_world().with("session-grace", "20s"));
+    let (way, on_the_way) = relay(node.listen);
+    let trust = ServerTrust::new(pem.as_bytes(), "game.test").unwrap();
+    let mut player = BlockingClient::connect_tls(way, node.content(), &trust, PATIENCE).unwrap();
+    let mut on_the_way = on_the_way.join().unwrap();
+    player.register("asha", PASSWORD).unwrap();
+    player.log_in("asha", PASSWORD).unwrap();
+    let entered = player.enter("Asha").unwrap();
+    // The gate of each zone leads to the other, which is another shard's.
+    let (heading, other) = if entered.zone == DEPOT {
+        (Heading { x: 0, y: 127 }, YARD)
+    } else {
+        (Heading { x: 0, y: -127 }, DEPOT)
+    };
+    snapshot(&mut player);
+    // Whoever is on the way can end the connection so, and nothing else.
+    on_the_way.write_all(&[0xff; 600]).unwrap();
+    assert!(player.wait_for(PATIENCE, |_| None::<()>).is_err());
+    let metrics = get(node.admin, "/metrics", &pem);
+    assert!(metrics.contains("vyuha_connections_closed_total{reason=\"tls\"} 1"), "{metrics}");
+    player.resume(node.listen).expect("it goes on");
+    snapshot(&mut player);
+    player.shut_down();
+    player.resume(node.listen).expect("and once more");
+    snapshot(&mut player);
+
+    let deadline = Instant::now() + PATIENCE;
+    let there = loop {
+        assert!(Instant::now() < deadline, "{}", node.log());
+        // One that is too far ahead waits for the next snapshot.
+        let _ = player.core().input(heading);
+        let entered = player.wait_for(PATIENCE, |event| match event {
+            Event::Snapshot(_) => Some(None),
+            Event::EnteredZone(entered) => Some(Some(entered.clone())),
+            _ => None,
+        });
+        if let Some(entered) = entered.expect("it goes on") {
+            break entered;
+        }
+    };
+    assert_eq!((there.zone, there.request), (other, RequestId(0)));
+    snapshot(&mut player);
+    player.shut_down();
+    player.resume(node.listen).expect("it goes on there too");
     snapshot(&mut player);
     player.log_out().unwrap();
     node.terminate();

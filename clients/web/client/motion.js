@@ -89,6 +89,12 @@ export class Predictor {
     this.pos = pos;
   }
 
+  /** Goes on in another zone: inputs that are not acknowledged are carried out there. @param {TileMap} map @param {number} speed */
+  goOn(map, speed) {
+    this.map = map;
+    this.speed = speed;
+  }
+
   /** Takes a step: its sequence number, or 0 and no step while too many are not acknowledged. @param {number} x @param {number} y */
   step(x, y) {
     if (this.#pending.length === INPUTS_PENDING_MAX) return 0;

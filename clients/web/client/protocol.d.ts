@@ -73,6 +73,14 @@ export interface SelectCharacter {
   character: Int64;
 }
 
+/** Takes up a session whose connection broke, from any address, instead of signing in. Answered by `Resumed`; refused with `ResumeRefused`, after which the connection can sign in as usual. */
+export interface Resume {
+  /** The newest ticket that the client got. */
+  ticket: Uint8Array;
+  /** Numbered messages received since the session began, as `is_numbered` counts them. */
+  received: number;
+}
+
 /** One step's steering. The server takes one a tick, in order; never answered, but acknowledged by the next snapshot's `input_ack`. */
 export interface Input {
   /** Rises by one a step, from 1. */
@@ -121,6 +129,12 @@ export interface Logout {
   request: number;
 }
 
+/** Tells how many messages arrived, so that the server need not keep them for a `Resume`. Never answered. To be sent after `Resumed` and then at least once for each 8 KiB of numbered messages: of a client that leaves it out what was kept is dropped at a bound, and its session ends with its connection. */
+export interface Acknowledge {
+  /** Numbered messages received since the session began, as `is_numbered` counts them. */
+  received: number;
+}
+
 /** The answer to `Hello`. */
 export interface Welcome {
   /** The server's `PROTOCOL_VERSION`. */
@@ -159,9 +173,9 @@ export interface CharacterCreated {
   character: Int64;
 }
 
-/** The character stands in its zone; snapshots follow. */
+/** The character stands in its zone; snapshots follow. Also without a request, when it walked through a gate: the zone and all that is seen are new, requests and inputs go on with their numbers. */
 export interface EnteredZone {
-  /** The request's id. */
+  /** The request's id; 0 if the character walked there. */
   request: number;
   /** The zone's number. */
   zone: number;
@@ -175,8 +189,22 @@ export interface EnteredZone {
   x: number;
   /** Position units from the northern edge. */
   y: number;
-  /** What the character carries; slots not named are empty. */
+  /** What the character carries; slots not named are empty. Empty when it walked there: nothing of it has changed. */
   inventory: InventorySlot[];
+}
+
+/** What takes the session up again if its connection breaks, once. The session begins here: numbered messages are counted from this one on. */
+export interface Ticket {
+  /** A secret. */
+  ticket: Uint8Array;
+}
+
+/** The session goes on; the numbered messages that the client lacks follow in order, then full snapshots. */
+export interface Resumed {
+  /** Takes the place of the one that was used, once anything was received after this. */
+  ticket: Uint8Array;
+  /** The last request that the server received. Those after it are to be sent again, no others: their answers follow. */
+  request: number;
 }
 
 /** A request was carried out that needs no other answer. */
@@ -247,12 +275,14 @@ export interface ClientMessages {
   ListCharacters: ListCharacters;
   CreateCharacter: CreateCharacter;
   SelectCharacter: SelectCharacter;
+  Resume: Resume;
   Input: Input;
   Say: Say;
   PickUp: PickUp;
   Drop: Drop;
   Ping: Ping;
   Logout: Logout;
+  Acknowledge: Acknowledge;
 }
 
 export type ClientMessage = { [Name in keyof ClientMessages]: [Name, ClientMessages[Name]] }[keyof ClientMessages];
@@ -265,6 +295,8 @@ export interface ServerMessages {
   Characters: Characters;
   CharacterCreated: CharacterCreated;
   EnteredZone: EnteredZone;
+  Ticket: Ticket;
+  Resumed: Resumed;
   Done: Done;
   Said: Said;
   PickedUp: PickedUp;
@@ -301,6 +333,7 @@ export type ErrorName =
   | "RegistrationClosed"
   | "SignedInElsewhere"
   | "SignInBusy"
+  | "ResumeRefused"
   | "CharacterNameInvalid"
   | "CharacterNameTaken"
   | "CharacterLimit"

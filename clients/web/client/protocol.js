@@ -1,6 +1,6 @@
 // Written from the protocol's declarations: UPDATE_DOCS=1 cargo test -p vyuha-protocol --test web
 
-export const PROTOCOL_VERSION = 2;
+export const PROTOCOL_VERSION = 3;
 export const SUBPROTOCOL = "vyuha.msgpack.v1";
 
 // Position units along the side of a tile, of a cell, and of the longest step.
@@ -30,6 +30,7 @@ export const ERROR_NAMES = {
   24: "RegistrationClosed",
   25: "SignedInElsewhere",
   26: "SignInBusy",
+  27: "ResumeRefused",
   30: "CharacterNameInvalid",
   31: "CharacterNameTaken",
   32: "CharacterLimit",

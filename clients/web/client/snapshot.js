@@ -64,7 +64,8 @@ export class World {
     for (const [id, cell, to] of leaves) {
       const entity = this.entities.get(id);
       if (entity?.heldIn !== cell) continue;
-      if (this.#cells.has(to)) entity.heldIn = to;
+      // A full block of that cell in this same snapshot would have named it.
+      if (this.#cells.has(to) && !cleared.has(to)) entity.heldIn = to;
       else this.entities.delete(id);
     }
     if (cleared.size > 0) {

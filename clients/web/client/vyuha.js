@@ -264,6 +264,8 @@ export class Client {
       case "Snapshot": return this.#snapshot(fields);
       case "Welcome": return this.#welcome(fields);
       case "Pong": return;
+      // A page that lost its connection signs in again.
+      case "Ticket": return;
       case "Said": return this.listener.onSaid?.(fields);
       case "Error": {
         const why = new Refused(fields.code, fields.text, fields.closing);
@@ -271,6 +273,13 @@ export class Client {
         else this.#settle(fields.request)?.reject(why);
         return;
       }
+    }
+    if (name === "EnteredZone" && fields.request === 0) {
+      this.#walkInto(fields).catch((fault) => {
+        console.error(fault);
+        this.socket.close();
+      });
+      return;
     }
     const asked = this.#settle(fields.request);
     if (asked?.answer !== name) throw new Error(`${name} answers nothing that was asked`);
@@ -293,6 +302,21 @@ export class Client {
     this.world = new World();
     this.inventory = new Map(entered.inventory.map((slot) => [slot.slot, slot]));
     this.listener.onInventory?.();
+  }
+
+  /** The character walked through a gate. @param {EnteredZone} entered */
+  async #walkInto(entered) {
+    const predictor = this.#predictor;
+    // Until the map is there nothing can be predicted.
+    this.#predictor = null;
+    this.entered = { ...entered, inventory: this.entered?.inventory ?? [] };
+    this.pos = { x: entered.x, y: entered.y };
+    this.world = new World();
+    const map = await this.#fetchMap(entered.zone);
+    if (this.entered.zone !== entered.zone || !predictor) return;
+    this.map = map;
+    predictor.goOn(map, entered.speed);
+    this.#predictor = predictor;
   }
 
   /** @param {InventorySlot} slot */

@@ -161,6 +161,9 @@ impl Block {
         out: &mut [Found],
         looks: impl Fn(&Seeker, &Found) -> bool,
     ) {
+        if self.length == 0 {
+            return;
+        }
         for (seeker, found) in seekers.iter().zip(&mut *out) {
             if !looks(seeker, found) {
                 continue;

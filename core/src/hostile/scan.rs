@@ -56,14 +56,15 @@ fn push_lanes(block: &mut Block, group: &Group<'_>, sieve: Sieve) {
         let outside_x = x.max(sieve.low as i16).min(sieve.high as i16) ^ x;
         let outside_y = y.max((sieve.low >> 16) as i16).min((sieve.high >> 16) as i16) ^ y;
         let team = u32::from(group.team[lane]);
-        keep[lane] = u8::from(outside_x | outside_y == 0) & u8::from(team != sieve.friends);
+        let passes = u8::from(outside_x | outside_y == 0) & u8::from(team != sieve.friends);
+        keep[lane] = passes & u8::from(lane < group.rows);
         places[lane] = u32::from(x as u16) | u32::from(y as u16) << 16;
         marks[lane] = team << ROW_BITS | (group.row + lane as u32);
     }
     let begin = block.length;
     let (to_places, to_marks) = (lanes_at_mut(&mut block.place, begin), lanes_at_mut(&mut block.mark, begin));
     let mut kept = 0;
-    for lane in 0..group.rows {
+    for lane in 0..LANES {
         to_places[kept & (LANES - 1)] = places[lane];
         to_marks[kept & (LANES - 1)] = marks[lane];
         kept += usize::from(keep[lane]);

@@ -59,16 +59,13 @@ struct Coarse<C> {
     was_y: C,
 }
 
-/// The places in two rows of cells, worked out once for all neighbours: 32 bytes for each entity of the fullest
+/// The places in two rows of cells, worked out once for all neighbours: 16 bytes for each entity of the fullest
 /// row. Behind the last of each there is room for a group of lanes.
 #[derive(Default)]
 pub(super) struct Strips {
     /// Where the second one begins.
     half: usize,
     coarse: Coarse<Vec<u16>>,
-    /// In units.
-    x: Vec<u32>,
-    y: Vec<u32>,
     /// The first row of each in the columns.
     begin: [usize; 2],
 }
@@ -184,8 +181,6 @@ impl Strips {
         for column in [x, y, was_x, was_y] {
             column.resize(2 * self.half, 0);
         }
-        self.x.resize(2 * self.half, 0);
-        self.y.resize(2 * self.half, 0);
     }
 
     /// Works out the places in a row of cells; below the last there is nobody.
@@ -211,8 +206,6 @@ impl Strips {
                 let was_x = was(now_x, |velocity| i32::from(velocity as i16) as u32);
                 let was_y = was(now_y, |velocity| (velocity as i32 >> 16) as u32);
                 let at = row.wrapping_add(shift);
-                self.x[at..][..LANES].copy_from_slice(&now_x);
-                self.y[at..][..LANES].copy_from_slice(&now_y);
                 xs[at..][..LANES].copy_from_slice(&coarse(now_x));
                 ys[at..][..LANES].copy_from_slice(&coarse(now_y));
                 was_xs[at..][..LANES].copy_from_slice(&coarse(was_x));
@@ -266,21 +259,22 @@ impl Walk<'_> {
             }
             hits[0] = both(&hits[0], &unmet);
             unmet = [u16::MAX; LANES];
+            let mut count = self.count;
             for at in 0..used {
-                let (filled, _) = FIRST_LANES[LANES - lengths[at]..]
-                    .split_first_chunk()
-                    .expect("a length is at most LANES");
-                let hits = both(&hits[at], filled);
+                let used =
+                    FIRST_LANES[LANES - lengths[at]..].first_chunk().expect("a length is at most LANES");
+                let hits = both(&hits[at], used);
                 // Written whether there is a hit or not: about one in three has one, and no branch foresees which.
-                self.suspects[self.count] = Suspects {
+                self.suspects[count] = Suspects {
                     hits,
                     observer: observers.rows.start as u32,
                     candidate: rows[at] as u32,
                     observer_place: place as u32,
                     candidate_place: places[at] as u32,
                 };
-                self.count += usize::from(hits.iter().fold(0, |all, hits| all | hits) != 0);
+                count += usize::from(hits.iter().fold(0, |all, hits| all | hits) != 0);
             }
+            self.count = count;
         }
     }
 
@@ -327,8 +321,15 @@ fn judge(
     events: &mut Vec<PairEvent>,
 ) {
     let ([a, b], [a_place, b_place]) = (rows.map(|row| row as usize), places.map(|place| place as usize));
-    let x = strips.x[b_place].wrapping_sub(strips.x[a_place]) as i32;
-    let y = strips.y[b_place].wrapping_sub(strips.y[a_place]) as i32;
+    // Coarse and fine bits together are right up to 2 cells, and that is as far as candidates are.
+    let apart = |coarse: &[u16], local: fn(u32) -> u32| {
+        let whole = |place: usize, row: usize| {
+            u32::from(coarse[place]) << COARSE_SHIFT | local(columns.local[row]) & 3
+        };
+        ((whole(b_place, b).wrapping_sub(whole(a_place, a))) << 14) as i32 >> 14
+    };
+    let x = apart(&strips.coarse.x, |local| local);
+    let y = apart(&strips.coarse.y, |local| local >> 16);
     let (a_by, b_by) = (unpack(columns.velocity[a]), unpack(columns.velocity[b]));
     let was_x = x - i32::from(b_by.dx) + i32::from(a_by.dx);
     let was_y = y - i32::from(b_by.dy) + i32::from(a_by.dy);

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use vyuha_protocol::units::{UNITS_PER_METRE, metres};
-use vyuha_protocol::{EntityId, Pos, TileMap};
+use vyuha_protocol::{EntityId, Pos, TileMap, motion};
 
 use super::mirror::Mirror;
 use super::model::Model;
 use super::{by, check_columns, npc};
+use crate::columns::between;
 use crate::{Scope, SimdLevel, Subscriber, Zone};
 
 /// A plain linear congruential generator (Knuth, MMIX): tests only need spread.
@@ -72,6 +73,33 @@ fn ten_thousand_in_one_cell() {
 #[test]
 fn two_hundred_thousand() {
     check_crowd(200_000, 1500, 1400);
+}
+
+/// Too many for the model: each is looked for where the law of motion has it, and the columns are checked.
+#[test]
+fn a_million() {
+    const SIDE_TILES: u32 = 8000;
+    let map = TileMap::open(SIDE_TILES, SIDE_TILES);
+    let mut zone = Zone::new(Arc::new(map.clone()));
+    let mut random = Random(1);
+    let mut axis = || metres(1) + random.below(metres(SIDE_TILES - 2));
+    let places: Vec<Pos> = (0..1_000_000).map(|_| Pos { x: axis(), y: axis() }).collect();
+    let ids: Vec<EntityId> = places.iter().map(|&pos| zone.spawn(npc(pos))).collect();
+    let mut axis = || random.below(683) as i16 - 341;
+    let walks: Vec<_> = ids.iter().map(|&id| (id, by(axis(), axis()))).collect();
+    zone.walk_all(&walks);
+    for _ in 0..3 {
+        zone.step(&mut ());
+    }
+    check_columns(&zone);
+    let mut positions = Vec::new();
+    zone.positions(&ids, &mut positions);
+    for ((from, (_, by)), position) in places.iter().zip(&walks).zip(positions) {
+        let once = motion::step(&map, *from, *by);
+        // What a wall left of the first step is what the second was made with.
+        let made = between(*from, once).unwrap();
+        assert_eq!(position, Some(motion::step(&map, once, made)), "from {from:?} by {by:?}");
+    }
 }
 
 #[test]

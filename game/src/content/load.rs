@@ -12,7 +12,7 @@ use vyuha_protocol::{ItemKind, Pos, TileMap, ZoneId};
 use super::faults::{ContentErrors, ContentFault};
 use super::reader::{Faults, Reader};
 use super::{
-    Content, GROUND_ITEMS_MAX, GroundSpawn, ItemContent, NPC_COUNT_MAX, NpcContent, NpcSpawn,
+    Content, GROUND_ITEMS_MAX, Gate, GroundSpawn, ItemContent, NPC_COUNT_MAX, NpcContent, NpcSpawn,
     SPAWN_STROLL_M_MAX, STACK_MAX, ZoneContent, ZoneKind, units_per_step,
 };
 
@@ -194,12 +194,18 @@ fn read_world(
         starts += u32::from(start);
         read_zone(entry, id, start, &parts, files, &mut map_faults)
     });
+    let zones_listed = zones.len();
     if starts == 0 {
         root.fault("zones", "at least one zone must have start = true");
     }
+    let zones: Vec<ZoneContent> = zones.into_iter().flatten().collect();
+    // Where a zone is missing for a fault of its own, gates to it are not to blame.
+    if zones.len() == zones_listed {
+        check_gates(&mut root, &zones);
+    }
     root.finish();
     found.extend(map_faults);
-    zones.into_iter().flatten().collect()
+    zones
 }
 
 /// What zones refer to.
@@ -266,10 +272,14 @@ fn read_zone(
     let map = read_map(files, &map_path, map_faults);
     let (east, south) = entry.tile("spawn");
     let spawn_stroll_m = entry.integer("spawn_stroll_m", 0..=i64::from(SPAWN_STROLL_M_MAX));
-    if let Some((map, _)) = &map
-        && map.is_wall(east, south)
-    {
-        entry.fault("spawn", format!("tile [{east}, {south}] of {map_path} is blocked or outside"));
+    let begin = entry.tiles("begin");
+    let all = [("spawn", (east, south))].into_iter().chain(begin.iter().map(|tile| ("begin", *tile)));
+    for (field, (east, south)) in all {
+        if let Some((map, _)) = &map
+            && map.is_wall(east, south)
+        {
+            entry.fault(field, format!("tile [{east}, {south}] of {map_path} is blocked or outside"));
+        }
     }
     let npcs: Vec<NpcSpawn> =
         entry.list("npcs", |entry| read_npc_spawn(entry, kind, parts.npcs)).into_iter().flatten().collect();
@@ -280,6 +290,7 @@ fn read_zone(
     }
     let ground: Vec<GroundSpawn> =
         entry.list("ground", |entry| read_ground_spawn(entry, parts.items)).into_iter().flatten().collect();
+    let gates = if entry.has("gates") { entry.list("gates", read_gate) } else { Vec::new() };
     let heaps: u64 = ground.iter().map(|spawn| u64::from(spawn.number)).sum();
     if let Some(kind) = kind
         && heaps > u64::from(kind.ground_items_max)
@@ -290,7 +301,53 @@ fn read_zone(
     let (kind, (map, tiles)) = (kind?.clone(), map?);
     let map = Arc::new(map);
     let spawn = Pos::tile_centre(east, south);
-    Some(ZoneContent { id, name, kind, map, tiles, spawn, spawn_stroll_m, start, npcs, ground })
+    let begins = begin.into_iter().map(|(east, south)| Pos::tile_centre(east, south)).collect();
+    Some(ZoneContent {
+        id,
+        name,
+        kind,
+        map,
+        tiles,
+        spawn,
+        begins,
+        spawn_stroll_m,
+        start,
+        npcs,
+        ground,
+        gates,
+    })
+}
+
+fn read_gate(entry: &mut Reader<'_, '_>) -> Gate {
+    let at = entry.tile("at");
+    let to_zone = ZoneId(entry.integer("to_zone", 1..=i64::from(u16::MAX)));
+    let (east, south) = entry.tile("to");
+    Gate { at, to_zone, to: Pos::tile_centre(east.min(u32::from(u16::MAX)), south.min(u32::from(u16::MAX))) }
+}
+
+/// Notes each gate that cannot be reached or leads where nobody can stand.
+fn check_gates(root: &mut Reader<'_, '_>, zones: &[ZoneContent]) {
+    for zone in zones {
+        for (nth, gate) in zone.gates.iter().enumerate() {
+            let field = format!("zones: gates[{nth}] of {}", zone.name);
+            let (east, south) = gate.at;
+            if zone.map.is_wall(east, south) {
+                root.fault(&field, format!("its tile [{east}, {south}] is blocked or outside"));
+            }
+            let Some(other) = zones.iter().find(|other| other.id == gate.to_zone) else {
+                root.fault(&field, format!("there is no zone {}", gate.to_zone));
+                continue;
+            };
+            let to = gate.to.tile();
+            if other.map.is_wall(to.0, to.1) || other.gates.iter().any(|other| other.at == to) {
+                let problem = "is blocked, outside, or itself a gate";
+                root.fault(
+                    &field,
+                    format!("where it leads, [{}, {}] of {}, {problem}", to.0, to.1, other.name),
+                );
+            }
+        }
+    }
 }
 
 fn read_map(

@@ -58,8 +58,10 @@ pub struct ZoneContent {
     /// What it looks like, for clients that draw it: the map file's character of each tile, row by row from the
     /// north-west.
     pub tiles: Arc<[u8]>,
-    /// Where characters begin, and go whose place is blocked.
+    /// Where characters go whose place is blocked.
     pub spawn: Pos,
+    /// Where new characters begin, in turn; empty for where `spawn` is.
+    pub begins: Vec<Pos>,
     /// How long a random walk from there is, in metres, at whose end a new character begins; 0 for right there.
     pub spawn_stroll_m: u32,
     /// Whether new characters may begin here.
@@ -68,6 +70,19 @@ pub struct ZoneContent {
     pub npcs: Vec<NpcSpawn>,
     /// What lies in it.
     pub ground: Vec<GroundSpawn>,
+    /// Where one walks out of it.
+    pub gates: Vec<Gate>,
+}
+
+/// A tile from which one comes into another zone, or elsewhere in the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Gate {
+    /// The tile, east and south.
+    pub at: (u32, u32),
+    /// The zone that it leads to.
+    pub to_zone: ZoneId,
+    /// Where one comes out: open ground that is no gate.
+    pub to: Pos,
 }
 
 /// What is the same for all zones of a kind.
@@ -196,6 +211,11 @@ impl Content {
 }
 
 impl ZoneContent {
+    /// Where the zone's newcomer begins whose turn it is.
+    pub fn begin(&self, turn: usize) -> Pos {
+        if self.begins.is_empty() { self.spawn } else { self.begins[turn % self.begins.len()] }
+    }
+
     /// How many heaps lie on its ground when nothing was taken.
     pub fn litter_target(&self) -> u32 {
         self.ground.iter().map(|spawn| spawn.number).sum()

@@ -85,15 +85,22 @@ impl<'r, 'a> Reader<'r, 'a> {
     /// Two tile coordinates, [east, south].
     pub fn tile(&mut self, name: &str) -> (u32, u32) {
         let value = self.fields.remove(name);
-        let coordinate = |value: &Value| value.as_integer().and_then(|value| u32::try_from(value).ok());
-        if let Some(Value::Array(pair)) = &value
-            && let [east, south] = pair.as_slice()
-            && let (Some(east), Some(south)) = (coordinate(east), coordinate(south))
-        {
-            return (east, south);
+        if let Some(tile) = value.as_ref().and_then(tile) {
+            return tile;
         }
         self.fault_of_type(name, "two tile coordinates [east, south]", value.as_ref());
         (0, 0)
+    }
+
+    /// A list of tiles; without it none.
+    pub fn tiles(&mut self, name: &str) -> Vec<(u32, u32)> {
+        let Some(value) = self.fields.remove(name) else { return Vec::new() };
+        let tiles = value.as_array().and_then(|tiles| tiles.iter().map(tile).collect());
+        if let Some(tiles) = tiles {
+            return tiles;
+        }
+        self.fault_of_type(name, "a list of tiles [[east, south], ...]", Some(&value));
+        Vec::new()
     }
 
     /// The tables of a list, each read by `read`.
@@ -150,4 +157,12 @@ impl<'r, 'a> Reader<'r, 'a> {
 
 fn join(path: &str, name: &str) -> String {
     if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }
+}
+
+fn tile(value: &Value) -> Option<(u32, u32)> {
+    let coordinate = |value: &Value| value.as_integer().and_then(|value| u32::try_from(value).ok());
+    match value.as_array()?.as_slice() {
+        [east, south] => Some((coordinate(east)?, coordinate(south)?)),
+        _ => None,
+    }
 }

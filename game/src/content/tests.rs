@@ -71,6 +71,21 @@ fn check_all(changes: &[(&str, &str, &str)], expected: &[&str]) {
 }
 
 #[test]
+fn gates_lead_from_open_ground_to_open_ground() {
+    let gates = |gates: &str, expected: &[&str]| {
+        check("world.toml", "npcs = [{", &format!("gates = [{gates}]\nnpcs = [{{"), expected);
+    };
+    gates("{ at = [1, 1], to_zone = 7, to = [3, 2] }", &[]);
+    let of = |problem: &str| format!("world.toml: zones: gates[0] of Yard: {problem}");
+    gates("{ at = [0, 1], to_zone = 7, to = [3, 2] }", &[&of("its tile [0, 1] is blocked or outside")]);
+    gates("{ at = [1, 1], to_zone = 8, to = [3, 2] }", &[&of("there is no zone 8")]);
+    for to in ["2, 2", "9, 2", "1, 1"] {
+        let problem = format!("where it leads, [{to}] of Yard, is blocked, outside, or itself a gate");
+        gates(&format!("{{ at = [1, 1], to_zone = 7, to = [{to}] }}"), &[&of(&problem)]);
+    }
+}
+
+#[test]
 fn every_fault_names_its_file_and_field() {
     check("items.toml", "id = 1", "id = 0", &["items.toml: items[0].id: 0 is not from 1 to 32767"]);
     check(
@@ -199,6 +214,23 @@ fn every_fault_names_its_file_and_field() {
     );
     check(
         "world.toml",
+        "spawn = [2, 1]",
+        "spawn = [2, 1]\nbegin = [[2, 1], [2, 2], [99, 1]]",
+        &[
+            "world.toml: zones[0].begin: tile [2, 2] of yard.map is blocked or outside",
+            "world.toml: zones[0].begin: tile [99, 1] of yard.map is blocked or outside",
+        ],
+    );
+    check(
+        "world.toml",
+        "spawn = [2, 1]",
+        "spawn = [2, 1]\nbegin = [[2, 1], 2]",
+        &[
+            "world.toml: zones[0].begin: expected a list of tiles [[east, south], ...], found array [[2, 1], 2]",
+        ],
+    );
+    check(
+        "world.toml",
         "start = true",
         "start = false",
         &["world.toml: zones: at least one zone must have start = true"],
@@ -254,6 +286,12 @@ fn sound_content_says_what_its_files_say() {
     };
     assert_eq!((zone.kind.player_speed, zone.kind.reach, zone.kind.view), (341, 5120, view));
     assert_eq!((zone.spawn, zone.litter_target()), (Pos::tile_centre(2, 1), 4));
+    assert_eq!((zone.begin(0), zone.begin(5)), (zone.spawn, zone.spawn));
+    let with_begins = WORLD.replace("spawn = [2, 1]", "spawn = [2, 1]\nbegin = [[1, 1], [2, 1]]");
+    let texts = [texts[0], texts[1], ("world.toml", &with_begins), texts[3]];
+    let content_with_begins = Content::from_texts(&texts).unwrap();
+    let begins = [0, 1, 2].map(|turn| content_with_begins.zones[0].begin(turn).tile());
+    assert_eq!(begins, [(1, 1), (2, 1), (1, 1)]);
     assert_eq!(content.start_zones().map(|zone| zone.id).collect::<Vec<_>>(), [ZoneId(7)]);
     assert_eq!(content.item(ItemKind(1)).unwrap().stack_max, 100);
     assert!(content.item(ItemKind(2)).is_none() && content.zone(ZoneId(6)).is_none());

@@ -61,6 +61,16 @@ impl Default for Steering {
 }
 
 impl Steering {
+    /// The steering of one who comes from elsewhere, where inputs up to this one were accepted.
+    pub fn after(sequence: u32) -> Steering {
+        Steering { accepted: sequence, processed: sequence, ..Steering::default() }
+    }
+
+    /// The last input that was accepted; 0 if none was.
+    pub fn accepted(&self) -> u32 {
+        self.accepted
+    }
+
     /// Takes an input.
     pub fn receive(&mut self, sequence: u32, heading: Heading) -> Received {
         if sequence <= self.accepted {

@@ -5,6 +5,7 @@ use vyuha_protocol::message::{ClientMessage, Done, Dropped, LoggedOut, PickedUp,
 use vyuha_protocol::motion::Heading;
 use vyuha_protocol::{EntityId, ErrorCode};
 
+use super::session::new_view;
 use super::{LeaveCause, Outbox, SessionId, Shard};
 use crate::chat;
 use crate::ground::within_reach;
@@ -22,7 +23,10 @@ impl Shard {
                 let heading = Heading { x: input.heading_x, y: input.heading_y };
                 return self.steer(session, input.sequence.to_native(), heading, out);
             }
-            Client::Hello(_) => return out.refuse(session, 0, ErrorCode::OutOfOrder),
+            // Acknowledgements are for the driver, which keeps what is to be acknowledged.
+            Client::Hello(_) | Client::Resume(_) | Client::Acknowledge(_) => {
+                return out.refuse(session, 0, ErrorCode::OutOfOrder);
+            }
             Client::RegisterAccount(asked) => asked.request,
             Client::Login(asked) => asked.request,
             Client::ListCharacters(asked) => asked.request,
@@ -51,6 +55,14 @@ impl Shard {
         if let Err(code) = result {
             out.refuse(session, request, code);
         }
+    }
+
+    /// Begins to tell a session of its zone anew, as to a client that knows nothing of it. The last request that was received
+    /// of it comes back; `None` if there is no such session.
+    pub fn tell_anew(&mut self, session: SessionId) -> Option<u32> {
+        let told = self.sessions.get_mut(session)?;
+        told.view = new_view(&self.content.zones[self.zones[told.zone].content].kind);
+        Some(told.request)
     }
 
     fn steer(&mut self, session: SessionId, sequence: u32, heading: Heading, out: &mut Outbox) {

@@ -11,7 +11,8 @@ use super::Shard;
 use super::zone::ZoneState;
 use crate::hash::StateHash;
 
-/// The only part of a shard that is of no zone: its tick, the next item id, whether durable commands are taken.
+/// The only part of a shard that is of no zone: its tick, the next item id, whether durable commands are taken,
+/// who stands on a gate.
 const OF_SHARD: &str = "shard";
 /// Of a zone, before the core's columns: its tick and the hash that the core took in its last step.
 const OF_STEP: &str = "step";
@@ -53,7 +54,9 @@ impl Shard {
     /// told of it is none.
     pub fn hash_parts(&self, hashes: &mut Vec<u64>) {
         hashes.clear();
-        hashes.push(joined(&[self.tick, self.item_ids.next as u64, u64::from(self.durable_open)]));
+        let mut own = vec![self.tick, self.item_ids.next as u64, u64::from(self.durable_open)];
+        own.extend(self.at_gates.iter().map(|session| u64::from(session.0)));
+        hashes.push(joined(&own));
         let mut sessions = vec![StateHash::default(); self.zones.len()];
         for (slot, session) in self.sessions.iter() {
             let hash = &mut sessions[session.zone];

@@ -11,6 +11,7 @@
 
 mod commands;
 mod config;
+mod crossing;
 mod hashes;
 pub mod log;
 mod outbox;
@@ -22,26 +23,23 @@ mod zone;
 
 use std::sync::Arc;
 
-use vyuha_core::{Spawn, Subscriber, View, Warm, Zone};
+use vyuha_core::{Subscriber, Zone};
 use vyuha_protocol::frame::append_frame;
-use vyuha_protocol::message::EnteredZone;
-use vyuha_protocol::snapshot::{GROUP_LANDMARKS, SNAPSHOT_KIND};
-use vyuha_protocol::{CharacterId, EntityKind, ItemId, ItemKind, ZoneId};
+use vyuha_protocol::snapshot::SNAPSHOT_KIND;
+use vyuha_protocol::{ItemId, ItemKind, ZoneId};
 
-use crate::character::{CharacterRow, arrival};
-use crate::chat::Allowance;
+use crate::character::arrival;
 use crate::content::Content;
 use crate::ground::ZoneRow;
-use crate::inventory::{Inventory, ItemRow, Stack};
-use crate::movement::Steering;
+use crate::inventory::{ItemRow, Stack};
 use crate::systems::{Runs, SYSTEMS, TickProbe};
 
 pub use config::{JoinError, ShardConfig, ShardError};
 pub use hashes::Part;
-pub use outbox::{Counts, LeaveCause, Left, OutMessage, Outbox};
+pub use outbox::{Counts, Departed, LeaveCause, Left, OutMessage, Outbox};
 pub use session::SessionId;
 
-use session::{Session, Sessions};
+use session::Sessions;
 use zone::ZoneState;
 
 /// Zones and the sessions in them. See the module.
@@ -53,6 +51,8 @@ pub struct Shard {
     sessions: Sessions,
     item_ids: ItemIds,
     durable_open: bool,
+    /// Who walked onto a gate in the last tick.
+    at_gates: Vec<SessionId>,
     /// Items that lay where the map is blocked now, to be saved where they lie instead.
     moved: Vec<ItemRow>,
 }
@@ -125,6 +125,7 @@ impl Shard {
             sessions: Sessions::default(),
             item_ids,
             durable_open: true,
+            at_gates: Vec::new(),
             moved: Vec::new(),
         };
         for zone in &mut shard.zones {
@@ -153,70 +154,6 @@ impl Shard {
         }
     }
 
-    /// Takes a character in: answers `request` with [`EnteredZone`], and snapshots follow. `items` are the rows of
-    /// its inventory.
-    ///
-    /// # Errors
-    /// If the session cannot be: nothing was changed, and the driver answers.
-    pub fn join(
-        &mut self,
-        session: SessionId,
-        request: u32,
-        character: CharacterRow,
-        items: &[ItemRow],
-        out: &mut Outbox,
-    ) -> Result<(), JoinError> {
-        if self.sessions.get_mut(session).is_some() {
-            return Err(JoinError::SlotTaken);
-        }
-        if self.sessions.iter().any(|(_, other)| other.character.id == character.id) {
-            return Err(JoinError::CharacterHere(character.id));
-        }
-        let zone = self.zones.iter().position(|zone| i64::from(zone.id.0) == character.zone);
-        let zone = zone.ok_or(JoinError::ZoneElsewhere(character.zone))?;
-        let inventory = Inventory::load(&self.content, CharacterId(character.id), items)?;
-
-        let state = &mut self.zones[zone];
-        let content = &self.content.zones[state.content];
-        let pos = arrival(&content.map, character.place(), content.spawn);
-        let entity = state.zone.spawn(Spawn {
-            pos,
-            kind: EntityKind::PLAYER,
-            state: 0,
-            name: &character.name,
-            warm: Warm::default(),
-        });
-        state.players.insert(entity, session);
-        let carried = inventory.slots().iter().enumerate().filter(|(_, stack)| stack.is_some());
-        out.send(
-            session,
-            &EnteredZone {
-                request,
-                zone: state.id.0,
-                tick_hz: content.kind.tick_hz,
-                speed: content.kind.player_speed,
-                entity: entity.0,
-                x: pos.x,
-                y: pos.y,
-                inventory: carried.map(|(slot, _)| inventory.slot_message(slot)).collect(),
-            },
-        );
-        let mut view = View::of(content.kind.view);
-        assert!(view.watch(GROUP_LANDMARKS), "a new view watches no group");
-        let joined = Session {
-            zone,
-            entity,
-            character,
-            inventory,
-            steering: Steering::default(),
-            allowance: Allowance::default(),
-            request,
-            view,
-        };
-        self.sessions.insert(session, joined);
-        Ok(())
-    }
-
     /// Ends a session whose connection broke or was ended: its character is saved and gone. Does nothing if there
     /// is no such session, so that a driver need not know who left first.
     pub fn leave(&mut self, session: SessionId, out: &mut Outbox) {
@@ -226,6 +163,12 @@ impl Shard {
     /// Moves everything on by one tick.
     pub fn tick(&mut self, probe: &mut impl TickProbe, out: &mut Outbox) {
         self.tick += 1;
+        for system in SYSTEMS {
+            if let Runs::BeforeSteps(pass) = system.runs {
+                pass(self, out);
+                probe.lap_system(system.name);
+            }
+        }
         for zone in 0..self.zones.len() {
             let due = self.tick.is_multiple_of(self.zones[zone].ticks_per_step);
             self.zones[zone].stepped = due;

@@ -8,6 +8,7 @@ use vyuha_protocol::message::{ClientMessage, Error, Message, append};
 use vyuha_record::Transaction;
 
 use super::SessionId;
+use crate::gates::Carried;
 
 /// What came of the calls since the driver cleared it.
 #[derive(Debug, Default)]
@@ -20,6 +21,8 @@ pub struct Outbox {
     pub transactions: Vec<u8>,
     /// The sessions that ended.
     pub left: Vec<Left>,
+    /// The sessions that go to another shard.
+    pub departed: Vec<Departed>,
     /// What was counted.
     pub counts: Counts,
 }
@@ -46,6 +49,16 @@ pub struct Left {
     pub account: i64,
     /// Why.
     pub cause: LeaveCause,
+}
+
+/// A session that goes to another shard. It is in no shard until it is handed to that one, which must not be before every
+/// transaction that stands in the same outbox is durable. Its slot is free at once.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Departed {
+    /// The session.
+    pub session: SessionId,
+    /// What is the game's of it.
+    pub carried: Carried,
 }
 
 /// Why a session ended.
@@ -87,6 +100,7 @@ impl Outbox {
         self.bytes.clear();
         self.transactions.clear();
         self.left.clear();
+        self.departed.clear();
         self.counts = Counts::default();
     }
 
@@ -126,7 +140,8 @@ impl Outbox {
         self.send(session, &Error { request, code: code as u16, closing: false, text });
     }
 
-    pub(super) fn count_command(&mut self, message: &ClientMessage<'_>) {
+    /// Counts a message of a client.
+    pub fn count_command(&mut self, message: &ClientMessage<'_>) {
         let at = ClientMessage::ALL.iter().position(|(name, ..)| *name == message.name());
         self.counts.commands[at.expect("ALL holds every message")] += 1;
     }

@@ -15,14 +15,24 @@ pub fn move_characters(shard: &mut Shard, zone: usize) {
     from.clear();
     zone.zone.positions(ids, from);
     to.clear();
-    for ((&entity, &session), from) in zone.players.iter().zip(from) {
-        let session = shard.sessions.get_mut(session).expect("every player of a zone has a session");
+    for ((&entity, &session_id), from) in zone.players.iter().zip(from) {
+        let session = shard.sessions.get_mut(session_id).expect("every player of a zone has a session");
         let from = from.expect("a session's entity lives as long as the session");
         if let Some(place) = session.steering.advance(&content.map, from, content.kind.player_speed) {
             to.push((entity, place));
+            if content.gates.iter().any(|gate| gate.at == place.tile()) {
+                shard.at_gates.push(session_id);
+            }
         }
     }
     zone.zone.place_all(to);
+}
+
+/// Those who walked onto a gate go where it leads.
+pub fn cross(shard: &mut Shard, out: &mut Outbox) {
+    for session in std::mem::take(&mut shard.at_gates) {
+        shard.cross(session, out);
+    }
 }
 
 /// The NPCs of a zone whose turn it is decide.

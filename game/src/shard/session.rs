@@ -1,10 +1,12 @@
 //! A player's presence: what the shard knows of a session besides its entity in the zone.
 
 use vyuha_core::View;
+use vyuha_protocol::snapshot::GROUP_LANDMARKS;
 use vyuha_protocol::{CharacterId, EntityId, ErrorCode};
 
 use crate::character::CharacterRow;
 use crate::chat::Allowance;
+use crate::content::ZoneKind;
 use crate::hash::StateHash;
 use crate::inventory::Inventory;
 use crate::movement::Steering;
@@ -28,6 +30,13 @@ pub(super) struct Session {
     pub request: u32,
     /// What the client was told; depends on nothing but what was written to it, and is no part of the state.
     pub view: View,
+}
+
+/// What a client knows that was told nothing of a zone yet.
+pub(super) fn new_view(kind: &ZoneKind) -> View {
+    let mut view = View::of(kind.view);
+    assert!(view.watch(GROUP_LANDMARKS), "a new view watches no group");
+    view
 }
 
 /// The sessions by number.

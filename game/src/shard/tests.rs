@@ -1,5 +1,6 @@
 //! Scripts against a small world; what is answered is compared as lines of text.
 
+mod crossing;
 pub(super) mod play;
 mod properties;
 
@@ -9,6 +10,7 @@ use vyuha_protocol::message::{Hello, Input, Login, Ping};
 use vyuha_protocol::motion::Heading;
 use vyuha_protocol::{ErrorCode, Pos};
 
+use super::session::Session;
 use super::*;
 use crate::ground::Ground;
 use play::{COIN, Play, SWORD, carried, config, content};

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use vyuha_protocol::{CharacterId, RequestId};
+use vyuha_protocol::{CharacterId, ErrorCode, RequestId};
 
 use super::{ClientContent, ClientCore, ClientError, Connection, EnteredZone, Event, Received, ServerTrust};
 
@@ -91,6 +91,23 @@ impl BlockingClient {
             None => self.create_character(name)?,
         };
         self.select_character(character)
+    }
+
+    /// Connects anew, whatever became of the connection so far, and takes up the session.
+    pub fn resume(&mut self, server: SocketAddr) -> Result<(), ClientError> {
+        self.connection.reopen(server)?;
+        self.wait_for(self.timeout, |event| match event {
+            Event::Resumed => Some(Ok(())),
+            Event::Refused { code: code @ Some(ErrorCode::ResumeRefused), text, .. } => {
+                Some(Err(ClientError::Refused { code: *code, text: text.clone() }))
+            }
+            _ => None,
+        })?
+    }
+
+    /// Ends the connection without a word, as where a network goes away; the session may be taken up again.
+    pub fn shut_down(&mut self) {
+        self.connection.shut_down();
     }
 
     /// Leaves in good order.

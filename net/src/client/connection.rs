@@ -1,7 +1,7 @@
 //! A non-blocking TCP socket under a [`ClientCore`], for programs that poll many of them.
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::sync::Arc;
 
@@ -16,6 +16,8 @@ use super::{ClientContent, ClientCore, ClientError, ServerTrust};
 pub struct Connection {
     stream: TcpStream,
     core: ClientCore,
+    /// Of a connection over TLS.
+    trust: Option<ServerTrust>,
     tls: Option<Box<ClientConnection>>,
 }
 
@@ -43,28 +45,34 @@ impl Connection {
         content: Arc<ClientContent>,
         trust: &ServerTrust,
     ) -> Result<Connection, ClientError> {
-        let tls = trust.connect().map_err(io::Error::other)?;
-        Connection::connect(server, content, Some(Box::new(tls)))
+        Connection::connect(server, content, Some(trust.clone()))
     }
 
     fn connect(
         server: SocketAddr,
         content: Arc<ClientContent>,
-        tls: Option<Box<ClientConnection>>,
+        trust: Option<ServerTrust>,
     ) -> Result<Connection, ClientError> {
-        let family = if server.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
-        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-        let socket =
-            rustix::net::socket_with(family, SocketType::STREAM, flags, None).map_err(io::Error::from)?;
-        // A step is a few bytes that must not wait for the acknowledgement of the last one.
-        rustix::net::sockopt::set_tcp_nodelay(&socket, true).map_err(io::Error::from)?;
-        match rustix::net::connect(&socket, &server) {
-            Ok(()) | Err(rustix::io::Errno::INPROGRESS) => {}
-            Err(error) => return Err(io::Error::from(error).into()),
-        }
+        let tls = begin_tls(trust.as_ref())?;
+        let stream = begin_to_connect(server)?;
         let mut core = ClientCore::new(content);
         core.hello()?;
-        Ok(Connection { stream: TcpStream::from(socket), core, tls })
+        Ok(Connection { stream, core, trust, tls })
+    }
+
+    /// Begins to connect anew, whatever became of the connection so far, over TLS if that was, and appends what takes up
+    /// the session.
+    pub fn reopen(&mut self, server: SocketAddr) -> Result<(), ClientError> {
+        self.core.resume()?;
+        self.tls = begin_tls(self.trust.as_ref())?;
+        self.stream = begin_to_connect(server)?;
+        Ok(())
+    }
+
+    /// Ends the connection in both directions. What is read from then on is [`Received::Ended`].
+    pub fn shut_down(&mut self) {
+        // One that broke already is as good.
+        let _ = self.stream.shutdown(Shutdown::Both);
     }
 
     /// Reads once into `scratch`, which many connections can share, and hands the bytes to the core; 64 KiB serve
@@ -135,6 +143,26 @@ impl Connection {
     pub fn core_mut(&mut self) -> &mut ClientCore {
         &mut self.core
     }
+}
+
+/// The TLS of a new connection, if there is to be any.
+fn begin_tls(trust: Option<&ServerTrust>) -> Result<Option<Box<ClientConnection>>, ClientError> {
+    let tls = trust.map(ServerTrust::connect).transpose().map_err(io::Error::other)?;
+    Ok(tls.map(Box::new))
+}
+
+fn begin_to_connect(server: SocketAddr) -> Result<TcpStream, ClientError> {
+    let family = if server.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let socket =
+        rustix::net::socket_with(family, SocketType::STREAM, flags, None).map_err(io::Error::from)?;
+    // A step is a few bytes that must not wait for the acknowledgement of the last one.
+    rustix::net::sockopt::set_tcp_nodelay(&socket, true).map_err(io::Error::from)?;
+    match rustix::net::connect(&socket, &server) {
+        Ok(()) | Err(rustix::io::Errno::INPROGRESS) => {}
+        Err(error) => return Err(io::Error::from(error).into()),
+    }
+    Ok(TcpStream::from(socket))
 }
 
 impl AsFd for Connection {

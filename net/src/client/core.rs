@@ -6,9 +6,9 @@ use vyuha_protocol::frame::{
     CLIENT_PAYLOAD_BYTES_MAX, FRAME_HEAD_BYTES, Frame, SERVER_PAYLOAD_BYTES_MAX, first_frame,
 };
 use vyuha_protocol::message::{
-    self, ArchivedInventorySlot, CharacterSummary, CreateCharacter, Drop, Hello, Input, InventorySlot,
-    ListCharacters, Login, Logout, Message, PickUp, Ping, RegisterAccount, Say, SelectCharacter,
-    ServerMessage,
+    self, Acknowledge, ArchivedInventorySlot, CharacterSummary, CreateCharacter, Drop, Hello, Input,
+    InventorySlot, ListCharacters, Login, Logout, Message, PickUp, Ping, RegisterAccount, Resume, Say,
+    SelectCharacter, ServerMessage,
 };
 use vyuha_protocol::motion::Heading;
 use vyuha_protocol::snapshot::{SNAPSHOT_KIND, Snapshot};
@@ -24,6 +24,10 @@ pub const RECEIVED_BYTES_MAX: usize = SERVER_PAYLOAD_BYTES_MAX as usize + FRAME_
 pub const OUTGOING_BYTES_MAX: usize = 1 << 16;
 /// Most requests that may wait for their answer.
 pub const REQUESTS_PENDING_MAX: usize = 64;
+/// Bytes of numbered messages after which they are acknowledged, with the next snapshot.
+const ACKNOWLEDGE_BYTES: usize = 1 << 10;
+/// Inputs that are sent again when a session goes on: as many as a server queues.
+const INPUTS_SENT_AGAIN_MAX: usize = 8;
 /// A buffer that grew beyond this is given back once it is empty: a crowd passes.
 const BUFFER_KEPT_BYTES: usize = 1 << 14;
 
@@ -40,13 +44,33 @@ pub struct ClientCore {
     taken: usize,
     outgoing: Vec<u8>,
     request_last: u32,
-    /// Open requests and the kind of their answer.
-    requests: Vec<(RequestId, u16)>,
+    requests: Vec<OpenRequest>,
+    session: Option<Session>,
+    /// The server was asked to take the session up again and has not answered.
+    resuming: bool,
     zone: Option<Zone>,
     watch: Watch,
     world: World,
     /// Set once nothing more can follow.
     end: Option<End>,
+}
+
+#[derive(Debug)]
+struct OpenRequest {
+    request: RequestId,
+    /// The kind of its answer.
+    answer: u16,
+    /// To be sent again where the first one was lost.
+    frame: Vec<u8>,
+}
+
+/// What is known of a session that outlives its connections.
+#[derive(Debug)]
+struct Session {
+    ticket: [u8; 16],
+    /// Numbered messages that were taken as events.
+    received: u32,
+    unacknowledged_bytes: usize,
 }
 
 #[derive(Debug)]
@@ -72,6 +96,8 @@ impl ClientCore {
             outgoing: Vec::new(),
             request_last: 0,
             requests: Vec::new(),
+            session: None,
+            resuming: false,
             zone: None,
             watch: Watch::All,
             world: World::default(),
@@ -147,6 +173,13 @@ impl ClientCore {
         give_back(&mut self.outgoing);
     }
 
+    /// Ends it in favour of a program that reads on by itself: the bytes that were received and not taken as events, and the
+    /// number of the last request. What waits to be sent is lost.
+    pub fn into_unread(mut self) -> (Vec<u8>, u32) {
+        self.received.drain(..self.taken);
+        (self.received, self.request_last)
+    }
+
     /// What is in view; empty until a character entered a zone.
     pub fn world(&self) -> &World {
         &self.world
@@ -159,12 +192,35 @@ impl ClientCore {
 
     /// Requests that wait for their answer.
     pub fn requests_pending(&self) -> impl Iterator<Item = RequestId> {
-        self.requests.iter().map(|(request, _)| *request)
+        self.requests.iter().map(|open| open.request)
     }
 
     /// Opens the connection; answered by [`Event::Welcome`].
     pub fn hello(&mut self) -> Result<(), SendError> {
         self.send(&Hello { version: PROTOCOL_VERSION, content_hash: self.content.hash })
+    }
+
+    /// Takes up the session on a new connection, in place of all that opens one and signs in. What was not sent or not taken
+    /// as an event is dropped: the server is asked for it. Answered by [`Event::Resumed`], after which no event is missing or
+    /// comes twice and every open request is answered; or by [`Event::Refused`] or [`Event::Closed`] with
+    /// [`ErrorCode::ResumeRefused`], after which the session and its open requests are forgotten.
+    pub fn resume(&mut self) -> Result<(), SendError> {
+        let Some(Session { ticket, received, .. }) = self.session else { return Err(SendError::NoSession) };
+        if let Some(End::Fault(_)) = self.end {
+            return Err(SendError::Over);
+        }
+        self.end = None;
+        self.received.clear();
+        self.taken = 0;
+        self.outgoing.clear();
+        self.resuming = true;
+        self.hello()?;
+        self.send(&Resume { ticket, received })
+    }
+
+    /// Whether there is a session that can be taken up on a new connection, as far as is known here.
+    pub fn can_resume(&self) -> bool {
+        self.session.is_some()
     }
 
     /// Registers an account; answered by [`Event::Registered`].
@@ -209,6 +265,9 @@ impl ClientCore {
     /// Takes one step: one a tick of the zone. Returns its sequence number and where it is predicted to lead.
     pub fn input(&mut self, heading: Heading) -> Result<(u32, Pos), SendError> {
         self.check_room()?;
+        if self.resuming {
+            return Err(SendError::Resuming);
+        }
         let zone = self.zone.as_mut().ok_or(SendError::NotInZone)?;
         let (sequence, pos) = zone.predictor.step(heading).ok_or(SendError::TooManyInputs)?;
         message::append(&mut self.outgoing, &Input { sequence, heading_x: heading.x, heading_y: heading.y });
@@ -269,26 +328,86 @@ impl ClientCore {
             return Err(SendError::TooManyRequests);
         }
         let request = self.request_last.checked_add(1).ok_or(SendError::Over)?;
+        let before = self.outgoing.len();
         self.send(&message(request))?;
+        let frame = self.outgoing[before..].to_vec();
+        if self.resuming {
+            // Those that were lost go before it.
+            self.outgoing.truncate(before);
+        }
         self.request_last = request;
-        self.requests.push((RequestId(request), answer));
+        self.requests.push(OpenRequest { request: RequestId(request), answer, frame });
         Ok(RequestId(request))
     }
 
     /// Closes the open request that a message answers.
     fn answered<M: Message>(&mut self, request: u32) -> Result<RequestId, Fault> {
         let request = RequestId(request);
-        let at = self.requests.iter().position(|open| *open == (request, M::KIND));
+        let at = self.requests.iter().position(|open| (open.request, open.answer) == (request, M::KIND));
         let at = at.ok_or(Fault::NotAsked { message: M::NAME, request })?;
         self.requests.remove(at);
         Ok(request)
     }
 
+    /// Counts a numbered message.
+    fn count(&mut self, bytes: usize) {
+        if let Some(session) = &mut self.session {
+            session.received += 1;
+            session.unacknowledged_bytes += bytes;
+        }
+    }
+
+    fn acknowledge(&mut self) -> Result<(), SendError> {
+        let Some(session) = &mut self.session else { return Ok(()) };
+        session.unacknowledged_bytes = 0;
+        let received = session.received;
+        self.send(&Acknowledge { received })
+    }
+
+    /// The session goes on: what the server did not get is sent again.
+    fn resumed(&mut self, ticket: [u8; 16], request_last: u32) -> Result<(), Fault> {
+        let session = self.session.as_mut().filter(|_| self.resuming).ok_or(Fault::OutOfOrder("Resumed"))?;
+        session.ticket = ticket;
+        self.resuming = false;
+        self.world = World::watching(self.watch);
+        // Only a ping stands in the way: the buffer was emptied for the new connection, and these fit.
+        self.acknowledge().map_err(|_| Fault::OutOfOrder("Resumed"))?;
+        for open in self.requests.iter().filter(|open| open.request.0 > request_last) {
+            self.outgoing.extend_from_slice(&open.frame);
+        }
+        if let Some(zone) = &self.zone {
+            for (sequence, heading) in zone.predictor.last_pending(INPUTS_SENT_AGAIN_MAX) {
+                let again = Input { sequence, heading_x: heading.x, heading_y: heading.y };
+                message::append(&mut self.outgoing, &again);
+            }
+        }
+        Ok(())
+    }
+
     fn take(&mut self, frame: Frame) -> Result<Event, Fault> {
         if frame.kind == SNAPSHOT_KIND {
-            return self.apply(&Snapshot::read(frame.payload)?).map(Event::Snapshot);
+            let taken = self.apply(&Snapshot::read(frame.payload)?)?;
+            if self.session.as_ref().is_some_and(|session| session.unacknowledged_bytes >= ACKNOWLEDGE_BYTES)
+            {
+                // Where there is no room the next one says it.
+                let _ = self.acknowledge();
+            }
+            return Ok(Event::Snapshot(taken));
         }
-        Ok(match ServerMessage::decode(frame.kind, frame.payload)? {
+        let message = ServerMessage::decode(frame.kind, frame.payload)?;
+        let is_last = matches!(message, ServerMessage::Error(m) if m.closing);
+        if message::is_numbered(frame.kind) && !is_last {
+            self.count(frame.bytes());
+        }
+        Ok(match message {
+            ServerMessage::Ticket(m) => {
+                self.session = Some(Session { ticket: m.ticket, received: 0, unacknowledged_bytes: 0 });
+                Event::SessionBegun
+            }
+            ServerMessage::Resumed(m) => {
+                self.resumed(m.ticket, m.request.into())?;
+                Event::Resumed
+            }
             ServerMessage::Welcome(m) => {
                 Event::Welcome { version: m.version.into(), build: m.build.to_string() }
             }
@@ -317,7 +436,11 @@ impl ClientCore {
             },
             ServerMessage::EnteredZone(m) => {
                 let entered = EnteredZone {
-                    request: self.answered::<message::EnteredZone>(m.request.into())?,
+                    request: match u32::from(m.request) {
+                        // It walked there.
+                        0 if self.zone.is_some() => RequestId(0),
+                        request => self.answered::<message::EnteredZone>(request)?,
+                    },
                     zone: ZoneId(m.zone.into()),
                     tick_hz: m.tick_hz.into(),
                     speed: m.speed.into(),
@@ -350,12 +473,19 @@ impl ClientCore {
             ServerMessage::LoggedOut(m) => {
                 let request = self.answered::<message::LoggedOut>(m.request.into())?;
                 self.end = Some(End::Closed);
+                self.session = None;
                 Event::LoggedOut { request }
             }
             ServerMessage::Error(m) => {
                 let request = RequestId(m.request.into());
                 let (code, text) = (ErrorCode::from_number(m.code.into()), m.text.to_string());
-                self.requests.retain(|open| open.0 != request);
+                self.requests.retain(|open| open.request != request);
+                if self.resuming && code == Some(ErrorCode::ResumeRefused) {
+                    self.resuming = false;
+                    self.session = None;
+                    self.zone = None;
+                    self.requests.clear();
+                }
                 if m.closing {
                     self.end = Some(End::Closed);
                     Event::Closed { code, text }
@@ -371,6 +501,10 @@ impl ClientCore {
         let predictor = Predictor::new(map.clone(), entered.speed, entered.pos)
             .filter(|_| entered.tick_hz > 0)
             .ok_or(Fault::ZoneInvalid(entered.zone))?;
+        let predictor = match self.zone.take() {
+            Some(before) if entered.request == RequestId(0) => predictor.going_on(before.predictor),
+            _ => predictor,
+        };
         self.world = World::watching(self.watch);
         self.zone = Some(Zone { predictor, tick_last: None });
         Ok(())

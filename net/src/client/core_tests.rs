@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use vyuha_protocol::frame::{CLIENT_PAYLOAD_BYTES_MAX, FRAME_HEAD_BYTES, FrameError, first_frame};
 use vyuha_protocol::message::{
     self, AccountRegistered, CharacterCreated, CharacterSummary, Characters, ClientMessage, DecodeError,
-    Done, Dropped, InventorySlot, LoggedIn, LoggedOut, PickedUp, Pong, Said, Welcome,
+    Done, Dropped, InventorySlot, LoggedIn, LoggedOut, PickedUp, Pong, Resumed, Said, Ticket, Welcome,
 };
 use vyuha_protocol::motion::Heading;
 use vyuha_protocol::snapshot::{Enter, SnapshotError};
@@ -67,15 +67,8 @@ fn after(core: &mut ClientCore, bytes: &[u8]) -> Result<Vec<Event>, Fault> {
     std::iter::from_fn(|| core.next_event().transpose()).collect()
 }
 
-#[test]
-fn what_is_sent_is_what_was_asked_with_rising_requests() {
-    let mut core = playing();
-    core.input(Heading { x: 127, y: -3 }).unwrap();
-    core.say("hello").unwrap();
-    core.pick_up(EntityId(77)).unwrap();
-    core.drop_items(4, 20).unwrap();
-    core.ping(123).unwrap();
-    assert_eq!(core.log_out(), Ok(RequestId(7)));
+/// What a core has to send, in words.
+fn sent(core: &ClientCore) -> Vec<String> {
     let mut sent = Vec::new();
     let mut rest = core.outgoing();
     while let Some(frame) = first_frame(rest, CLIENT_PAYLOAD_BYTES_MAX).unwrap() {
@@ -92,11 +85,26 @@ fn what_is_sent_is_what_was_asked_with_rising_requests() {
             ClientMessage::Drop(m) => format!("drop {} {} {}", m.request, m.slot, m.count),
             ClientMessage::Ping(m) => format!("ping {}", m.stamp),
             ClientMessage::Logout(m) => format!("logout {}", m.request),
+            ClientMessage::Resume(m) => format!("resume {} {}", m.ticket[0], m.received),
+            ClientMessage::Acknowledge(m) => format!("acknowledge {}", m.received),
         });
         rest = &rest[frame.bytes()..];
     }
+    sent
+}
+
+#[test]
+fn what_is_sent_is_what_was_asked_with_rising_requests() {
+    let mut core = playing();
+    core.input(Heading { x: 127, y: -3 }).unwrap();
+    core.say("hello").unwrap();
+    core.pick_up(EntityId(77)).unwrap();
+    core.drop_items(4, 20).unwrap();
+    core.ping(123).unwrap();
+    assert_eq!(core.log_out(), Ok(RequestId(7)));
+    let sent = sent(&core);
     let wanted = [
-        "hello 1 9",
+        "hello 3 9",
         "login 1 abe 12345678",
         "list 2",
         "select 3 5",
@@ -115,6 +123,91 @@ fn what_is_sent_is_what_was_asked_with_rising_requests() {
 }
 
 /// Everything a server says in one course, and the events that it makes.
+/// A core in a session with a first ticket, of which one message was received.
+fn in_session() -> ClientCore {
+    let mut core = ClientCore::new(content());
+    core.hello().unwrap();
+    core.select_character(CharacterId(5)).unwrap();
+    let mut stream = bytes(&Welcome { version: PROTOCOL_VERSION, build: "test".into() });
+    stream.extend(bytes(&Ticket { ticket: [1; 16] }));
+    stream.extend(bytes(&entered(1)));
+    after(&mut core, &stream).unwrap();
+    core.mark_sent(core.outgoing().len());
+    core
+}
+
+fn welcomed() -> Event {
+    Event::Welcome { version: PROTOCOL_VERSION, build: "test".into() }
+}
+
+#[test]
+fn a_session_goes_on_where_it_broke_off() {
+    let mut core = in_session();
+    core.say("one").unwrap();
+    core.pick_up(EntityId(77)).unwrap();
+    for _ in 0..10 {
+        core.input(Heading { x: 5, y: 0 }).unwrap();
+    }
+    let said = bytes(&Said { entity: 7, name: "Abe".into(), text: "one".into() });
+    assert_eq!(after(&mut core, &said).unwrap().len(), 1);
+    // Half a message and what was not sent go with the connection.
+    assert_eq!(after(&mut core, &said[..9]), Ok(vec![]));
+    core.resume().unwrap();
+    assert_eq!(sent(&core), ["hello 3 9", "resume 1 2"]);
+    core.say("two").unwrap();
+    assert_eq!(core.input(Heading { x: 5, y: 0 }), Err(SendError::Resuming));
+    core.mark_sent(core.outgoing().len());
+
+    let mut stream = bytes(&Welcome { version: PROTOCOL_VERSION, build: "test".into() });
+    stream.extend(bytes(&Resumed { ticket: [2; 16], request: 2 }));
+    stream.extend(bytes(&Done { request: 2 }));
+    stream.extend(bytes(&refusal(3, ErrorCode::ItemGone as u16, false)));
+    let events = after(&mut core, &stream).unwrap();
+    assert_eq!(events[..3], [welcomed(), Event::Resumed, Event::Done { request: RequestId(2) }]);
+    assert!(matches!(events[3..], [Event::Refused { request: RequestId(3), .. }]));
+    let wanted = ["acknowledge 2", "pick up 3 77", "say 4 two"].map(str::to_owned);
+    let inputs = (3..=10).map(|sequence| format!("input {sequence} 5 0"));
+    assert_eq!(sent(&core), wanted.into_iter().chain(inputs).collect::<Vec<_>>());
+
+    core.resume().unwrap();
+    assert_eq!(sent(&core), ["hello 3 9", "resume 2 4"]);
+    let mut stream = bytes(&Welcome { version: PROTOCOL_VERSION, build: "test".into() });
+    stream.extend(bytes(&refusal(0, ErrorCode::ResumeRefused as u16, false)));
+    assert_eq!(after(&mut core, &stream).unwrap().len(), 2);
+    assert_eq!((core.requests_pending().count(), core.can_resume()), (0, false));
+    assert_eq!(core.resume(), Err(SendError::NoSession));
+    core.log_in("abe", "12345678").unwrap();
+}
+
+#[test]
+fn what_was_received_is_acknowledged_with_the_next_snapshot() {
+    let mut core = in_session();
+    let said = bytes(&Said { entity: 7, name: "Abe".into(), text: "x".repeat(200) });
+    let enough = 1024usize.div_ceil(said.len());
+    for _ in 0..enough {
+        after(&mut core, &said).unwrap();
+    }
+    after(&mut core, &bytes(&Pong { stamp: 1 })).unwrap();
+    assert_eq!(sent(&core), [""; 0]);
+    for tick in 1..3 {
+        let mut snapshot = Vec::new();
+        SnapshotScript { tick, pos: Pos::tile_centre(5, 5), ..SnapshotScript::default() }
+            .append(&mut snapshot);
+        after(&mut core, &snapshot).unwrap();
+    }
+    // The first message of the session was its EnteredZone.
+    assert_eq!(sent(&core), [format!("acknowledge {}", enough + 1)]);
+}
+
+#[test]
+fn a_session_that_nobody_asked_for_again_is_a_fault() {
+    let mut core = in_session();
+    let resumed = bytes(&Resumed { ticket: [2; 16], request: 2 });
+    assert_eq!(after(&mut core, &resumed), Err(Fault::OutOfOrder("Resumed")));
+    assert_eq!(core.resume(), Err(SendError::Over));
+    assert_eq!(ClientCore::new(content()).resume(), Err(SendError::NoSession));
+}
+
 fn course() -> (ClientCore, Vec<u8>, Vec<Event>) {
     let mut core = ClientCore::new(content());
     core.hello().unwrap();

@@ -48,6 +48,10 @@ pub enum Event {
         /// The new character.
         character: CharacterId,
     },
+    /// From here on there is a session, which can be taken up again if its connection breaks.
+    SessionBegun,
+    /// The session goes on over a new connection; the world view begins anew. What was lost follows.
+    Resumed,
     /// The character stands in its zone; the world view and the prediction begin anew.
     EnteredZone(EnteredZone),
     /// A request was carried out that needs no other answer.
@@ -115,7 +119,7 @@ pub enum Event {
 /// How a character entered a zone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EnteredZone {
-    /// The request that this answers.
+    /// The request that this answers; 0 if the character walked there.
     pub request: RequestId,
     /// The zone.
     pub zone: ZoneId,
@@ -127,7 +131,7 @@ pub struct EnteredZone {
     pub entity: EntityId,
     /// Where it stands, on an open tile.
     pub pos: Pos,
-    /// What the character carries; slots not named are empty.
+    /// What the character carries; slots not named are empty. Empty when it walked there: nothing of it has changed.
     pub inventory: Vec<InventorySlot>,
 }
 
@@ -219,6 +223,12 @@ pub enum SendError {
     /// Too many inputs wait to be acknowledged.
     #[error("{} inputs are not acknowledged; wait for a snapshot", super::INPUTS_PENDING_MAX)]
     TooManyInputs,
+    /// There is no session to be taken up again.
+    #[error("there is no session to take up again; sign in")]
+    NoSession,
+    /// The server has not said yet whether the session goes on.
+    #[error("the session is being taken up again; wait until it is")]
+    Resuming,
     /// No character stands in a zone.
     #[error("no character stands in a zone; select one first")]
     NotInZone,

@@ -70,6 +70,13 @@ impl Predictor {
         })
     }
 
+    /// The same with the inputs of another zone's prediction, from which the character came: those that are not acknowledged
+    /// are carried out here, as far as they were not before.
+    #[must_use]
+    pub fn going_on(self, before: Predictor) -> Predictor {
+        Predictor { pending: before.pending, sequence: before.sequence, ..self }
+    }
+
     /// Takes one step. Returns the input's sequence number, from 1, and where it leads; `None`, and no step, while
     /// [`INPUTS_PENDING_MAX`] inputs are not acknowledged or no sequence number is left.
     pub fn step(&mut self, heading: Heading) -> Option<(u32, Pos)> {
@@ -106,6 +113,13 @@ impl Predictor {
         let root = squared.isqrt();
         let correction = root + u64::from(root * root < squared);
         Ok(Reconciled { pos: self.predicted, correction: u32::try_from(correction).unwrap_or(u32::MAX) })
+    }
+
+    /// The last of the inputs that are not acknowledged, at most so many, with their sequence numbers.
+    pub fn last_pending(&self, most: usize) -> impl Iterator<Item = (u32, Heading)> {
+        let skipped = self.pending.len().saturating_sub(most);
+        let first = self.sequence - (self.pending.len() - skipped) as u32 + 1;
+        (first..).zip(self.pending.iter().skip(skipped).copied())
     }
 
     /// Where the character is predicted to stand.

@@ -284,7 +284,8 @@ impl World {
             return false;
         }
         let to = leave.to.into();
-        if self.cells.contains(&to) {
+        // A full block of that cell in this same snapshot would have named it.
+        if self.cells.contains(&to) && !self.cleared.contains(&to) {
             held.get_mut().held_in = to;
             return false;
         }

@@ -229,7 +229,7 @@ fn apply_by_the_word(client: &mut ByTheWord, script: &SnapshotScript) -> BTreeSe
         for leave in &block.leaves {
             if view.contains_key(&leave.entity) && held_in[&leave.entity] == block.cell {
                 let to = (leave.to.x, leave.to.y);
-                if cells.contains(&to) {
+                if cells.contains(&to) && !script.blocks.iter().any(|block| block.full && block.cell == to) {
                     held_in.insert(leave.entity, to);
                 } else {
                     view.remove(&leave.entity);

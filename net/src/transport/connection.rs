@@ -6,7 +6,7 @@ use vyuha_protocol::frame::{CLIENT_PAYLOAD_BYTES_MAX, FRAME_HEAD_BYTES, first_fr
 
 use super::{
     AdmitError, CloseCause, ConnId, FAREWELL_BYTES_MAX, LINGER_S, Limits, READ_AHEAD_BYTES_MAX, Received,
-    Stats, Stream, set_up,
+    Released, Stats, Stream, set_up,
 };
 use crate::tls::Session;
 
@@ -148,6 +148,24 @@ impl<L> Table<L> {
         if matches!(connection.phase, Phase::Open | Phase::Broken | Phase::Overflowed) {
             connection.phase = Phase::Closing { until_tick };
             self.stats.closed[CloseCause::ByServer.index()] += 1;
+        }
+    }
+
+    /// Takes an open connection out.
+    pub fn release(&mut self, conn: ConnId) -> Option<Released> {
+        let connection = self.get(conn).filter(|connection| connection.phase == Phase::Open)?;
+        connection.seal_queued();
+        if connection.phase != Phase::Open {
+            return None;
+        }
+        let Connection { socket, tls, received, unsent, .. } = self.free(conn.0 as usize)?;
+        Some(Released { stream: Stream { socket, tls }, unread: received, unsent })
+    }
+
+    /// Has the next flush begin with these bytes, as they are.
+    pub fn send_first(&mut self, conn: ConnId, unsent: Vec<u8>) {
+        if let Some(connection) = self.get(conn) {
+            connection.unsent = unsent;
         }
     }
 

@@ -205,12 +205,27 @@ impl Stats {
     }
 }
 
+/// A connection that was given away, with all that had not reached either side.
+#[derive(Debug)]
+pub struct Released {
+    /// The stream.
+    pub stream: Stream,
+    /// Bytes that were received and not handed out, opened where it speaks TLS.
+    pub unread: Vec<u8>,
+    /// Bytes that were queued and not sent, sealed where it speaks TLS; they may begin within a frame or a record.
+    pub unsent: Vec<u8>,
+}
+
 /// A driver of sockets: [`UringTransport`], or [`SyscallTransport`] where io_uring is not to be had. Both do the same.
 pub trait Transport {
     /// Takes over a connected stream, over TCP or a Unix socket, and `received`, what was read of it already, opened where
     /// it speaks TLS (at most [`READ_AHEAD_BYTES_MAX`]): the next reap sees that first. Bounds what the kernel queues; sets
     /// `TCP_NODELAY` where it is TCP.
     fn admit(&mut self, stream: Stream, received: &[u8]) -> Result<ConnId, AdmitError>;
+
+    /// Takes over what another transport has given away: the next reap sees what was unread, and what was unsent is sent
+    /// before all else, as it is. As [`Transport::admit`] otherwise.
+    fn readmit(&mut self, released: Released) -> Result<ConnId, AdmitError>;
 
     /// Begins a tick: reads what is there, within [`Limits`], and hands out each connection's whole frames in order,
     /// then [`Received::Closed`] if it ended.
@@ -228,6 +243,12 @@ pub trait Transport {
     /// Ends a connection once what is queued is sent. Without effect on one that is over.
     fn close(&mut self, conn: ConnId);
 
+    /// Gives a connection away, so that another transport can take it over. `None` while the kernel still receives into it,
+    /// or once it is over: nothing new is received from then on, what had arrived is handed out by the next reap, and after
+    /// that this is to be called again, unless that reap reported its end. A connection that was given away is not
+    /// reported, and its id must not be used again.
+    fn release(&mut self, conn: ConnId) -> Option<Released>;
+
     /// Figures since the start.
     fn stats(&self) -> &Stats;
 }
@@ -235,6 +256,10 @@ pub trait Transport {
 impl<T: Transport + ?Sized> Transport for Box<T> {
     fn admit(&mut self, stream: Stream, received: &[u8]) -> Result<ConnId, AdmitError> {
         (**self).admit(stream, received)
+    }
+
+    fn readmit(&mut self, released: Released) -> Result<ConnId, AdmitError> {
+        (**self).readmit(released)
     }
 
     fn reap(&mut self, sink: &mut dyn FnMut(ConnId, Received<'_>)) {
@@ -251,6 +276,10 @@ impl<T: Transport + ?Sized> Transport for Box<T> {
 
     fn close(&mut self, conn: ConnId) {
         (**self).close(conn);
+    }
+
+    fn release(&mut self, conn: ConnId) -> Option<Released> {
+        (**self).release(conn)
     }
 
     fn stats(&self) -> &Stats {

@@ -9,7 +9,8 @@ use rustix::net::{RecvFlags, SendFlags, Shutdown, recv, send, shutdown};
 
 use super::connection::{Connection, Phase, Table};
 use super::{
-    AdmitError, CloseCause, ConnId, Limits, READ_AHEAD_BYTES_MAX, Received, Stats, Stream, Transport,
+    AdmitError, CloseCause, ConnId, Limits, READ_AHEAD_BYTES_MAX, Received, Released, Stats, Stream,
+    Transport,
 };
 
 /// The transport whose every connection costs two system calls a tick.
@@ -49,6 +50,13 @@ impl SyscallTransport {
 impl Transport for SyscallTransport {
     fn admit(&mut self, stream: Stream, received: &[u8]) -> Result<ConnId, AdmitError> {
         self.table.admit(stream, received, ())
+    }
+
+    fn readmit(&mut self, released: Released) -> Result<ConnId, AdmitError> {
+        let Released { stream, unread, unsent } = released;
+        let conn = self.admit(stream, &unread)?;
+        self.table.send_first(conn, unsent);
+        Ok(conn)
     }
 
     fn reap(&mut self, sink: &mut dyn FnMut(ConnId, Received<'_>)) {
@@ -135,6 +143,10 @@ impl Transport for SyscallTransport {
 
     fn close(&mut self, conn: ConnId) {
         self.table.close(conn);
+    }
+
+    fn release(&mut self, conn: ConnId) -> Option<Released> {
+        self.table.release(conn)
     }
 
     fn stats(&self) -> &Stats {

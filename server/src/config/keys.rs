@@ -215,6 +215,11 @@ keys! {
         /// Connections that log in at once; the next one is refused.
         handshakes_max: u32 = "256" in "1"..="65536";
     }
+    /// What becomes of a character whose connection breaks.
+    session: Session {
+        /// Time that a character stays in the world after its connection broke, for its client to come back; 0s to take it out at once.
+        grace: Duration = "30s" in "0s"..="10m";
+    }
     /// Accounts and their passwords.
     accounts: Accounts {
         /// Whether clients may register accounts over the game's own protocol.

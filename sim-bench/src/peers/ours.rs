@@ -35,10 +35,10 @@ impl Ours {
     fn tell(&mut self) {
         let Ours { zone, events, .. } = self;
         events.clear();
-        for &PairEvent { pair: [a, b], enters } in zone.pair_events() {
-            events.push(Event { observer: a, other: b, entered: enters });
-            events.push(Event { observer: b, other: a, entered: enters });
-        }
+        let told = |&PairEvent { pair: [a, b], enters: entered }: &PairEvent| {
+            [Event { observer: a, other: b, entered }, Event { observer: b, other: a, entered }]
+        };
+        events.extend(zone.pair_events().iter().flat_map(told));
     }
 }
 

@@ -1,21 +1,23 @@
 //! One bot: a client that signs in, plays and leaves, and checks what it is told.
 //!
-//! A state machine without a thread of its own: [`crate::load`] tells it that its time has come or that its socket
-//! is ready. Never blocks. What it is told is judged against its own [`Book`], its prediction and its view.
+//! A state machine without a thread of its own: [`crate::load`] tells it once a step that its time has come, and what its
+//! connection brought. Never blocks. What it is told is judged against its own [`Book`], its prediction and its view.
 
-use std::collections::VecDeque;
-use std::os::fd::OwnedFd;
+use std::collections::{HashMap, VecDeque};
 
+use rand::RngExt as _;
 use rand_pcg::Pcg32;
-use rustix::event::epoll;
-use vyuha_net::client::{ClientError, Connection, EnteredZone, Event, Received, SendError, Watch};
-use vyuha_protocol::{CharacterId, ErrorCode};
+use vyuha_net::client::{ClientCore, EnteredZone, Event, Fault, SendError, Watch};
+use vyuha_protocol::{CharacterId, ErrorCode, Pos, ZoneId};
 
 use crate::LoadOptions;
 use crate::inventory::Book;
+use crate::lean::{Contradiction, Fate, Lean};
 use crate::measure::Measures;
 use crate::play::Play;
 use crate::report::LedgerEntry;
+use crate::role::Role;
+use crate::sockets::{Arrived, Links};
 
 /// Nanoseconds in a second.
 pub const SECOND_NS: u64 = 1_000_000_000;
@@ -29,10 +31,12 @@ const BACKOFF_NS: u64 = SECOND_NS;
 const TRIES_MAX: u32 = 5;
 /// How long an answer, or the next snapshot, may take.
 pub const ANSWER_NS_MAX: u64 = 10 * SECOND_NS;
-
-/// Bots that keep the whole view of the world and check it; the others keep its items alone, so that one thread can
-/// run thousands.
-pub const WATCHERS_MAX: u32 = 100;
+/// How long a reconnecter plays before it drops its connection, on average; half of it to one and a half.
+const RECONNECT_NS: u64 = 5 * SECOND_NS;
+/// A lagger reads once in so many steps: half a second at 30 Hz.
+const LAGGER_STEPS: u64 = 15;
+/// Most steps a second of a zone.
+pub const RATE_HZ_MAX: u32 = 1000;
 
 /// Where a bot stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,26 +82,28 @@ impl Census {
 pub struct Shared<'a> {
     /// What was asked for.
     pub options: &'a LoadOptions,
-    /// Where sockets are registered, each under its bot's index.
-    pub epoll: &'a OwnedFd,
     /// Nanoseconds since the load began.
     pub now_ns: u64,
     /// Whether everybody is leaving for good.
     pub finishing: bool,
+    /// How often a second bots are woken: a multiple of every zone's rate.
+    pub rate_hz: u32,
+    /// Where each zone's crowd gathers: where the first of it entered.
+    pub gatherings: HashMap<ZoneId, Pos>,
     /// The figures.
     pub measures: Measures,
     /// Who stands where.
     pub census: Census,
     /// Bots whose turn to sign in comes next.
     pub queue: VecDeque<u32>,
-    /// Where bytes are read to.
-    pub scratch: Vec<u8>,
 }
 
 /// Why a connection is over.
 enum Ending {
     /// It was asked to.
     LoggedOut,
+    /// The bot drops it, to sign in again.
+    Dropped,
     /// The server cannot take it just now; it knocks again, however often.
     Busy,
     /// The server or the network ended it.
@@ -108,12 +114,9 @@ enum Ending {
     Hopeless(String),
 }
 
-impl From<ClientError> for Ending {
-    fn from(error: ClientError) -> Ending {
-        match error {
-            ClientError::Io(error) => Ending::Gone(format!("{:?}", error.kind())),
-            error => Ending::Error(error.to_string()),
-        }
+impl From<Fault> for Ending {
+    fn from(fault: Fault) -> Ending {
+        Ending::Error(format!("the server sent what cannot be followed: {fault}"))
     }
 }
 
@@ -123,24 +126,40 @@ impl From<SendError> for Ending {
     }
 }
 
+impl From<Contradiction> for Ending {
+    fn from(contradiction: Contradiction) -> Ending {
+        Ending::Error(format!("the server sent what cannot be followed: {contradiction}"))
+    }
+}
+
+/// The protocol's state of a connection.
+enum Session {
+    None,
+    /// Signing in, or playing with a view of the world.
+    Core(Box<ClientCore>, Option<Box<Play>>),
+    /// Playing without one.
+    Lean(Box<Lean>),
+}
+
 /// A client that plays.
 pub struct Bot {
-    index: u32,
-    account: String,
-    rng: Pcg32,
     stage: Stage,
-    /// When it wants to be woken, in nanoseconds since the load began.
-    pub wake_ns: u64,
+    index: u32,
+    role: Role,
+    /// Steps a second of its zone.
+    rate_hz: u32,
+    session: Session,
+    /// When it acts next, where that is not its next step, in nanoseconds since the load began.
+    wake_ns: u64,
+    zone: ZoneId,
     tries: u32,
     /// Whether the account is there, as far as the bot knows.
     registered: bool,
-    /// Whether it is in the world for a second time or more.
-    returned: bool,
-    connection: Option<Connection>,
-    /// Whether the socket is also polled for room to write.
-    polls_write: bool,
-    play: Option<Play>,
-    book: Book,
+    /// Whether it has logged out, to come back.
+    returns: bool,
+    account: String,
+    rng: Pcg32,
+    book: Box<Book>,
 }
 
 impl Bot {
@@ -149,17 +168,18 @@ impl Bot {
         let account = format!("{}{index:05}", options.account_prefix);
         let entry = options.ledger.iter().find(|entry| entry.account == account);
         Bot {
-            index,
-            rng: Pcg32::new(options.seed, u64::from(index)),
             stage: Stage::Waiting,
+            index,
+            role: options.roles.of(index),
+            rate_hz: 1,
+            session: Session::None,
             wake_ns: NEVER,
+            zone: ZoneId(0),
             tries: 0,
             registered: entry.is_some_and(|entry| entry.book.slots.is_some()),
-            returned: false,
-            connection: None,
-            polls_write: false,
-            play: None,
-            book: entry.map(|entry| entry.book.clone()).unwrap_or_default(),
+            returns: false,
+            rng: Pcg32::new(options.seed, u64::from(index)),
+            book: entry.map(|entry| Box::new(entry.book.clone())).unwrap_or_default(),
             account,
         }
     }
@@ -169,63 +189,85 @@ impl Bot {
         self.stage
     }
 
+    /// What it does.
+    pub fn role(&self) -> Role {
+        self.role
+    }
+
     /// What it was told.
     pub fn into_ledger(self) -> LedgerEntry {
         let (password, character) = (password(&self.account), character(&self.account));
-        LedgerEntry { account: self.account, password, character, book: self.book }
+        LedgerEntry { account: self.account, password, character, book: *self.book }
     }
 
     /// Its turn to sign in has come.
-    pub fn start(&mut self, shared: &mut Shared) {
+    pub fn start(&mut self, shared: &mut Shared, links: &mut Links) {
         self.set_stage(shared, Stage::SigningIn);
         self.wake_ns = shared.now_ns + SIGN_IN_NS_MAX;
-        let opened = Connection::open(shared.options.target, shared.options.content.clone())
-            .map_err(Ending::from)
-            .and_then(|connection| {
-                let (data, flags) = (epoll::EventData::new_u64(self.index.into()), epoll::EventFlags::IN);
-                epoll::add(shared.epoll, &connection, data, flags | epoll::EventFlags::OUT)
-                    .map_err(|error| Ending::Error(format!("the socket cannot be polled: {error}")))?;
-                Ok(connection)
-            });
-        self.polls_write = true;
-        match opened {
-            Ok(mut connection) => {
-                if self.index >= WATCHERS_MAX {
-                    connection.core_mut().watch(Watch::Items);
-                }
-                self.connection = Some(connection);
-            }
-            Err(ending) => self.end(shared, ending),
+        let mut core = ClientCore::new(shared.options.content.clone());
+        if self.index >= shared.options.watchers {
+            core.watch(Watch::Items);
+        }
+        let opened = core.hello().map_err(Ending::from).and_then(|()| {
+            let opened = links.open(self.index, shared.options.target);
+            opened.map_err(|error| Ending::Gone(format!("{:?}", error.kind())))
+        });
+        self.session = Session::Core(Box::new(core), None);
+        if let Err(ending) = opened.and_then(|()| self.flush(shared, links)) {
+            self.end(shared, links, ending);
         }
     }
 
-    /// The time has come that it asked for; it may ask for another.
-    pub fn wake(&mut self, shared: &mut Shared, due_ns: u64) {
+    /// Comes once in a period of [`Shared::rate_hz`]; `wakes` counts them.
+    pub fn wake(&mut self, shared: &mut Shared, links: &mut Links, wakes: u64) {
         match self.stage {
-            Stage::Waiting => shared.queue.push_back(self.index),
-            Stage::SigningIn => self.end(shared, Ending::Error("signing in took too long".into())),
             Stage::Playing | Stage::Leaving { .. } => {
-                if let Err(ending) = self.tick(shared, due_ns) {
-                    self.end(shared, ending);
+                let wakes_per_step = u64::from(shared.rate_hz / self.rate_hz);
+                if wakes.is_multiple_of(wakes_per_step)
+                    && let Err(ending) = self.step(shared, links, wakes / wakes_per_step)
+                {
+                    self.end(shared, links, ending);
                 }
             }
-            Stage::Out => {}
+            Stage::Waiting if shared.now_ns >= self.wake_ns => {
+                self.wake_ns = NEVER;
+                shared.queue.push_back(self.index);
+            }
+            Stage::SigningIn if shared.now_ns >= self.wake_ns => {
+                self.end(shared, links, Ending::Error("signing in took too long".into()));
+            }
+            Stage::SigningIn => links.resend(self.index),
+            Stage::Waiting | Stage::Out => {}
         }
     }
 
-    /// Its socket has bytes, or room.
-    pub fn ready(&mut self, shared: &mut Shared) {
-        if let Err(ending) = self.receive(shared) {
-            self.end(shared, ending);
+    /// Its connection has brought something.
+    pub fn arrived(&mut self, shared: &mut Shared, links: &mut Links, arrived: &Arrived<'_>) {
+        let taken = match arrived {
+            Arrived::Bytes(bytes) => {
+                shared.measures.windows[self.role as usize].bytes_in += bytes.len() as u64;
+                self.take_bytes(bytes, shared, links)
+            }
+            Arrived::Ended => Err(Ending::Gone("ended without a word".into())),
+            Arrived::Failed(kind) => Err(Ending::Gone(format!("{kind:?}"))),
+        };
+        if let Err(ending) = taken {
+            self.end(shared, links, ending);
         }
     }
 
     /// Asks it to leave the world; `again`: and to come back.
-    pub fn leave(&mut self, shared: &mut Shared, again: bool) {
+    pub fn leave(&mut self, shared: &mut Shared, links: &mut Links, again: bool) {
         match self.stage {
-            Stage::Playing | Stage::Leaving { .. } => self.set_stage(shared, Stage::Leaving { again }),
+            Stage::Playing | Stage::Leaving { .. } => {
+                self.set_stage(shared, Stage::Leaving { again });
+                if let Err(error) = links.set_slow(self.index, false) {
+                    self.end(shared, links, Ending::Gone(format!("{:?}", error.kind())));
+                }
+            }
             Stage::Waiting | Stage::SigningIn => {
-                self.connection = None;
+                self.session = Session::None;
+                links.close(self.index);
                 self.set_stage(shared, Stage::Out);
             }
             Stage::Out => {}
@@ -242,62 +284,97 @@ impl Bot {
         self.stage = stage;
     }
 
-    fn tick(&mut self, shared: &mut Shared, due_ns: u64) -> Result<(), Ending> {
-        let (Some(play), Some(connection)) = (&mut self.play, &mut self.connection) else {
-            return Err(Ending::Error("plays without a connection".into()));
+    fn step(&mut self, shared: &mut Shared, links: &mut Links, steps: u64) -> Result<(), Ending> {
+        let now_ns = shared.now_ns;
+        let leaves = matches!(self.stage, Stage::Leaving { .. });
+        let gathering = match self.role {
+            Role::Crowd => shared.gatherings.get(&self.zone).copied(),
+            Role::Reconnecter if now_ns >= self.wake_ns && !leaves => return Err(Ending::Dropped),
+            Role::Lagger if steps.is_multiple_of(LAGGER_STEPS) => {
+                links.read_once(self.index);
+                None
+            }
+            _ => None,
         };
-        self.wake_ns = play.pace().next_step(due_ns, shared.now_ns);
-        play.check_answers(shared.now_ns).map_err(Ending::Error)?;
-        match self.stage {
-            Stage::Leaving { .. } => play.leave(connection.core_mut(), &self.book, shared)?,
-            _ => play.step(connection.core_mut(), &mut self.book, &mut self.rng, shared)?,
-        }
-        shared.measures.window.client_ticks += 1;
-        self.flush(shared)
-    }
-
-    fn receive(&mut self, shared: &mut Shared) -> Result<(), Ending> {
-        loop {
-            let Some(connection) = &mut self.connection else { return Ok(()) };
-            let received = connection.poll_read(&mut shared.scratch)?;
-            loop {
-                let Some(connection) = &mut self.connection else { return Ok(()) };
-                let event = connection.core_mut().next_event().map_err(ClientError::from)?;
-                let Some(event) = event else { break };
-                self.take(event, shared)?;
-            }
-            match received {
-                Received::Bytes(bytes) => {
-                    shared.measures.window.bytes_in += bytes as u64;
-                    if bytes < shared.scratch.len() {
-                        break;
+        match &mut self.session {
+            Session::Lean(lean) => {
+                lean.check_answers(now_ns).map_err(Ending::Error)?;
+                let window = &mut shared.measures.windows[self.role as usize];
+                window.client_ticks += 1;
+                let sent = links.send(self.index, |out| {
+                    if leaves {
+                        lean.leave(out, window, now_ns);
+                    } else {
+                        lean.step(out, window, gathering, now_ns);
                     }
-                }
-                Received::Nothing => break,
-                Received::Ended => return Err(Ending::Gone("ended without a word".into())),
+                });
+                let sent = sent.ok_or_else(does_not_read)?;
+                shared.measures.windows[self.role as usize].bytes_out += sent as u64;
+                Ok(())
             }
+            Session::Core(core, Some(play)) => {
+                play.check_answers(now_ns).map_err(Ending::Error)?;
+                if leaves {
+                    play.leave(core, &self.book, shared)?;
+                } else {
+                    play.step(core, &mut self.book, &mut self.rng, gathering, shared)?;
+                }
+                shared.measures.windows[self.role as usize].client_ticks += 1;
+                self.flush(shared, links)
+            }
+            Session::Core(_, None) | Session::None => Err(Ending::Error("plays without a connection".into())),
         }
-        // A playing bot writes once a step; one that signs in, at once.
-        if self.play.is_none() || self.polls_write { self.flush(shared) } else { Ok(()) }
     }
 
-    fn flush(&mut self, shared: &mut Shared) -> Result<(), Ending> {
-        let Some(connection) = &mut self.connection else { return Ok(()) };
-        shared.measures.window.bytes_out += connection.flush()? as u64;
-        let waits = !connection.core().outgoing().is_empty();
-        if waits != self.polls_write {
-            self.polls_write = waits;
-            let mut flags = epoll::EventFlags::IN;
-            flags.set(epoll::EventFlags::OUT, waits);
-            epoll::modify(shared.epoll, &*connection, epoll::EventData::new_u64(self.index.into()), flags)
-                .map_err(|error| Ending::Error(format!("the socket cannot be polled: {error}")))?;
+    fn take_bytes(&mut self, bytes: &[u8], shared: &mut Shared, links: &mut Links) -> Result<(), Ending> {
+        match &mut self.session {
+            Session::Lean(lean) => {
+                let Shared { measures, now_ns, .. } = shared;
+                let Measures { windows, errors, error_samples, .. } = measures;
+                let account = &self.account;
+                let fate =
+                    lean.take(bytes, &mut windows[self.role as usize], *now_ns, &mut |contradiction| {
+                        crate::measure::note_error(errors, error_samples, account, contradiction);
+                    })?;
+                let (zone, tick_hz) = lean.place();
+                match fate {
+                    Fate::Plays if zone != self.zone => self.follow(zone, tick_hz, shared),
+                    Fate::Plays => Ok(()),
+                    Fate::LoggedOut => Err(Ending::LoggedOut),
+                    Fate::Closed(code, text) => Err(closed(code, &text)),
+                }
+            }
+            Session::Core(core, _) => {
+                core.receive(bytes)?;
+                while let Session::Core(core, _) = &mut self.session {
+                    let Some(event) = core.next_event()? else { break };
+                    self.take(event, shared, links)?;
+                }
+                // A playing bot writes once a step; one that signs in, at once.
+                match &self.session {
+                    Session::Core(_, None) => self.flush(shared, links),
+                    _ => Ok(()),
+                }
+            }
+            Session::None => Ok(()),
         }
+    }
+
+    /// Hands over what the core has to send.
+    fn flush(&mut self, shared: &mut Shared, links: &mut Links) -> Result<(), Ending> {
+        let Session::Core(core, _) = &mut self.session else { return Ok(()) };
+        if core.outgoing().is_empty() {
+            return Ok(());
+        }
+        let sent = links.send(self.index, |out| out.extend_from_slice(core.outgoing()));
+        let sent = sent.ok_or_else(does_not_read)?;
+        core.mark_sent(sent);
+        shared.measures.windows[self.role as usize].bytes_out += sent as u64;
         Ok(())
     }
 
-    fn take(&mut self, event: Event, shared: &mut Shared) -> Result<(), Ending> {
-        let Some(connection) = &mut self.connection else { return Ok(()) };
-        let core = connection.core_mut();
+    fn take(&mut self, event: Event, shared: &mut Shared, links: &mut Links) -> Result<(), Ending> {
+        let Session::Core(core, play) = &mut self.session else { return Ok(()) };
         match event {
             Event::Closed { code, text } => return Err(closed(code, &text)),
             Event::LoggedOut { .. } => return Err(Ending::LoggedOut),
@@ -323,8 +400,9 @@ impl Bot {
             Event::CharacterCreated { character, .. } => {
                 core.select_character(character)?;
             }
-            Event::EnteredZone(entered) => self.enter(&entered, shared)?,
-            event => match &mut self.play {
+            Event::SessionBegun => {}
+            Event::EnteredZone(entered) => self.enter(&entered, shared, links)?,
+            event => match play {
                 Some(play) => {
                     let taken = play.take(&event, core, &mut self.book, shared);
                     taken.unwrap_or_else(|what| shared.measures.error(&self.account, what));
@@ -335,31 +413,74 @@ impl Bot {
         Ok(())
     }
 
-    fn enter(&mut self, entered: &EnteredZone, shared: &mut Shared) -> Result<(), Ending> {
-        let play = Play::new(entered, self.index, shared)
-            .ok_or_else(|| Ending::Hopeless(format!("zone {} has no map", entered.zone)))?;
-        self.wake_ns = play.pace().first_step(shared.now_ns);
-        self.play = Some(play);
+    /// It is in a zone of so many steps a second.
+    fn follow(&mut self, zone: ZoneId, tick_hz: u16, shared: &mut Shared) -> Result<(), Ending> {
+        let hz = u32::from(tick_hz);
+        let rate_hz = lcm(shared.rate_hz, hz);
+        if rate_hz > RATE_HZ_MAX {
+            return Err(Ending::Hopeless(format!("zone {zone} has {hz} steps a second")));
+        }
+        shared.rate_hz = rate_hz;
+        self.rate_hz = hz;
+        self.zone = zone;
+        Ok(())
+    }
+
+    fn enter(&mut self, entered: &EnteredZone, shared: &mut Shared, links: &mut Links) -> Result<(), Ending> {
+        let map = shared.options.content.maps.get(&entered.zone).cloned();
+        let map = map.ok_or_else(|| Ending::Hopeless(format!("zone {} has no map", entered.zone)))?;
+        self.follow(entered.zone, entered.tick_hz, shared)?;
+        let watches = self.index < shared.options.watchers;
+        if entered.request.0 == 0 {
+            // It walked there, with all that it carries.
+            if let Session::Core(_, play) = &mut self.session {
+                *play = Some(Box::new(Play::new(entered, map, self.role, watches, shared)));
+            }
+            return Ok(());
+        }
         self.tries = 0;
         if let Err(mismatch) = self.book.entered(&entered.inventory) {
             shared.measures.error(&self.account, mismatch);
         }
-        shared.measures.window.relogs += u64::from(self.returned);
-        self.returned = true;
+        if self.role == Role::Crowd {
+            shared.gatherings.entry(entered.zone).or_insert(entered.pos);
+        }
+        if self.role == Role::Lagger {
+            let slowed = links.set_slow(self.index, true);
+            slowed.map_err(|error| Ending::Gone(format!("{:?}", error.kind())))?;
+        }
+        self.wake_ns = shared.now_ns + self.rng.random_range(RECONNECT_NS / 2..=RECONNECT_NS * 3 / 2);
+        shared.measures.windows[self.role as usize].relogs += u64::from(std::mem::take(&mut self.returns));
         self.set_stage(shared, Stage::Playing);
-        Ok(())
+        let Session::Core(core, play) = &mut self.session else { return Ok(()) };
+        if watches || self.role == Role::Trader {
+            *play = Some(Box::new(Play::new(entered, map, self.role, watches, shared)));
+            return Ok(());
+        }
+        let core = std::mem::replace(&mut **core, ClientCore::new(shared.options.content.clone()));
+        let (unread, request_last) = core.into_unread();
+        let rng = Pcg32::new(self.rng.random(), u64::from(self.index));
+        let content = shared.options.content.clone();
+        let lean = Lean::new(entered, content, map, self.role, request_last, rng, shared.now_ns);
+        self.session = Session::Lean(Box::new(lean));
+        self.take_bytes(&unread, shared, links)
     }
 
     /// The connection is over: counts it, and tries again where that makes sense.
-    fn end(&mut self, shared: &mut Shared, ending: Ending) {
+    fn end(&mut self, shared: &mut Shared, links: &mut Links, ending: Ending) {
         let played = matches!(self.stage, Stage::Playing | Stage::Leaving { .. });
         let again = self.stage == Stage::Leaving { again: true } && !shared.finishing;
-        self.connection = None;
-        self.play = None;
+        links.close(self.index);
+        self.session = Session::None;
         let hopeless = matches!(ending, Ending::Hopeless(_));
         let reason = match ending {
             Ending::LoggedOut => {
+                self.returns = again;
                 return if again { self.wait(shared, 0) } else { self.set_stage(shared, Stage::Out) };
+            }
+            Ending::Dropped => {
+                shared.measures.windows[self.role as usize].reconnects += 1;
+                return self.wait(shared, 0);
             }
             Ending::Busy => {
                 shared.measures.sign_in_retries += 1;
@@ -372,6 +493,7 @@ impl Bot {
             }
         };
         if played {
+            shared.measures.windows[self.role as usize].disconnects += 1;
             *shared.measures.disconnects.entry(reason.clone()).or_default() += 1;
         } else {
             shared.measures.sign_in_retries += 1;
@@ -391,6 +513,19 @@ impl Bot {
         self.set_stage(shared, Stage::Waiting);
         self.wake_ns = shared.now_ns + delay_ns;
     }
+}
+
+fn does_not_read() -> Ending {
+    Ending::Gone("the server does not read".into())
+}
+
+/// The least rate of which both are divisors.
+fn lcm(a: u32, b: u32) -> u32 {
+    let (mut x, mut y) = (a, b);
+    while y > 0 {
+        (x, y) = (y, x % y);
+    }
+    (a / x.max(1)).saturating_mul(b)
 }
 
 fn closed(code: Option<ErrorCode>, text: &str) -> Ending {

@@ -7,10 +7,15 @@
 
 mod bot;
 mod inventory;
+mod lag;
+mod lean;
 mod load;
 mod measure;
 mod play;
 mod report;
+mod role;
+mod sockets;
+mod stream;
 mod walk;
 
 use std::io;
@@ -23,9 +28,11 @@ use vyuha_game::content::Content;
 use vyuha_net::client::ClientContent;
 
 pub use inventory::{Book, InFlight, SLOTS, Stack};
+pub use lag::{Conditions, ConditionsError, LAG_MAX, LINE_BYTES_MAX, LagProxy};
 pub use load::run;
 pub use measure::Distribution;
-pub use report::{LedgerEntry, LoadReport, Progress};
+pub use report::{LedgerEntry, LoadReport, Progress, RoleReport};
+pub use role::{Role, Roles, RolesError};
 
 /// Most clients of one load: account names number them with five digits.
 pub const CLIENTS_MAX: u32 = 100_000;
@@ -48,6 +55,18 @@ pub struct LoadOptions {
     /// How the accounts' names begin, 1 to [`PREFIX_BYTES_MAX`] of a-z and 0-9, beginning with a letter. Loads with
     /// the same prefix play with the same accounts.
     pub account_prefix: String,
+    /// What the bots do.
+    pub roles: Roles,
+    /// How many bots, the first ones, keep the whole view of the world and check it.
+    pub watchers: u32,
+    /// Clients that sign in at the same time, from 1; each takes one of the node's `net.handshakes_max`.
+    pub sign_ins_max: u32,
+    /// Whether all bots take their steps at the same moment, instead of spread evenly over it.
+    pub at_once: bool,
+    /// The processor that the load is bound to, if it is to be.
+    pub cpu: Option<usize>,
+    /// What lies between the bots and the server, if not just this machine.
+    pub conditions: Option<Conditions>,
     /// How often one of the bots logs out and in again.
     pub relog_interval: Duration,
     /// How long a bot leaves items alone after each pick-up or drop, on average.
@@ -58,7 +77,14 @@ pub struct LoadOptions {
 }
 
 impl LoadOptions {
-    /// A load until told to stop, in which one bot a second logs out and in again.
+    /// Clients that sign in at the same time, unless told otherwise: a quarter of the node's own default.
+    pub const SIGN_INS_MAX: u32 = 64;
+
+    /// Bots that keep the whole view of the world and check it, unless told otherwise. Of the others traders keep its items
+    /// alone, and the rest nothing, so that one thread can run ten thousand.
+    pub const WATCHERS: u32 = 100;
+
+    /// A load of traders until told to stop, in which one bot a second logs out and in again.
     pub fn new(target: SocketAddr, clients: u32, content: Arc<ClientContent>) -> LoadOptions {
         LoadOptions {
             target,
@@ -67,6 +93,12 @@ impl LoadOptions {
             content,
             seed: 1,
             account_prefix: "bot".to_owned(),
+            roles: Roles::all(Role::Trader),
+            watchers: LoadOptions::WATCHERS,
+            sign_ins_max: LoadOptions::SIGN_INS_MAX,
+            at_once: false,
+            cpu: None,
+            conditions: None,
             relog_interval: Duration::from_secs(1),
             item_pause: Duration::from_secs(4),
             ledger: Vec::new(),
@@ -76,6 +108,9 @@ impl LoadOptions {
     fn check(&self) -> Result<(), LoadError> {
         if !(1..=CLIENTS_MAX).contains(&self.clients) {
             return Err(LoadError::Clients(self.clients));
+        }
+        if self.sign_ins_max == 0 {
+            return Err(LoadError::SignIns);
         }
         let prefix = self.account_prefix.as_bytes();
         let sound = prefix.first().is_some_and(u8::is_ascii_lowercase)
@@ -91,21 +126,35 @@ pub enum LoadError {
     /// Too few or too many clients.
     #[error("{0} clients were asked for; ask for 1 to {CLIENTS_MAX}")]
     Clients(u32),
+    /// Nobody may sign in.
+    #[error("0 clients may sign in at the same time; let 1 or more")]
+    SignIns,
+    /// The load cannot be bound to a processor.
+    #[error("processor {cpu} cannot be used: {source}; choose one that this process may run on")]
+    Cpu {
+        /// Which one.
+        cpu: usize,
+        /// What the system says.
+        source: io::Error,
+    },
     /// The account prefix is not well formed.
     #[error(
         "the account prefix {0:?} must be 1 to {PREFIX_BYTES_MAX} of a-z and 0-9, beginning with a letter"
     )]
     Prefix(String),
     /// The process may not open enough sockets.
-    #[error("{needed} open files are needed and {maximum} allowed; raise the hard limit (ulimit -Hn)")]
+    #[error(
+        "{needed} open files are needed and {maximum} allowed (RLIMIT_NOFILE); ask for fewer clients, or raise the hard limit: \
+         in the shell, as root, ulimit -Hn {needed}; systemd LimitNOFILE={needed}; Docker --ulimit nofile={needed}:{needed}"
+    )]
     OpenFiles {
         /// How many are needed.
         needed: u64,
         /// The hard limit.
         maximum: u64,
     },
-    /// The operating system refused what polling needs.
-    #[error("polling failed: {0}")]
+    /// The operating system refused what the sockets need.
+    #[error("the sockets cannot be driven: {0}")]
     Io(#[from] io::Error),
 }
 

@@ -10,13 +10,14 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::Parser;
 use signal_hook::consts::{SIGINT, SIGTERM};
-use vyuha_bots::{LoadOptions, Progress, client_content, run};
+use vyuha_bots::{Conditions, LoadOptions, Progress, Roles, client_content, run};
 use vyuha_game::content::Content;
 
 /// Plays on a Vyuha server with many clients and measures how well they are served.
 ///
-/// Each bot is a real TCP client with an account and a character of its own: it walks, says things, picks items up and
-/// drops them, logs out and in again, and checks all it is told. The server must let clients register accounts unless an
+/// Each bot is a real TCP client with an account and a character of its own: it walks, and by its role says things, picks
+/// items up and drops them, gathers with others, drops its connection or reads late; one a second logs out and in again.
+/// The first 100 check all they are told, the others each snapshot's head and every answer. The server must let clients register accounts unless an
 /// earlier load with the same prefix did. Times are measured from when all bots are in the world.
 ///
 /// Prints a line of progress a second to stderr and a summary at the end. Fails if anything the server said contradicts the
@@ -27,7 +28,9 @@ use vyuha_game::content::Content;
     after_help = "Examples:
   vyuha-bots                                        100 bots against 127.0.0.1:7777 until Ctrl-C
   vyuha-bots --clients 500 --seconds 20             500 bots, measured for 20 s
-  vyuha-bots --target game.example:7777 --json      one JSON object as the last line of stdout"
+  vyuha-bots --target game.example:7777 --json      one JSON object as the last line of stdout
+  vyuha-bots --roles wanderer=8,chatter=1,crowd=1   by weight, each with figures of its own
+  vyuha-bots --lag 80ms --loss 1%                   as from far away, over a bad network"
 )]
 struct Args {
     /// The server's address: host:port
@@ -51,6 +54,36 @@ struct Args {
     /// How the accounts' names begin: 1 to 10 of a-z and 0-9, beginning with a letter
     #[arg(long, default_value = "bot")]
     prefix: String,
+    /// What the bots do, by weight: wanderer, crowd, chatter, trader, reconnecter, lagger
+    #[arg(long, value_name = "ROLE=WEIGHT,...", default_value = "trader=1")]
+    roles: Roles,
+    /// Bots that sign in at the same time
+    #[arg(long, value_name = "NUMBER", default_value_t = LoadOptions::SIGN_INS_MAX)]
+    sign_ins: u32,
+    /// Let all bots take their steps at the same moment, instead of spread evenly
+    #[arg(long)]
+    at_once: bool,
+    /// Bind the bots to this processor
+    #[arg(long, value_name = "NUMBER")]
+    cpu: Option<usize>,
+    /// Add this to the round trip of every connection, half of it each way
+    #[arg(long, value_name = "TIME", default_value = "0ms", value_parser = humantime::parse_duration)]
+    lag: Duration,
+    /// And by up to this much more each way, at random
+    #[arg(long, value_name = "TIME", default_value = "0ms", value_parser = humantime::parse_duration)]
+    jitter: Duration,
+    /// Share of TCP segments that are lost, which stalls a connection: 1% or 0.01
+    #[arg(long, value_name = "SHARE", default_value = "0", value_parser = Conditions::parse_loss)]
+    loss: f64,
+}
+
+impl Args {
+    /// What lies between bots and server, if anything was asked for.
+    fn conditions(&self) -> Option<Conditions> {
+        let Args { lag, jitter, loss, .. } = *self;
+        let asked = !lag.is_zero() || !jitter.is_zero() || loss > 0.0;
+        asked.then_some(Conditions { lag, jitter, loss })
+    }
 }
 
 fn main() -> anyhow::Result<ExitCode> {
@@ -62,6 +95,11 @@ fn main() -> anyhow::Result<ExitCode> {
     let options = LoadOptions {
         duration: args.seconds.map(Duration::from_secs),
         seed: args.seed,
+        roles: args.roles,
+        sign_ins_max: args.sign_ins,
+        at_once: args.at_once,
+        cpu: args.cpu,
+        conditions: args.conditions(),
         account_prefix: args.prefix,
         ..LoadOptions::new(resolve(&args.target)?, args.clients, Arc::new(client_content(&content)))
     };
@@ -128,7 +166,12 @@ mod tests {
             "--json",
         ]);
         assert_eq!((args.clients, args.seconds, args.json), (500, Some(20), true));
+        assert_eq!((args.conditions(), args.cpu, args.at_once), (None, None, false));
         assert!(Args::try_parse_from(["vyuha-bots", "--clients", "many"]).is_err());
+        assert!(Args::try_parse_from(["vyuha-bots", "--roles", "king=1"]).is_err());
+        let args = Args::parse_from(["vyuha-bots", "--lag", "80ms", "--loss", "1%", "--roles", "lagger=1"]);
+        let conditions = Conditions { lag: Duration::from_millis(80), jitter: Duration::ZERO, loss: 0.01 };
+        assert_eq!(args.conditions(), Some(conditions));
     }
 
     #[test]

@@ -6,6 +6,8 @@ use hdrhistogram::Histogram;
 use serde::Serialize;
 use vyuha_protocol::ErrorCode;
 
+use crate::role::Role;
+
 /// The longest time that is told apart, in microseconds: a minute. Longer ones count as this.
 const TIME_US_MAX: u64 = 60_000_000;
 /// Errors that are kept in words.
@@ -39,6 +41,10 @@ impl Times {
         self.0.saturating_record(time_ns / 1000);
     }
 
+    fn add(&mut self, other: &Times) {
+        self.0.add(&other.0).expect("all have the same bounds");
+    }
+
     /// What was recorded.
     pub fn distribution(&self) -> Distribution {
         let ms = |us: u64| us as f64 / 1000.0;
@@ -51,7 +57,7 @@ impl Times {
     }
 }
 
-/// What is counted only while the load is measured.
+/// What is counted only while the load is measured, of the bots of one role.
 #[derive(Default)]
 pub struct Window {
     /// Times between consecutive snapshots of one client.
@@ -84,13 +90,64 @@ pub struct Window {
     pub client_ticks: u64,
     /// Clients that logged out and in again.
     pub relogs: u64,
+    /// Connections that were dropped without a word, to sign in again.
+    pub reconnects: u64,
+    /// Connections that ended without having been asked to.
+    pub disconnects: u64,
+}
+
+impl Window {
+    /// Counts a command that was refused.
+    pub fn refused(&mut self, code: Option<ErrorCode>) {
+        *self.refused.entry(code.map_or("unknown", ErrorCode::name)).or_default() += 1;
+    }
+
+    fn add_times(&mut self, other: &Window) {
+        self.snapshot_gap.add(&other.snapshot_gap);
+        self.input_to_snapshot.add(&other.input_to_snapshot);
+        self.rtt.add(&other.rtt);
+    }
+
+    fn add_counts(&mut self, other: &Window) {
+        self.snapshots += other.snapshots;
+        self.bytes_in += other.bytes_in;
+        self.bytes_out += other.bytes_out;
+        self.inputs += other.inputs;
+        self.commands += other.commands;
+        for (code, times) in &other.refused {
+            *self.refused.entry(code).or_default() += times;
+        }
+        self.picked_up += other.picked_up;
+        self.dropped += other.dropped;
+        self.heard += other.heard;
+        self.corrections += other.corrections;
+        self.client_ticks += other.client_ticks;
+        self.relogs += other.relogs;
+        self.reconnects += other.reconnects;
+        self.disconnects += other.disconnects;
+    }
+}
+
+/// What is counted only while the load is measured, by [`Role`].
+pub type Windows = [Window; Role::ALL.len()];
+
+/// All roles together. Laggers' times are their own doing and left out.
+pub fn total(windows: &Windows) -> Window {
+    let mut total = Window::default();
+    for (role, window) in Role::ALL.into_iter().zip(windows) {
+        total.add_counts(window);
+        if role != Role::Lagger {
+            total.add_times(window);
+        }
+    }
+    total
 }
 
 /// What a load measured so far.
 #[derive(Default)]
 pub struct Measures {
     /// What was counted since measuring began.
-    pub window: Window,
+    pub windows: Windows,
     /// Connections that ended without having been asked to, by reason.
     pub disconnects: BTreeMap<String, u64>,
     /// Attempts to sign in that did not come through and are made again.
@@ -104,15 +161,15 @@ pub struct Measures {
 impl Measures {
     /// Counts an error and keeps the first few in words.
     pub fn error(&mut self, account: &str, what: impl std::fmt::Display) {
-        self.errors += 1;
-        if self.error_samples.len() < ERROR_SAMPLES_MAX {
-            self.error_samples.push(format!("{account}: {what}"));
-        }
+        note_error(&mut self.errors, &mut self.error_samples, account, what);
     }
+}
 
-    /// Counts a command that was refused.
-    pub fn refused(&mut self, code: Option<ErrorCode>) {
-        *self.window.refused.entry(code.map_or("unknown", ErrorCode::name)).or_default() += 1;
+/// [`Measures::error`], for who holds other parts of the measures.
+pub fn note_error(errors: &mut u64, samples: &mut Vec<String>, account: &str, what: impl std::fmt::Display) {
+    *errors += 1;
+    if samples.len() < ERROR_SAMPLES_MAX {
+        samples.push(format!("{account}: {what}"));
     }
 }
 
@@ -130,6 +187,19 @@ mod tests {
         assert_eq!((got.count, got.p50.round(), got.p99.round(), got.max.round()), (100, 50.0, 99.0, 100.0));
         times.record(u64::MAX);
         assert!((59_990.0..=60_060.0).contains(&times.distribution().max));
+    }
+
+    #[test]
+    fn laggers_times_are_left_out_of_the_whole() {
+        let mut windows = Windows::default();
+        for (role, window) in Role::ALL.into_iter().zip(&mut windows) {
+            window.rtt.record(if role == Role::Lagger { 90_000_000 } else { 1_000_000 });
+            window.commands = 2;
+            window.refused(Some(ErrorCode::TooFar));
+        }
+        let total = total(&windows);
+        assert_eq!((total.rtt.distribution().count, total.rtt.distribution().max), (5, 1.0));
+        assert_eq!((total.commands, total.refused["TooFar"]), (12, 6));
     }
 
     #[test]

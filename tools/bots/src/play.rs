@@ -10,8 +10,9 @@ use vyuha_protocol::units::metres;
 use vyuha_protocol::{EntityId, ErrorCode, Pos, RequestId, TileMap};
 
 use crate::LoadOptions;
-use crate::bot::{ANSWER_NS_MAX, SECOND_NS, Shared, WATCHERS_MAX};
+use crate::bot::{ANSWER_NS_MAX, SECOND_NS, Shared};
 use crate::inventory::{Book, InFlight};
+use crate::role::Role;
 use crate::walk::Walker;
 
 /// How near an item must be to be picked up, in position units. Less than worlds allow: the server's place of the
@@ -27,11 +28,14 @@ const LOOK_NS: u64 = SECOND_NS / 4;
 const DROP_LOOKS: u32 = 4;
 /// More stacks than these are a burden: it drops some.
 const STACKS_CARRIED: usize = 8;
-/// A bot says something once in so many steps, on average: 15 s at 30 Hz.
+/// A trader says something once in so many steps, on average: 15 s at 30 Hz.
 const SAY_STEPS: u32 = 450;
-/// Behind by more steps than these, a bot leaves steps out: the server banks no more.
-const STEPS_BEHIND_MAX: u64 = 4;
-const TEXTS: &[&str] = &[
+/// A chatter says something once in so many steps, on average: 3 s at 30 Hz.
+pub const CHATTER_STEPS: u32 = 90;
+/// A crowd's member does not go farther than this from where it gathers, in position units.
+pub const CROWD_RADIUS: u32 = metres(4);
+/// What bots say.
+pub const TEXTS: &[&str] = &[
     "Good day!",
     "Has anyone seen a lantern?",
     "The wolves are out again.",
@@ -41,41 +45,12 @@ const TEXTS: &[&str] = &[
     "नमस्ते",
 ];
 
-/// When a bot's steps are due, in nanoseconds since the load began. The steps of a load's bots are spread evenly over the
-/// period.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Pace {
-    period_ns: u64,
-    /// Where in the period its steps fall.
-    phase_ns: u64,
-}
-
-impl Pace {
-    fn new(tick_hz: u16, index: u32, clients: u32) -> Pace {
-        let period_ns = SECOND_NS / u64::from(tick_hz);
-        Pace { period_ns, phase_ns: period_ns * u64::from(index) / u64::from(clients) }
-    }
-
-    /// When the first step after `now_ns` is due.
-    pub fn first_step(&self, now_ns: u64) -> u64 {
-        (now_ns / self.period_ns + 1) * self.period_ns + self.phase_ns
-    }
-
-    /// When the step after the one due at `due_ns` is due.
-    pub fn next_step(&self, due_ns: u64, now_ns: u64) -> u64 {
-        if now_ns > due_ns + STEPS_BEHIND_MAX * self.period_ns {
-            return self.first_step(now_ns);
-        }
-        due_ns + self.period_ns
-    }
-}
-
 /// A bot's time in the world, from entering to leaving.
 pub struct Play {
     /// Its character in the world view; `None` if it keeps items alone.
     own: Option<EntityId>,
     map: Arc<TileMap>,
-    pace: Pace,
+    role: Role,
     walker: Walker,
     /// When the last snapshot came, or the character entered.
     heard_ns: u64,
@@ -96,30 +71,23 @@ pub struct Play {
 }
 
 impl Play {
-    /// A character that has just entered; `None` if the zone is not in the content.
-    pub fn new(entered: &EnteredZone, index: u32, shared: &Shared) -> Option<Play> {
-        let map = shared.options.content.maps.get(&entered.zone)?.clone();
-        let pace = Pace::new(entered.tick_hz, index, shared.options.clients);
-        Some(Play {
-            own: (index < WATCHERS_MAX).then_some(entered.entity),
+    /// A character that has just entered; `watches` if it holds and checks the whole view.
+    pub fn new(entered: &EnteredZone, map: Arc<TileMap>, role: Role, watches: bool, shared: &Shared) -> Play {
+        Play {
+            own: watches.then_some(entered.entity),
             map,
-            pace,
+            role,
             walker: Walker::default(),
             heard_ns: shared.now_ns,
             snapshots: 0,
             acknowledged: 0,
             inputs_ns: VecDeque::new(),
-            ping_ns: pace.first_step(shared.now_ns),
+            ping_ns: shared.now_ns,
             look_ns: shared.now_ns + LOOK_NS,
             chase_ns: None,
             item: None,
             leave: None,
-        })
-    }
-
-    /// When its steps are due.
-    pub fn pace(&self) -> Pace {
-        self.pace
+        }
     }
 
     /// Whether all that should have come has come.
@@ -136,38 +104,48 @@ impl Play {
         Ok(())
     }
 
-    /// One step: walks, and does what a player does now and then.
+    /// One step: walks, and does what a player does now and then. `gathering` is where its zone's crowd meets.
     pub fn step(
         &mut self,
         core: &mut ClientCore,
         book: &mut Book,
         rng: &mut Pcg32,
+        gathering: Option<Pos>,
         shared: &mut Shared,
     ) -> Result<(), SendError> {
         let now_ns = shared.now_ns;
+        let window = &mut shared.measures.windows[self.role as usize];
         let Some(predictor) = core.predictor() else { return Err(SendError::NotInZone) };
         let (pos, stuck) = (predictor.pos(), predictor.pending() == INPUTS_PENDING_MAX);
         if !stuck {
+            if let Some(place) = gathering.filter(|_| self.role == Role::Crowd) {
+                self.walker.gather(place, pos, rng);
+            }
             let heading = self.walker.steer(&self.map, predictor, rng);
             core.input(heading)?;
             self.inputs_ns.push_back(now_ns);
-            shared.measures.window.inputs += 1;
+            window.inputs += 1;
         }
         if now_ns >= self.ping_ns {
             core.ping(now_ns)?;
             self.ping_ns = now_ns + SECOND_NS;
         }
-        if rng.random_ratio(1, SAY_STEPS) {
+        let say_steps = match self.role {
+            Role::Trader => Some(SAY_STEPS),
+            Role::Chatter => Some(CHATTER_STEPS),
+            _ => None,
+        };
+        if say_steps.is_some_and(|steps| rng.random_ratio(1, steps)) {
             core.say(TEXTS[rng.random_range(0..TEXTS.len())])?;
-            shared.measures.window.commands += 1;
+            window.commands += 1;
         }
-        if now_ns >= self.look_ns && self.item.is_none() {
+        if self.role == Role::Trader && now_ns >= self.look_ns && self.item.is_none() {
             self.look_ns = now_ns + LOOK_NS;
             if let Some(request) = self.handle_items(core, book, pos, rng, shared)? {
                 self.item = Some((request, now_ns));
                 self.chase_ns = None;
                 self.look_ns = now_ns + pause_ns(rng, shared.options);
-                shared.measures.window.commands += 1;
+                shared.measures.windows[self.role as usize].commands += 1;
             }
         }
         Ok(())
@@ -182,7 +160,7 @@ impl Play {
     ) -> Result<(), SendError> {
         if self.leave.is_none() && book.in_flight.is_none() {
             self.leave = Some((core.log_out()?, shared.now_ns));
-            shared.measures.window.commands += 1;
+            shared.measures.windows[self.role as usize].commands += 1;
         }
         Ok(())
     }
@@ -195,7 +173,7 @@ impl Play {
         book: &mut Book,
         shared: &mut Shared,
     ) -> Result<(), String> {
-        let window = &mut shared.measures.window;
+        let window = &mut shared.measures.windows[self.role as usize];
         match event {
             Event::Snapshot(snapshot) => self.take_snapshot(snapshot, core, shared),
             Event::Pong { stamp } => {
@@ -218,7 +196,7 @@ impl Play {
                 book.dropped(*slot).map_err(|mismatch| mismatch.to_string())
             }
             Event::Refused { request, code, text } => {
-                shared.measures.refused(*code);
+                window.refused(*code);
                 if self.item.is_some_and(|(item, _)| item == *request) {
                     self.item = None;
                     book.refused();
@@ -238,7 +216,8 @@ impl Play {
         core: &ClientCore,
         shared: &mut Shared,
     ) -> Result<(), String> {
-        let (window, now_ns) = (&mut shared.measures.window, shared.now_ns);
+        let now_ns = shared.now_ns;
+        let window = &mut shared.measures.windows[self.role as usize];
         window.snapshots += 1;
         if self.snapshots > 0 {
             window.snapshot_gap.record(now_ns - self.heard_ns);
@@ -321,7 +300,7 @@ fn pause_ns(rng: &mut Pcg32, options: &LoadOptions) -> u64 {
 }
 
 /// Whether a refusal is what happens to a player who does nothing wrong.
-fn happens(code: ErrorCode) -> bool {
+pub fn happens(code: ErrorCode) -> bool {
     matches!(
         code,
         ErrorCode::TooFar
@@ -332,19 +311,4 @@ fn happens(code: ErrorCode) -> bool {
             | ErrorCode::GroundFull
             | ErrorCode::Unavailable
     )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn steps_are_spread_evenly_and_those_missed_are_left_out() {
-        let first: Vec<u64> = (0..4).map(|index| Pace::new(100, index, 4).first_step(25_000_000)).collect();
-        assert_eq!(first, [30_000_000, 32_500_000, 35_000_000, 37_500_000]);
-        let pace = Pace::new(100, 1, 4);
-        // A little late: every step is made up for. Too late: it goes on with the next one that is due.
-        assert_eq!(pace.next_step(32_500_000, 70_000_000), 42_500_000);
-        assert_eq!(pace.next_step(32_500_000, 73_000_000), 82_500_000);
-    }
 }

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::inventory::Book;
-use crate::measure::{Distribution, Measures, Window};
+use crate::measure::{Distribution, Measures, Window, Windows, total};
+use crate::role::Role;
 
 /// How a load stands, once a second.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -83,6 +84,8 @@ pub struct LoadReport {
     pub corrections: u64,
     /// Clients that logged out and in again.
     pub relogs: u64,
+    /// Connections that reconnecters dropped without a word, to sign in again.
+    pub reconnects: u64,
     /// Connections that ended without having been asked to.
     pub disconnects: u64,
     /// Why they ended.
@@ -95,13 +98,74 @@ pub struct LoadReport {
     pub error_samples: Vec<String>,
     /// CPU time of the bots' thread for one step of one client with all that it received, in microseconds.
     pub bots_cpu_us_per_client_tick: f64,
+    /// The bots' thread's share of its processor: 1 is all of it, and then the figures are the load client's own.
+    pub bots_cpu_share: f64,
+    /// Steps that were left out because the bots' thread was too late for them.
+    pub steps_missed: u64,
+    /// What drove the sockets: `io_uring`, or `epoll` where that is not to be had.
+    pub driver: &'static str,
+    /// The figures of each role that somebody has.
+    pub roles: BTreeMap<Role, RoleReport>,
     /// What each bot was told, in order.
     #[serde(skip)]
     pub ledger: Vec<LedgerEntry>,
 }
 
+/// What was measured of the bots of one role.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct RoleReport {
+    /// Clients in the world when measuring began.
+    pub clients: u32,
+    /// As in [`LoadReport`].
+    pub snapshot_gap_ms: Distribution,
+    /// As in [`LoadReport`].
+    pub input_to_snapshot_ms: Distribution,
+    /// As in [`LoadReport`].
+    pub rtt_ms: Distribution,
+    /// As in [`LoadReport`].
+    pub bytes_in_per_client_s: f64,
+    /// As in [`LoadReport`].
+    pub bytes_out_per_client_s: f64,
+    /// As in [`LoadReport`].
+    pub commands: u64,
+    /// As in [`LoadReport`].
+    pub commands_refused: u64,
+    /// As in [`LoadReport`].
+    pub corrections: u64,
+    /// As in [`LoadReport`].
+    pub reconnects: u64,
+    /// Connections that ended without having been asked to, in the measured time.
+    pub disconnects: u64,
+}
+
+impl RoleReport {
+    fn new(clients: u32, seconds: f64, window: &Window) -> RoleReport {
+        let client_seconds = f64::from(clients) * seconds;
+        RoleReport {
+            clients,
+            snapshot_gap_ms: window.snapshot_gap.distribution(),
+            input_to_snapshot_ms: window.input_to_snapshot.distribution(),
+            rtt_ms: window.rtt.distribution(),
+            bytes_in_per_client_s: ratio(window.bytes_in as f64, client_seconds),
+            bytes_out_per_client_s: ratio(window.bytes_out as f64, client_seconds),
+            commands: window.commands,
+            commands_refused: window.refused.values().sum(),
+            corrections: window.corrections,
+            reconnects: window.reconnects,
+            disconnects: window.disconnects,
+        }
+    }
+}
+
+fn ratio(a: f64, b: f64) -> f64 {
+    if b > 0.0 { a / b } else { 0.0 }
+}
+
 /// What a load is apart from what its clients counted.
+#[derive(Default)]
 pub struct Frame {
+    /// What drove the sockets.
+    pub driver: &'static str,
     /// Clients asked for.
     pub clients: u32,
     /// Clients in the world when measuring began.
@@ -110,13 +174,22 @@ pub struct Frame {
     pub seconds: f64,
     /// CPU time of the thread in that time, in nanoseconds.
     pub cpu_ns: u64,
+    /// Clients in the world when measuring began, by [`Role`].
+    pub connected_by_role: [u32; Role::ALL.len()],
+    /// Steps left out in that time.
+    pub steps_missed: u64,
 }
 
 impl LoadReport {
     /// Sums a load up.
-    pub fn new(frame: &Frame, window: &Window, measures: Measures, ledger: Vec<LedgerEntry>) -> LoadReport {
+    pub fn new(frame: &Frame, windows: &Windows, measures: Measures, ledger: Vec<LedgerEntry>) -> LoadReport {
         let client_seconds = f64::from(frame.connected) * frame.seconds;
-        let ratio = |a: f64, b: f64| if b > 0.0 { a / b } else { 0.0 };
+        let window = total(windows);
+        let by_role = Role::ALL.into_iter().zip(frame.connected_by_role).zip(windows);
+        let roles = by_role
+            .filter(|((_, clients), _)| *clients > 0)
+            .map(|((role, clients), window)| (role, RoleReport::new(clients, frame.seconds, window)))
+            .collect();
         LoadReport {
             clients: frame.clients,
             connected: frame.connected,
@@ -130,18 +203,23 @@ impl LoadReport {
             inputs: window.inputs,
             commands: window.commands,
             commands_refused: window.refused.values().sum(),
-            refused_by_code: window.refused.clone(),
+            refused_by_code: window.refused,
             picked_up: window.picked_up,
             dropped: window.dropped,
             heard: window.heard,
             corrections: window.corrections,
             relogs: window.relogs,
+            reconnects: window.reconnects,
             disconnects: measures.disconnects.values().sum(),
             disconnects_by_reason: measures.disconnects,
             sign_in_retries: measures.sign_in_retries,
             errors: measures.errors,
             error_samples: measures.error_samples,
             bots_cpu_us_per_client_tick: ratio(frame.cpu_ns as f64 / 1000.0, window.client_ticks as f64),
+            bots_cpu_share: ratio(frame.cpu_ns as f64 / 1e9, frame.seconds),
+            steps_missed: frame.steps_missed,
+            driver: frame.driver,
+            roles,
             ledger,
         }
     }
@@ -163,7 +241,7 @@ impl LoadReport {
              after {:.1} ms (median), {:.1} ms at p99; pings took {:.1} ms, {:.1} ms at p99.\n\
              Each client received {:.0} and sent {:.0} bytes a second. {} predictions were corrected.\n\
              {} commands, {} of them refused; {} items picked up, {} dropped, {} logged out and in again.\n\
-             The bots' own thread spent {:.1} us on each step of a client.",
+             The bots' own thread spent {:.1} us on each step of a client, {:.0}% of its processor, and left out {} steps.",
             gap.p50,
             gap.p99,
             gap.max,
@@ -180,9 +258,25 @@ impl LoadReport {
             self.dropped,
             self.relogs,
             self.bots_cpu_us_per_client_tick,
+            self.bots_cpu_share * 100.0,
+            self.steps_missed,
         );
         if self.connected > 0 {
             text += &measured;
+        }
+        if self.roles.len() > 1 {
+            text.extend(self.roles.iter().map(|(role, of)| {
+                format!(
+                    "\n{:>6} {:<11}  snapshots every {:.1} ms, {:.1} ms at p99; inputs {:.1} ms, {:.1} ms at p99; {} disconnects",
+                    of.clients,
+                    role.name(),
+                    of.snapshot_gap_ms.p50,
+                    of.snapshot_gap_ms.p99,
+                    of.input_to_snapshot_ms.p50,
+                    of.input_to_snapshot_ms.p99,
+                    of.disconnects,
+                )
+            }));
         }
         let reasons = self.disconnects_by_reason.iter();
         text.extend(reasons.map(|(reason, times)| format!("\nDisconnected {times} times: {reason}")));

@@ -7,6 +7,8 @@ use vyuha_protocol::motion::{HEADING_FULL, Heading};
 use vyuha_protocol::units::TILE_UNITS;
 use vyuha_protocol::{Pos, TileMap};
 
+use crate::play::CROWD_RADIUS;
+
 /// How far off the next place may be, in tiles an axis.
 const STROLL_TILES: i32 = 48;
 /// Places that are tried before the bot stands still for a step.
@@ -30,14 +32,27 @@ impl Walker {
         self.steps_left = PATIENCE_STEPS;
     }
 
+    /// Stays where a crowd gathers, or goes there.
+    pub fn gather(&mut self, place: Pos, pos: Pos, rng: &mut Pcg32) {
+        let radius = CROWD_RADIUS as i32;
+        let is_near = |target: Pos| target.distance_squared(place) <= 2 * u64::from(CROWD_RADIUS).pow(2);
+        let stays = self.target.is_some_and(|target| is_near(target) && !self.is_done(pos));
+        if !stays {
+            let mut axis = |at: u32| at.saturating_add_signed(rng.random_range(-radius..=radius));
+            self.go_to(Pos { x: axis(place.x), y: axis(place.y) });
+        }
+    }
+
+    fn is_done(&self, pos: Pos) -> bool {
+        self.steps_left == 0
+            || self.target.is_none_or(|target| pos.distance_squared(target) <= REACHED_UNITS * REACHED_UNITS)
+    }
+
     /// Where to steer in this step; chooses another place when the old one is reached, too far or behind a wall.
     pub fn steer(&mut self, map: &TileMap, predictor: &Predictor, rng: &mut Pcg32) -> Heading {
         let pos = predictor.pos();
         self.steps_left = self.steps_left.saturating_sub(1);
-        if let Some(target) = self.target
-            && self.steps_left > 0
-            && pos.distance_squared(target) > REACHED_UNITS * REACHED_UNITS
-        {
+        if let Some(target) = self.target.filter(|_| !self.is_done(pos)) {
             let heading = toward(pos, target);
             if predictor.look(heading).distance_squared(target) < pos.distance_squared(target) {
                 return heading;

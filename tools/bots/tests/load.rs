@@ -8,13 +8,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tiny_server::{Plan, SIGN_INS_MAX, TinyServer};
-use vyuha_bots::{LoadOptions, LoadReport, Stack, run};
+use vyuha_bots::{Conditions, LoadOptions, LoadReport, Role, Stack, run};
 
 fn options(server: &TinyServer, clients: u32) -> LoadOptions {
     LoadOptions {
         duration: Some(Duration::from_millis(1500)),
         relog_interval: Duration::from_millis(200),
         item_pause: Duration::from_millis(100),
+        sign_ins_max: SIGN_INS_MAX as u32,
         ..LoadOptions::new(server.address, clients, tiny_server::content())
     }
 }
@@ -57,6 +58,51 @@ fn bots_play_with_a_sound_server_and_their_ledger_is_its_books() {
     assert_eq!(misled.errors, 1);
     assert!(misled.error_samples[0].starts_with("bot00003: entered with"), "{:?}", misled.error_samples);
     assert!(!misled.succeeded());
+}
+
+#[test]
+fn every_role_plays_with_a_sound_server_with_and_without_a_view() {
+    let server = TinyServer::start(Plan::default());
+    for watchers in [0, 24] {
+        let options = LoadOptions {
+            watchers,
+            roles: "wanderer=1,crowd=1,chatter=1,trader=1,reconnecter=1,lagger=1".parse().unwrap(),
+            duration: Some(Duration::from_secs(8)),
+            account_prefix: format!("roles{watchers}"),
+            ..options(&server, 24)
+        };
+        let report = played(&options);
+        assert_eq!(report.error_samples, Vec::<String>::new());
+        assert_eq!((report.connected, report.errors, report.disconnects), (24, 0, 0), "{report:?}");
+        assert_eq!((report.corrections, report.roles.len()), (0, Role::ALL.len()));
+        assert!(report.reconnects >= 2 && report.relogs >= 3 && report.heard > 0, "{report:?}");
+        for (role, of) in &report.roles {
+            assert_eq!(of.clients, 4);
+            assert!(of.snapshot_gap_ms.count > 10 && of.input_to_snapshot_ms.count > 10, "{role:?}: {of:?}");
+            assert_eq!(of.reconnects > 0, *role == Role::Reconnecter);
+        }
+        let gap = |role| report.roles[&role].snapshot_gap_ms.p99;
+        assert!(gap(Role::Lagger) > 2.0 * gap(Role::Wanderer), "{report:?}");
+        assert!(report.roles[&Role::Chatter].commands > report.roles[&Role::Wanderer].commands);
+        assert!(report.picked_up > 0);
+    }
+}
+
+#[test]
+fn a_load_from_far_away_waits_longer_and_loses_nothing() {
+    let server = TinyServer::start(Plan::default());
+    let conditions =
+        Conditions { lag: Duration::from_millis(120), jitter: Duration::from_millis(10), loss: 0.01 };
+    let options = LoadOptions {
+        conditions: Some(conditions),
+        watchers: 6,
+        roles: "trader=1,wanderer=1".parse().unwrap(),
+        ..options(&server, 12)
+    };
+    let report = played(&options);
+    assert_eq!(report.error_samples, Vec::<String>::new());
+    assert_eq!((report.connected, report.disconnects, report.corrections), (12, 0, 0), "{report:?}");
+    assert!(report.rtt_ms.p50 >= 120.0 && report.input_to_snapshot_ms.p50 >= 120.0, "{report:?}");
 }
 
 #[test]
@@ -131,6 +177,10 @@ fn the_report_is_one_json_object_with_every_figure() {
         "errors",
         "error_samples",
         "bots_cpu_us_per_client_tick",
+        "bots_cpu_share",
+        "steps_missed",
+        "driver",
+        "roles",
     ] {
         assert!(object.contains_key(key), "{key}");
     }

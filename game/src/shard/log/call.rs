@@ -9,6 +9,7 @@ use vyuha_record::Record as _;
 use super::LogError;
 use super::bytes::{Bytes, put_blob, put_rows};
 use crate::character::CharacterRow;
+use crate::gates::Carried;
 use crate::inventory::ItemRow;
 use crate::shard::{Outbox, SessionId, Shard};
 
@@ -50,6 +51,13 @@ pub enum Call<'a> {
     },
     /// [`Shard::set_durable_open`].
     SetDurableOpen(bool),
+    /// [`Shard::arrive`].
+    Arrive {
+        /// The session.
+        session: SessionId,
+        /// What is the game's of it.
+        carried: Cow<'a, Carried>,
+    },
 }
 
 impl<'a> Call<'a> {
@@ -76,6 +84,15 @@ impl<'a> Call<'a> {
                 out.extend(session.0.to_le_bytes());
             }
             Call::SetDurableOpen(open) => out.extend([5, u8::from(*open)]),
+            Call::Arrive { session, carried } => {
+                out.push(6);
+                out.extend(session.0.to_le_bytes());
+                put_blob(out, |out| carried.character.encode(out));
+                put_rows(out, &carried.items);
+                out.extend(carried.request.to_le_bytes());
+                out.extend(carried.sequence.to_le_bytes());
+                out.extend(carried.chat_ticks.to_le_bytes());
+            }
         }
     }
 
@@ -97,6 +114,16 @@ impl<'a> Call<'a> {
                 1 => true,
                 _ => return Err(LogError::Range("a yes or no")),
             }),
+            6 => Call::Arrive {
+                session: session(bytes)?,
+                carried: Cow::Owned(Carried {
+                    character: bytes.row()?,
+                    items: bytes.list(Bytes::row)?,
+                    request: bytes.u32()?,
+                    sequence: bytes.u32()?,
+                    chat_ticks: bytes.u64()?,
+                }),
+            },
             other => return Err(LogError::Call(other)),
         })
     }
@@ -115,6 +142,10 @@ impl<'a> Call<'a> {
             }
             Call::Leave { session } => shard.leave(session, out),
             Call::SetDurableOpen(open) => shard.set_durable_open(open),
+            Call::Arrive { session, carried } => {
+                // As above.
+                let _ = shard.arrive(session, carried.into_owned(), out);
+            }
         }
         Ok(())
     }

@@ -7,6 +7,7 @@ use vyuha_protocol::message::{ClientMessage, DecodeError};
 
 use super::Call;
 use crate::character::CharacterRow;
+use crate::gates::Carried;
 use crate::inventory::ItemRow;
 use crate::shard::{JoinError, Outbox, SessionId, Shard};
 use crate::systems::TickProbe;
@@ -91,6 +92,20 @@ impl Recorded {
         self.shard.join(session, request, character, items, out)
     }
 
+    /// [`Shard::arrive`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn arrive(
+        &mut self,
+        session: SessionId,
+        carried: Carried,
+        out: &mut Outbox,
+    ) -> Result<(), JoinError> {
+        self.record(&Call::Arrive { session, carried: Cow::Borrowed(&carried) });
+        self.shard.arrive(session, carried, out)
+    }
+
     /// [`Shard::receive`], of a message as it came.
     ///
     /// # Errors
@@ -138,6 +153,11 @@ impl Recorded {
     /// [`Shard::write_snapshot`], which changes nothing but what is known to have been told: it is not recorded.
     pub fn write_snapshot(&mut self, session: SessionId, out: &mut Vec<u8>) -> bool {
         self.shard.write_snapshot(session, out)
+    }
+
+    /// [`Shard::tell_anew`], which changes nothing but what is known to have been told: it is not recorded.
+    pub fn tell_anew(&mut self, session: SessionId) -> Option<u32> {
+        self.shard.tell_anew(session)
     }
 
     fn record(&mut self, call: &Call<'_>) {

@@ -10,7 +10,8 @@ use vyuha_protocol::{EntityId, ZoneId};
 use super::bytes::Bytes;
 use super::*;
 use crate::content::Content;
-use crate::shard::tests::play::{COIN, Play, SWORD, carried, config, content};
+use crate::gates::Carried;
+use crate::shard::tests::play::{COIN, Play, SWORD, carried, config, content_with_gates};
 use crate::shard::{Outbox, Part, SessionId, Shard};
 
 const SESSIONS: u32 = 4;
@@ -18,6 +19,7 @@ const SESSIONS: u32 = 4;
 #[derive(Debug, Clone)]
 enum Act {
     Join(u32),
+    Arrive(u32, u64),
     Leave(u32),
     Steer(u32, i8, i8),
     Say(u32, String),
@@ -32,6 +34,7 @@ fn act() -> impl Strategy<Value = Act> {
     let session = || 0..SESSIONS;
     prop_oneof![
         8 => session().prop_map(Act::Join),
+        4 => (session(), 0..200u64).prop_map(|(session, chat_ticks)| Act::Arrive(session, chat_ticks)),
         2 => session().prop_map(Act::Leave),
         30 => (session(), any::<i8>(), any::<i8>()).prop_map(|(session, x, y)| Act::Steer(session, x, y)),
         4 => (session(), "[a-z]{0,30}").prop_map(|(session, text)| Act::Say(session, text)),
@@ -45,7 +48,7 @@ fn act() -> impl Strategy<Value = Act> {
 
 fn world() -> Arc<Content> {
     static WORLD: OnceLock<Arc<Content>> = OnceLock::new();
-    WORLD.get_or_init(|| Arc::new(content())).clone()
+    WORLD.get_or_init(|| Arc::new(content_with_gates())).clone()
 }
 
 fn head() -> Head {
@@ -121,6 +124,17 @@ impl Session {
                 ];
                 // A slot that is taken refuses; that is recorded as well.
                 let _ = self.shard.join(SessionId(*session), request, row, &items, &mut self.out);
+            }
+            Act::Arrive(session, chat_ticks) => {
+                let character = i64::from(*session) + 100;
+                let carried = Carried {
+                    character: Play::new().character(character).clone(),
+                    items: vec![carried(10 * character, character, COIN, 60, 0)],
+                    request: request - 1,
+                    sequence: request - 1,
+                    chat_ticks: *chat_ticks,
+                };
+                let _ = self.shard.arrive(SessionId(*session), carried, &mut self.out);
             }
             Act::Leave(session) => self.shard.leave(SessionId(*session), &mut self.out),
             Act::Steer(session, heading_x, heading_y) => {

@@ -7,9 +7,10 @@ use vyuha_protocol::message::{
     ArchivedInventorySlot, ClientMessage, Drop, Logout, Message, PickUp, Say, ServerMessage, append,
 };
 use vyuha_protocol::units::TILE_UNITS;
-use vyuha_protocol::{EntityId, ErrorCode, Pos, frame};
+use vyuha_protocol::{CharacterId, EntityId, ErrorCode, Pos, frame};
 use vyuha_record::{Op, Record, transactions};
 
+use crate::character::CharacterRow;
 use crate::inventory::{PLACE_GROUND, PLACE_INVENTORY};
 use crate::shard::*;
 
@@ -93,6 +94,15 @@ const YARD: &str = "\
 
 pub fn content() -> Content {
     let texts = [("items.toml", ITEMS), ("npcs.toml", NPCS), ("world.toml", WORLD), ("yard.map", YARD)];
+    Content::from_texts(&texts).unwrap()
+}
+
+/// The same world with a gate from tile [6, 2] of zone 1 to [10, 3] of zone 2, and one from [10, 5] there to [3, 3] here.
+pub fn content_with_gates() -> Content {
+    let there = "gates = [{ at = [6, 2], to_zone = 2, to = [10, 3] }]\nnpcs = [{";
+    let back = "gates = [{ at = [10, 5], to_zone = 1, to = [3, 3] }]\nnpcs = []";
+    let world = WORLD.replacen("npcs = [{", there, 1).replacen("npcs = []", back, 1);
+    let texts = [("items.toml", ITEMS), ("npcs.toml", NPCS), ("world.toml", &world), ("yard.map", YARD)];
     Content::from_texts(&texts).unwrap()
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use rustls::{ClientConnection, ServerConfig, StreamOwned};
 
+use super::traffic::given_away;
 use super::*;
 use crate::tls::Session;
 use crate::tls::tests::{client, identity};
@@ -20,6 +21,8 @@ on_both_drivers! {
     many_small_records_are_a_flood,
     a_slow_client_reads_whole_frames_in_order,
     half_a_record_keeps_bounded_memory,
+    a_session_goes_from_one_transport_to_another_with_its_socket,
+    what_was_sealed_and_not_sent_goes_along_as_it_is,
 }
 
 /// A client and its connection; `plain` was read ahead.
@@ -169,4 +172,71 @@ fn half_a_record_keeps_bounded_memory(driver: Driver) {
     assert_eq!(server.events, []);
     client.sock.write_all(&[0; 17]).unwrap();
     server.until_closed(conn, CloseCause::Tls);
+}
+
+fn a_session_goes_from_one_transport_to_another_with_its_socket(driver: Driver) {
+    const FRAMES: u16 = 300;
+    // So little at once that records are cut and bytes wait.
+    let limits = Limits { bytes_per_tick_max: 50, ..WIDE };
+    let mut servers = [Server::new(driver, limits), Server::new(driver, limits)];
+    let (mut client, mut conn) = secured(&mut servers[0], &[]);
+    let sent: Vec<u8> = (0..FRAMES).flat_map(|nth| frame(nth, &[nth as u8; 21])).collect();
+    // Cut anywhere, so that most moves find half a record and half a frame.
+    for piece in sent.chunks(170) {
+        client.write_all(piece).unwrap();
+    }
+    let (mut here, mut heard) = (0, Vec::new());
+    let begin = Instant::now();
+    while heard.len() < usize::from(FRAMES) {
+        assert!(begin.elapsed() < PATIENCE, "{heard:?}");
+        servers[here].tick();
+        let reply = frame(heard.len() as u16, b"to it");
+        servers[here].transport.queue(conn, &reply);
+        let released = given_away(&mut servers[here], conn);
+        for event in servers[here].events.drain(..) {
+            let Event::Frame(_, kind, payload) = event else { panic!("{event:?}") };
+            assert_eq!(payload, [kind as u8; 21]);
+            heard.push(kind);
+        }
+        here = 1 - here;
+        conn = servers[here].transport.readmit(released).unwrap();
+        servers[here].tick();
+        let mut got = vec![0; reply.len()];
+        client.read_exact(&mut got).unwrap();
+        assert_eq!(got, reply);
+    }
+    assert_eq!(heard, (0..FRAMES).collect::<Vec<_>>());
+}
+
+fn what_was_sealed_and_not_sent_goes_along_as_it_is(driver: Driver) {
+    let mut servers = [Server::new(driver, WIDE), Server::new(driver, WIDE)];
+    let (client, conn) = secured(&mut servers[0], &[]);
+    let mut sent: u32 = 0;
+    while servers[0].transport.stats().snapshots_skipped < 3 {
+        servers[0].transport.queue(conn, &frame(7, &sent.to_le_bytes()));
+        servers[0].reap();
+        servers[0].transport.flush(&mut |_, out| out.extend(frame(8, &[3; 20_000])));
+        sent += 1;
+        assert!(sent < 5000, "the client's window never fills");
+    }
+    // Not sealed yet when it goes.
+    servers[0].transport.queue(conn, &frame(7, &sent.to_le_bytes()));
+    let released = given_away(&mut servers[0], conn);
+    assert!(!released.unsent.is_empty());
+    let conn = servers[1].transport.readmit(released).unwrap();
+    servers[1].transport.queue(conn, &frame(7, &(sent + 1).to_le_bytes()));
+    servers[1].transport.close(conn);
+    let reader = std::thread::spawn(move || {
+        let (mut client, mut got) = (client, Vec::new());
+        client.read_to_end(&mut got).unwrap();
+        got
+    });
+    servers[1].until("all of it", |_| reader.is_finished());
+    let got = reader.join().unwrap();
+    let (frames, rest) = frames(&got);
+    assert_eq!(rest, []);
+    let replies = frames.iter().filter(|(kind, _)| *kind == 7);
+    let replies: Vec<u32> =
+        replies.map(|(_, payload)| u32::from_le_bytes(payload[..].try_into().unwrap())).collect();
+    assert_eq!(replies, (0..sent + 2).collect::<Vec<_>>());
 }

@@ -16,7 +16,100 @@ on_both_drivers! {
     reliable_frames_go_ahead_of_the_snapshot_in_one_send,
     a_unix_stream_is_served_as_tcp_is,
     a_sign_of_life_keeps_no_memory,
+    a_connection_goes_from_one_transport_to_another_and_nothing_is_lost,
+    one_that_ends_while_it_is_given_away_is_reported,
     random_traffic_agrees_with_the_model,
+}
+
+/// Ticks until a connection is given away.
+pub(super) fn given_away(server: &mut Server, conn: ConnId) -> Released {
+    let mut released = None;
+    server.until("it is given away", |server| {
+        released = released.take().or_else(|| server.transport.release(conn));
+        released.is_some()
+    });
+    released.unwrap()
+}
+
+fn a_connection_goes_from_one_transport_to_another_and_nothing_is_lost(driver: Driver) {
+    const FRAMES: u16 = 400;
+    let mut servers = [Server::new(driver, WIDE), Server::new(driver, WIDE)];
+    let (client, mut conn) = servers[0].connect();
+    let mut writing = client.try_clone().unwrap();
+    let writer = std::thread::spawn(move || {
+        let bytes: Vec<u8> = (0..FRAMES).flat_map(|nth| frame(nth, &[nth as u8; 21])).collect();
+        // Cut anywhere, so that most moves find half a frame.
+        for piece in bytes.chunks(17) {
+            writing.write_all(piece).unwrap();
+            std::thread::yield_now();
+        }
+    });
+    // One end stays open when both threads are through.
+    let mut reading = client.try_clone().unwrap();
+    let reader =
+        std::thread::spawn(move || read(&mut reading, usize::from(FRAMES) * frame(0, b"to it").len()));
+    let (mut here, mut told) = (0, 0);
+    let mut heard: Vec<u16> = Vec::new();
+    let begin = Instant::now();
+    while heard.len() < usize::from(FRAMES) {
+        assert!(begin.elapsed() < PATIENCE, "{heard:?}");
+        for _ in 0..3 {
+            for _ in 0..7 {
+                if told < FRAMES {
+                    servers[here].transport.queue(conn, &frame(told, b"to it"));
+                    told += 1;
+                }
+            }
+            servers[here].tick();
+        }
+        let released = given_away(&mut servers[here], conn);
+        assert_eq!(servers[here].transport.release(conn).map(|_| ()), None, "it is gone");
+        for event in servers[here].events.drain(..) {
+            let Event::Frame(_, kind, payload) = event else { panic!("{event:?}") };
+            assert_eq!(payload, [kind as u8; 21]);
+            heard.push(kind);
+        }
+        here = 1 - here;
+        conn = servers[here].transport.readmit(released).unwrap();
+    }
+    assert_eq!(heard, (0..FRAMES).collect::<Vec<_>>());
+    while told < FRAMES {
+        servers[here].transport.queue(conn, &frame(told, b"to it"));
+        told += 1;
+    }
+    servers[here].until("all is sent", |_| reader.is_finished());
+    let (got, rest) = (reader.join().unwrap(), writer.join());
+    rest.unwrap();
+    let (got, rest) = frames(&got);
+    assert_eq!((got.iter().map(|(kind, _)| *kind).collect::<Vec<_>>(), rest.len()), (heard, 0));
+    assert_eq!(servers.each_ref().map(Server::slots_in_use).iter().sum::<usize>(), 1);
+    drop(client);
+}
+
+fn one_that_ends_while_it_is_given_away_is_reported(driver: Driver) {
+    let mut server = Server::new(driver, WIDE);
+    let (mut client, conn) = server.connect();
+    server.tick();
+    client.write_all(&frame(1, b"last")).unwrap();
+    drop(client);
+    let mut released = None;
+    server.until("its end", |server| {
+        released = server.transport.release(conn);
+        released.is_some() || server.events.len() == 2
+    });
+    match released {
+        // Whoever takes it over finds all of it.
+        Some(released) => {
+            server.events.clear();
+            let conn = server.transport.readmit(released).unwrap();
+            server.until_closed(conn, CloseCause::Peer);
+            assert_eq!(server.events[0], Event::Frame(conn, 1, b"last".into()));
+        }
+        None => assert_eq!(
+            server.events,
+            [Event::Frame(conn, 1, b"last".into()), Event::Closed(conn, CloseCause::Peer)]
+        ),
+    }
 }
 
 fn a_frame_cut_at_any_byte_arrives_whole(driver: Driver) {

@@ -18,7 +18,8 @@ use rustix::net::{Shutdown, shutdown};
 use self::ring::{Arrival, BATCH, Receive, Ring, SERIAL_MAX};
 use super::connection::{Connection, Phase, Table};
 use super::{
-    AdmitError, CloseCause, ConnId, KERNEL_UNREAD_BYTES_MAX, Limits, Received, Stats, Stream, Transport,
+    AdmitError, CloseCause, ConnId, KERNEL_UNREAD_BYTES_MAX, Limits, Received, Released, Stats, Stream,
+    Transport,
 };
 
 /// Bytes after which a batch is sent although there is room for more sends.
@@ -72,6 +73,8 @@ pub(super) struct Link {
     ended: Option<CloseCause>,
     /// What was read ahead has not been looked at.
     is_new: bool,
+    /// To be given away: no receive is started any more.
+    is_leaving: bool,
     /// Bytes beyond what one tick may take.
     pub waiting: Vec<u8>,
     /// Bytes taken in `taken_tick`.
@@ -126,6 +129,9 @@ impl UringTransport {
     /// Starts a connection's receive.
     fn receive(&mut self, index: usize) {
         let Some(connection) = &mut self.table.slots[index] else { return };
+        if connection.link.is_leaving {
+            return;
+        }
         self.serial_last = (self.serial_last + 1) & SERIAL_MAX;
         connection.link.state = State::Receiving;
         connection.link.serial = self.serial_last;
@@ -234,7 +240,7 @@ impl UringTransport {
                 }
             }
             let link = &connection.link;
-            let wants = link.ended.is_none() && link.waiting.is_empty();
+            let wants = link.ended.is_none() && link.waiting.is_empty() && !link.is_leaving;
             if link.state == State::Idle && wants && link.room(limits, *tick) > 0 {
                 self.receive(index);
             }
@@ -309,12 +315,20 @@ impl Transport for UringTransport {
             serial: 0,
             ended: None,
             is_new: !received.is_empty(),
+            is_leaving: false,
             waiting: Vec::new(),
             taken: 0,
             taken_tick: self.table.tick,
         };
         let conn = self.table.admit(stream, received, link)?;
         self.receive(conn.0 as usize);
+        Ok(conn)
+    }
+
+    fn readmit(&mut self, released: Released) -> Result<ConnId, AdmitError> {
+        let Released { stream, unread, unsent } = released;
+        let conn = self.admit(stream, &unread)?;
+        self.table.send_first(conn, unsent);
         Ok(conn)
     }
 
@@ -380,6 +394,23 @@ impl Transport for UringTransport {
 
     fn close(&mut self, conn: ConnId) {
         self.table.close(conn);
+    }
+
+    fn release(&mut self, conn: ConnId) -> Option<Released> {
+        let connection = self.table.get(conn).filter(|connection| connection.phase == Phase::Open)?;
+        let link = &mut connection.link;
+        link.is_leaving = true;
+        if link.state == State::Receiving {
+            link.state = State::Ending;
+            let receive = link.receive(conn.0 as usize);
+            self.ring.cancel(receive);
+        }
+        // An end that was not reported is the next reap's to report, and so is what waits: it may be sealed, and more than
+        // can be taken over.
+        if link.state != State::Idle || link.ended.is_some() || !link.waiting.is_empty() {
+            return None;
+        }
+        self.table.release(conn)
     }
 
     fn stats(&self) -> &Stats {

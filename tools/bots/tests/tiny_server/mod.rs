@@ -292,6 +292,9 @@ impl Zone {
                 message::append(&mut client.out, &Dropped { request: m.request.into(), entity, slot });
             }
             ClientMessage::Ping(m) => message::append(&mut client.out, &Pong { stamp: m.stamp.into() }),
+            ClientMessage::Resume(_) | ClientMessage::Acknowledge(_) => {
+                unreachable!("no ticket was given out")
+            }
             ClientMessage::Logout(m) => {
                 if self.plan.loses_items_at_logout {
                     accounts[client.account.unwrap()].2.pop_last();
