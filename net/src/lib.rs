@@ -7,10 +7,13 @@
 //! - [`tls`]: TLS sessions that move with their sockets, and the certificate.
 //! - [`listen`]: the listening socket. [`cpu`]: processors and the time that threads take of them.
 //!
-//! Nothing here knows what a message means: frames go in and out as a kind and bytes. Sockets pass from the control
-//! plane to a shard over plain bounded channels, which belong to whoever connects the two.
+//! - [`pool`]: memory that an io_uring receives into, for whoever has a ring of its own.
 //!
-//! Feature `server` (on by default) is all of the above; feature `client` alone links neither glommio nor io_uring.
+//! Nothing here knows what a message means: frames go in and out as a kind and bytes. How sockets pass from the control
+//! plane to a shard belongs to whoever connects the two.
+//!
+//! Feature `server` (on by default) is all of the above; feature `client` alone links neither glommio nor io_uring, and
+//! feature `pool` is the pool alone.
 
 /// Makes each function a test of both drivers.
 #[cfg(all(test, feature = "server"))]
@@ -31,6 +34,8 @@ pub mod client;
 pub mod cpu;
 #[cfg(feature = "server")]
 pub mod listen;
+#[cfg(feature = "pool")]
+pub mod pool;
 #[cfg(feature = "server")]
 pub mod probe;
 #[cfg(feature = "server")]

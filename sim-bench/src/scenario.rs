@@ -185,7 +185,6 @@ impl World {
     pub fn of(population: Population, simd: SimdLevel) -> World {
         let mut zone = Zone::new(population.map.clone());
         zone.set_simd(simd);
-        zone.watch_pairs(Some(NEIGHBOUR_UNITS));
         let spawn = |(&pos, &by): (&Pos, &Displacement)| {
             let id = zone.spawn(Spawn {
                 pos,
@@ -199,6 +198,8 @@ impl World {
         };
         let ids = population.places.iter().zip(&population.walks).map(spawn).collect();
         zone.step(&mut ());
+        // Not before: in a crowd of a million each comes into the range of thousands at once.
+        zone.watch_pairs(Some(NEIGHBOUR_UNITS));
         World { zone, ids, population, inputs: Vec::new(), orders: Vec::new() }
     }
 

@@ -179,7 +179,8 @@ fn rings_end_with_their_json() {
     for row in report["rows"].as_array().unwrap() {
         assert_eq!(keys(row), ["batch", "item_bytes", "ns_per_item", "queue", "ratio", "reader"]);
         positive(&row["ns_per_item"]["p50"]);
-        positive(&row["ratio"]);
+        // Of one round on a starved machine it may come to less than is written out.
+        assert!(row["ratio"].as_f64().expect("a number") >= 0.0);
         let (queue, reader) = (row["queue"].as_str().unwrap(), row["reader"].as_str().unwrap());
         assert!(["vyuha", "rtrb", "crossbeam"].contains(&queue) && ["polls", "sleeps"].contains(&reader));
     }

@@ -6,10 +6,12 @@ use vyuha_protocol::map::MAP_TILES_MAX;
 use vyuha_protocol::units::{CELL_UNITS, TILE_UNITS};
 use vyuha_protocol::{CellCoord, EntityId, Pos};
 
-use super::scan::{Group, Scan, key};
-use super::{Found, Seeker, bound_of};
+use super::scan::{self, Group, Scan, key};
+use super::{Found, Seeker, bound_of, reaches};
 use crate::batch::Circle;
 use crate::history::{LANES, Moment};
+use crate::query::cells_between;
+use crate::simd::at_level;
 use crate::zone::ZONE_ENTITIES_MAX;
 
 /// Candidates of a block: a candidate's number is the low byte of its key.
@@ -27,6 +29,7 @@ pub(super) const ROW_BITS: u32 = 24;
 const _: () = assert!(ZONE_ENTITIES_MAX <= 1 << ROW_BITS);
 
 /// Candidates near a cell, and lanes behind the last so that groups can be written and read whole.
+#[repr(align(64))]
 pub(super) struct Block {
     /// The rounded place, measured from the corner of the askers' cell, x in the low half and y in the high half.
     pub place: [u32; BLOCK + LANES],
@@ -150,47 +153,6 @@ impl Block {
         lanes_at_mut(&mut self.place, self.length).fill(NOWHERE);
     }
 
-    /// Replaces what seekers found so far where there is somebody better in the block.
-    #[inline(always)]
-    pub fn answer<S: Scan>(
-        &self,
-        moment: Moment<'_>,
-        seekers: &[Seeker],
-        rounding: Rounding,
-        reach: &mut Reach,
-        out: &mut [Found],
-        looks: impl Fn(&Seeker, &Found) -> bool,
-    ) {
-        if self.length == 0 {
-            return;
-        }
-        for (seeker, found) in seekers.iter().zip(&mut *out) {
-            if !looks(seeker, found) {
-                continue;
-            }
-            let Circle { centre, radius_units } = seeker.circle;
-            if radius_units != reach.radius_units {
-                *reach = rounding.reach(radius_units);
-            }
-            let least = S::least(self, rounding.round(centre), seeker.team, reach.slack);
-            if least.key > reach.outer {
-                continue;
-            }
-            if found.is_none() && least.key < reach.inner && least.alone {
-                *found = Some(self.candidate((least.key & NUMBER) as usize, moment, rounding));
-            } else {
-                self.compare(moment, seeker, rounding, found);
-            }
-        }
-        // Whether they still are is looked up far apart: here the lookups wait for one another least.
-        for (seeker, found) in seekers.iter().zip(out) {
-            if found.is_some_and(|(id, _)| moment.slots().resolve(id).is_none()) {
-                *found = None;
-                self.compare(moment, seeker, rounding, found);
-            }
-        }
-    }
-
     /// The same by exact places.
     #[inline(never)]
     pub fn compare(&self, moment: Moment<'_>, seeker: &Seeker, rounding: Rounding, found: &mut Found) {
@@ -218,6 +180,102 @@ impl Block {
         let row = (self.mark[number] & ((1 << ROW_BITS) - 1)) as usize;
         let cell = rounding.cell(self.place[number]);
         (EntityId(moment.entity[row]), Pos::from_cell(cell, moment.local[row]))
+    }
+}
+
+at_level! {
+    /// Lays out the cells that a rectangle touches, and says whether there was room.
+    pub(super) fn fill(block: &mut Block, moment: Moment<'_>, low: Pos, high: Pos, sieve: Sieve) -> bool
+        = (fill_with::<scan::Plain>, fill_with::<scan::Avx2>, fill_with::<scan::Avx512>)
+}
+
+#[inline(always)]
+fn fill_with<S: Scan>(block: &mut Block, moment: Moment<'_>, low: Pos, high: Pos, sieve: Sieve) -> bool {
+    block.length = 0;
+    let fits = cells_between(moment.grid, low, high)
+        .all(|cell| block.push::<S>(moment, cell, moment.rows(cell), sieve));
+    block.close();
+    fits
+}
+
+at_level! {
+    /// Lays out rows of one cell, at most a block.
+    pub(super) fn fill_from_cell(
+        block: &mut Block,
+        moment: Moment<'_>,
+        cell: CellCoord,
+        rows: Range<usize>,
+        sieve: Sieve,
+    ) = (
+        fill_from_cell_with::<scan::Plain>,
+        fill_from_cell_with::<scan::Avx2>,
+        fill_from_cell_with::<scan::Avx512>
+    )
+}
+
+#[inline(always)]
+fn fill_from_cell_with<S: Scan>(
+    block: &mut Block,
+    moment: Moment<'_>,
+    cell: CellCoord,
+    rows: Range<usize>,
+    sieve: Sieve,
+) {
+    block.length = 0;
+    block.push::<S>(moment, cell, rows, sieve);
+    block.close();
+}
+
+at_level! {
+    /// Replaces what seekers found so far where there is somebody better in a block; if it is all of one cell, for
+    /// those that the cell can matter to.
+    pub(super) fn answer(
+        block: &Block,
+        moment: Moment<'_>,
+        seekers: &[Seeker],
+        rounding: Rounding,
+        cell: Option<CellCoord>,
+        out: &mut [Found],
+    ) = (answer_with::<scan::Plain>, answer_with::<scan::Avx2>, answer_with::<scan::Avx512>)
+}
+
+#[inline(always)]
+fn answer_with<S: Scan>(
+    block: &Block,
+    moment: Moment<'_>,
+    seekers: &[Seeker],
+    rounding: Rounding,
+    cell: Option<CellCoord>,
+    out: &mut [Found],
+) {
+    if block.length == 0 {
+        return;
+    }
+    let mut reach = rounding.reach(seekers[0].circle.radius_units);
+    for (seeker, found) in seekers.iter().zip(&mut *out) {
+        if cell.is_some_and(|cell| !reaches(seeker, found, cell)) {
+            continue;
+        }
+        let Circle { centre, radius_units } = seeker.circle;
+        if radius_units != reach.radius_units {
+            reach = rounding.reach(radius_units);
+        }
+        let least = S::least(block, rounding.round(centre), seeker.team, reach.slack);
+        if least.key > reach.outer {
+            continue;
+        }
+        if found.is_none() && least.key < reach.inner && least.alone {
+            *found = Some(block.candidate((least.key & NUMBER) as usize, moment, rounding));
+        } else {
+            block.compare(moment, seeker, rounding, found);
+        }
+    }
+    // Whether they still are is looked up far apart: here the lookups wait for one another least.
+    for (seeker, found) in seekers.iter().zip(out) {
+        if found.is_some_and(|(id, _)| moment.slots().resolve(id).is_none()) {
+            *found = None;
+            block.compare(moment, seeker, rounding, found);
+        }
     }
 }
 

@@ -13,10 +13,8 @@ use vyuha_protocol::{CellCoord, EntityId, Pos};
 use crate::batch::Circle;
 use crate::history::Moment;
 use crate::query::{cells_between, distance_squared_to_cell};
-use crate::simd::at_level;
 
-use block::{BLOCK, Block, Rounding};
-use scan::{Plain, Scan};
+use block::{BLOCK, Block, Rounding, answer, fill, fill_from_cell};
 
 /// One who looks for the nearest of another team.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,32 +46,21 @@ impl Moment<'_> {
     pub fn nearest_hostiles(&self, seekers: &[Seeker], out: &mut Vec<Option<(EntityId, Pos)>>) {
         out.clear();
         out.resize(seekers.len(), None);
-        seek(self.zone.simd, *self, seekers, out);
-    }
-}
-
-at_level! {
-    fn seek(moment: Moment<'_>, seekers: &[Seeker], out: &mut [Found])
-        = (seek_with::<Plain>, seek_with::<scan::Avx2>, seek_with::<scan::Avx512>)
-}
-
-#[inline(always)]
-fn seek_with<S: Scan>(moment: Moment<'_>, seekers: &[Seeker], out: &mut [Found]) {
-    let mut block = Block::default();
-    let (mut seekers, mut out) = (seekers, out);
-    while let Some(first) = seekers.first() {
-        let run = Run::of_first(first, seekers);
-        let (askers, answers);
-        (askers, seekers) = seekers.split_at(run.length);
-        (answers, out) = out.split_at_mut(run.length);
-        if moment.holds(first.circle.centre) {
-            run.answer::<S>(moment, askers, answers, &mut block);
+        let mut block = Block::default();
+        let (mut seekers, mut out) = (seekers, &mut out[..]);
+        while let Some(first) = seekers.first() {
+            let run = Run::of_first(first, seekers);
+            let (askers, answers);
+            (askers, seekers) = seekers.split_at(run.length);
+            (answers, out) = out.split_at_mut(run.length);
+            if self.holds(first.circle.centre) {
+                run.answer(*self, askers, answers, &mut block);
+            }
         }
     }
 }
 
 impl Run {
-    #[inline(always)]
     fn of_first(first: &Seeker, seekers: &[Seeker]) -> Run {
         let Circle { centre, radius_units } = first.circle;
         let mut run = Run {
@@ -97,39 +84,36 @@ impl Run {
         run
     }
 
-    #[inline(always)]
-    fn answer<S: Scan>(&self, moment: Moment<'_>, seekers: &[Seeker], out: &mut [Found], block: &mut Block) {
-        let radius = self.radius_units;
+    fn answer(&self, moment: Moment<'_>, seekers: &[Seeker], out: &mut [Found], block: &mut Block) {
+        let (simd, radius) = (moment.zone.simd, self.radius_units);
         let low = Pos { x: self.low.x.saturating_sub(radius), y: self.low.y.saturating_sub(radius) };
         let high = Pos { x: self.high.x.saturating_add(radius), y: self.high.y.saturating_add(radius) };
-        let near = || cells_between(moment.grid, low, high);
         let rounding = Rounding::new(Pos::from_cell(self.cell, 0), radius);
-        let mut reach = rounding.reach(radius);
         let sieve = rounding.sieve(low, high, self.team);
-        block.length = 0;
-        let fits = near().all(|cell| block.push::<S>(moment, cell, moment.rows(cell), sieve));
-        if fits {
-            block.close();
-            block.answer::<S>(moment, seekers, rounding, &mut reach, out, |_, _| true);
+        if fill(simd, block, moment, low, high, sieve) {
+            answer(simd, block, moment, seekers, rounding, None, out);
             return;
         }
         // A crowd: cell by cell, the own one first, because what is found there spares most of the others.
-        for cell in std::iter::once(self.cell).chain(near().filter(|&cell| cell != self.cell)) {
-            let reaches = |seeker: &Seeker, found: &Found| {
-                distance_squared_to_cell(seeker.circle.centre, cell) <= bound_of(seeker, found).0
-            };
-            if !seekers.iter().zip(&*out).any(|(seeker, found)| reaches(seeker, found)) {
+        let others = cells_between(moment.grid, low, high).filter(|&cell| cell != self.cell);
+        for cell in std::iter::once(self.cell).chain(others) {
+            if !seekers.iter().zip(&*out).any(|(seeker, found)| reaches(seeker, found, cell)) {
                 continue;
             }
             let rows = moment.rows(cell);
             for begin in rows.clone().step_by(BLOCK) {
-                block.length = 0;
-                block.push::<S>(moment, cell, begin..rows.end.min(begin + BLOCK), sieve);
-                block.close();
-                block.answer::<S>(moment, seekers, rounding, &mut reach, out, reaches);
+                let rows = begin..rows.end.min(begin + BLOCK);
+                fill_from_cell(simd, block, moment, cell, rows, sieve);
+                answer(simd, block, moment, seekers, rounding, Some(cell), out);
             }
         }
     }
+}
+
+/// Whether a seeker can find somebody better in a cell.
+#[inline(always)]
+fn reaches(seeker: &Seeker, found: &Found, cell: CellCoord) -> bool {
+    distance_squared_to_cell(seeker.circle.centre, cell) <= bound_of(seeker, found).0
 }
 
 /// What is to be beaten: the square of the distance, and of equally near ones the id.

@@ -114,13 +114,13 @@ mod x86 {
     impl Scan for Avx512 {
         #[inline(always)]
         fn push(block: &mut Block, group: &Group<'_>, sieve: Sieve) {
-            // SAFETY: only `seek` names this type, where the processor was found to have the instructions.
+            // SAFETY: only `at_level` names this type, where the processor was found to have the instructions.
             unsafe { push_avx512(block, group, sieve) };
         }
 
         #[inline(always)]
         fn least(block: &Block, centre: u32, team: u8, slack: u32) -> Least {
-            // SAFETY: only `seek` names this type, where the processor was found to have the instructions.
+            // SAFETY: only `at_level` names this type, where the processor was found to have the instructions.
             unsafe { least_avx512(block, centre, team, slack) }
         }
     }
@@ -200,7 +200,7 @@ mod x86 {
 
         #[inline(always)]
         fn least(block: &Block, centre: u32, team: u8, slack: u32) -> Least {
-            // SAFETY: only `seek` names this type, where the processor was found to have the instructions.
+            // SAFETY: only `at_level` names this type, where the processor was found to have the instructions.
             unsafe { least_avx2(block, centre, team, slack) }
         }
     }

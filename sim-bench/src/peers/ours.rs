@@ -35,10 +35,15 @@ impl Ours {
     fn tell(&mut self) {
         let Ours { zone, events, .. } = self;
         events.clear();
-        let told = |&PairEvent { pair: [a, b], enters: entered }: &PairEvent| {
-            [Event { observer: a, other: b, entered }, Event { observer: b, other: a, entered }]
+        let told = |observer: usize| {
+            move |event: &PairEvent| Event {
+                observer: event.pair[observer],
+                other: event.pair[1 - observer],
+                entered: event.enters,
+            }
         };
-        events.extend(zone.pair_events().iter().flat_map(told));
+        events.extend(zone.pair_events().iter().map(told(0)));
+        events.extend(zone.pair_events().iter().map(told(1)));
     }
 }
 

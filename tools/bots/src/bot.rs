@@ -430,11 +430,10 @@ impl Bot {
         let map = shared.options.content.maps.get(&entered.zone).cloned();
         let map = map.ok_or_else(|| Ending::Hopeless(format!("zone {} has no map", entered.zone)))?;
         self.follow(entered.zone, entered.tick_hz, shared)?;
-        let watches = self.index < shared.options.watchers;
         if entered.request.0 == 0 {
             // It walked there, with all that it carries.
-            if let Session::Core(_, play) = &mut self.session {
-                *play = Some(Box::new(Play::new(entered, map, self.role, watches, shared)));
+            if let Session::Core(_, Some(play)) = &mut self.session {
+                play.cross(entered, map);
             }
             return Ok(());
         }
@@ -452,6 +451,7 @@ impl Bot {
         self.wake_ns = shared.now_ns + self.rng.random_range(RECONNECT_NS / 2..=RECONNECT_NS * 3 / 2);
         shared.measures.windows[self.role as usize].relogs += u64::from(std::mem::take(&mut self.returns));
         self.set_stage(shared, Stage::Playing);
+        let watches = self.index < shared.options.watchers;
         let Session::Core(core, play) = &mut self.session else { return Ok(()) };
         if watches || self.role == Role::Trader {
             *play = Some(Box::new(Play::new(entered, map, self.role, watches, shared)));

@@ -1,4 +1,4 @@
-//! A playing client that costs little, so that one core can run ten thousand: it walks by the law of motion, checks
+//! A playing client that costs little, so that one core can run thousands: it walks by the law of motion, checks
 //! every snapshot's head against it, and keeps nothing else of what it is shown.
 //!
 //! What it does not check, a load's [watchers](crate::LoadOptions::watchers) do.

@@ -81,7 +81,7 @@ impl LoadOptions {
     pub const SIGN_INS_MAX: u32 = 64;
 
     /// Bots that keep the whole view of the world and check it, unless told otherwise. Of the others traders keep its items
-    /// alone, and the rest nothing, so that one thread can run ten thousand.
+    /// alone, and the rest nothing, so that one thread can run thousands.
     pub const WATCHERS: u32 = 100;
 
     /// A load of traders until told to stop, in which one bot a second logs out and in again.

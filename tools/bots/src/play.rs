@@ -55,6 +55,8 @@ pub struct Play {
     /// When the last snapshot came, or the character entered.
     heard_ns: u64,
     snapshots: u64,
+    /// It went through a gate, and what the server makes of its inputs since is not known yet.
+    crossed: bool,
     /// The last input that was acknowledged.
     acknowledged: u32,
     /// When the inputs after that were sent.
@@ -80,6 +82,7 @@ impl Play {
             walker: Walker::default(),
             heard_ns: shared.now_ns,
             snapshots: 0,
+            crossed: false,
             acknowledged: 0,
             inputs_ns: VecDeque::new(),
             ping_ns: shared.now_ns,
@@ -88,6 +91,15 @@ impl Play {
             item: None,
             leave: None,
         }
+    }
+
+    /// It walked through a gate: what it sent and asked before goes on, what it saw does not.
+    pub fn cross(&mut self, entered: &EnteredZone, map: Arc<TileMap>) {
+        self.own = self.own.map(|_| entered.entity);
+        self.map = map;
+        self.walker = Walker::default();
+        self.chase_ns = None;
+        self.crossed = true;
     }
 
     /// Whether all that should have come has come.
@@ -229,7 +241,8 @@ impl Play {
         for sent_ns in self.inputs_ns.drain(..acknowledged) {
             window.input_to_snapshot.record(now_ns.saturating_sub(sent_ns));
         }
-        window.corrections += u64::from(snapshot.correction > 0);
+        window.corrections += u64::from(snapshot.correction > 0 && !self.crossed);
+        self.crossed = false;
         if snapshot.strays > 0 {
             return Err(format!(
                 "the snapshot of tick {} has {} stray records",

@@ -12,8 +12,12 @@ use io_uring::{IoUring, cqueue, opcode};
 use rustix::io::Errno;
 use rustix::net::SendFlags;
 
-use super::pool::{BUFFERS, Pool};
+use crate::pool::Pool;
 
+/// Receive buffers that all connections share.
+const BUFFERS: u16 = 4096;
+/// Bytes of each: some ticks' worth of inputs.
+const BUFFER_BYTES: usize = 256;
 /// Operations that one submission takes: enough that its cost is nobody's, few enough that what is sent stays in the
 /// second-level cache.
 pub const BATCH: usize = 1024;
@@ -21,10 +25,10 @@ pub const BATCH: usize = 1024;
 const COMPLETIONS: u32 = 8192;
 /// Deferred completions that one call lets the kernel run: fewer than there are buffers, so that they are back in the
 /// pool before it is empty.
-const COMPLETIONS_PER_CALL: usize = 2048;
+const COMPLETIONS_PER_CALL_MAX: usize = 2048;
 /// The pool's number in the ring.
 const POOL: u16 = 0;
-/// Calls in which every operation has ended once all are cancelled: one, as far as is known.
+/// Calls, beside one for each, in which all receives have ended once they are cancelled.
 const CANCEL_CALLS_MAX: usize = 1000;
 
 /// Flag of `io_uring_enter`, as Linux has it; the crate keeps its own to itself.
@@ -36,8 +40,8 @@ const CANCEL: u64 = 1 << 62;
 /// Serial numbers of receives: they come round after a thousand million, when nobody remembers the first.
 pub const SERIAL_MAX: u32 = (1 << 30) - 1;
 
-const _: () =
-    assert!(COMPLETIONS_PER_CALL < BUFFERS as usize && COMPLETIONS as usize > BATCH + COMPLETIONS_PER_CALL);
+const _: () = assert!(COMPLETIONS as usize > BATCH + BUFFERS as usize);
+const _: () = assert!(COMPLETIONS_PER_CALL_MAX < BUFFERS as usize);
 
 /// A connection's receive, told from every other by its serial number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,7 +64,7 @@ pub struct Arrival {
 
 pub struct Ring {
     kernel: IoUring,
-    pool: Pool,
+    pool: Pool<BUFFERS, BUFFER_BYTES>,
     /// Receives and cancellations to be submitted, in order.
     wishes: Vec<Entry>,
     /// Arrivals that were met while sends were waited for.
@@ -119,23 +123,30 @@ impl Ring {
             if self.wishes.is_empty() && self.kernel.submission().is_empty() {
                 return true;
             }
-            self.enter();
+            self.enter(0);
         }
         false
     }
 
-    /// Submits what was asked for and lets the kernel do what it has deferred, as far as one call goes. Never waits.
-    pub fn enter(&mut self) {
+    /// Submits what was asked for and lets the kernel do some of what it has deferred: as many completions as are
+    /// `expected`, at least some twenty, so that whoever wants all calls until no more arrive. Never waits; but where
+    /// fewer are there than expected, the kernel may give the processor to others for a moment.
+    pub fn enter(&mut self, expected: usize) {
         let (submitter, mut queue, _) = self.kernel.split();
         let now = self.wishes.len().min(queue.capacity() - queue.len());
         // SAFETY: receives name no memory but the registered pool, and cancellations none at all.
         unsafe { queue.push_multiple(&self.wishes[..now]) }.expect("there was room");
+        let to_submit = queue.len() as u32;
         drop(queue);
         self.wishes.drain(..now);
-        // Without a number the kernel would run twenty deferred completions and leave the others.
-        let at_once = Timespec::new();
-        let entered = submitter.submit_with_args(COMPLETIONS_PER_CALL, &SubmitArgs::new().timespec(&at_once));
-        check_entered(entered);
+        check_entered(if expected > 0 {
+            let expected = expected.min(COMPLETIONS_PER_CALL_MAX);
+            let at_once = Timespec::new();
+            submitter.submit_with_args(expected, &SubmitArgs::new().timespec(&at_once))
+        } else {
+            // SAFETY: no argument is passed.
+            unsafe { submitter.enter::<()>(to_submit, 0, ENTER_GETEVENTS, None) }
+        });
     }
 
     /// Takes all arrivals that are there.
@@ -222,13 +233,16 @@ impl Drop for Ring {
         self.receives -= self.wishes.iter().filter(|entry| entry.get_user_data() != CANCEL).count();
         self.wishes.clear();
         let mut arrivals = Vec::new();
-        for _ in 0..CANCEL_CALLS_MAX {
+        for _ in 0..CANCEL_CALLS_MAX + self.receives {
             if self.receives == 0 {
                 return;
             }
-            // Fails where there is nothing to cancel any more, which the arrivals tell.
-            let _ = self.kernel.submitter().register_sync_cancel(None, CancelBuilder::any());
-            self.enter();
+            if arrivals.is_empty() {
+                // Fails where there is nothing to cancel any more, which the arrivals tell.
+                let _ = self.kernel.submitter().register_sync_cancel(None, CancelBuilder::any());
+            }
+            self.enter(0);
+            arrivals.clear();
             self.arrivals(&mut arrivals);
         }
         self.pool.leak();
@@ -264,7 +278,7 @@ fn outcome(result: i32) -> Result<usize, Errno> {
 fn check_entered(entered: io::Result<usize>) {
     let Err(error) = entered else { return };
     let errno = error.raw_os_error().map(Errno::from_raw_os_error);
-    // Time is up; a signal came; or the kernel is short of memory or of room for completions, and is asked again.
+    // Fewer than expected; a signal came; or the kernel is short of memory or of room for completions. It is asked again.
     let passing = [Errno::TIME, Errno::INTR, Errno::AGAIN, Errno::BUSY, Errno::NOMEM];
     assert!(errno.is_some_and(|errno| passing.contains(&errno)), "the ring cannot be entered: {error}");
 }

@@ -4,7 +4,6 @@
 //! and makes one call a receive and one a send. Nothing here knows what a byte means.
 
 mod polled;
-mod pool;
 mod uring;
 
 use std::io::{self, ErrorKind};

@@ -10,8 +10,8 @@ use io_uring::{IoUring, cqueue, opcode};
 use rustix::io::Errno;
 use rustix::net::SendFlags;
 use socket2::SockAddr;
+use vyuha_net::pool::Pool;
 
-use super::pool::{BUFFERS, Pool};
 use super::{Arrived, Links, SERIAL_MAX, Send, Sink, Wish};
 
 /// Operations that one call submits.
@@ -20,6 +20,10 @@ const BATCH: u32 = 2048;
 const COMPLETIONS: u32 = 8192;
 /// Arrivals after which a wait ends: fewer than there are buffers.
 const ARRIVALS_MAX: usize = BUFFERS as usize / 2;
+/// Receive buffers that all clients share.
+const BUFFERS: u16 = 1024;
+/// Bytes of each: the snapshot of a room with a dozen players.
+const BUFFER_BYTES: usize = 2048;
 /// The pool's number in the ring.
 const POOL: u16 = 0;
 /// Calls in which every operation has ended once all are cancelled: one, as far as is known.
@@ -33,7 +37,7 @@ const MARKS: u64 = 3 << 62;
 
 pub struct UringDriver {
     ring: IoUring,
-    pool: Pool,
+    pool: Pool<BUFFERS, BUFFER_BYTES>,
     /// Receives and connects that have not ended.
     in_flight: usize,
     outbound: Vec<u8>,

@@ -1,4 +1,8 @@
-//! Memory for what is received: a list of free buffers, shared with the kernel, and the buffers.
+//! Memory for what an io_uring receives: a list of free buffers, shared with the kernel, and the buffers.
+//!
+//! Whoever registers a pool with a ring, which is `unsafe`, sees to it that the kernel writes to it only inside calls that
+//! borrow the pool exclusively (`DEFER_TASKRUN`), and that no receive is under way when it is dropped, or else
+//! [leaks](Pool::leak) it.
 
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::ptr::NonNull;
@@ -7,28 +11,26 @@ use std::sync::atomic::{AtomicU16, Ordering};
 
 use io_uring::types::BufRingEntry;
 
-/// Receive buffers, a power of two.
-pub const BUFFERS: u16 = 4096;
-/// Bytes of each: some ticks' worth of inputs.
-const BUFFER_BYTES: usize = 256;
 const PAGE_BYTES: usize = 4096;
-/// Where the pool's buffers begin, behind the list that tells the kernel of them.
-const POOL_OFFSET: usize = BUFFERS as usize * size_of::<BufRingEntry>();
-const POOL_BYTES: usize = POOL_OFFSET + BUFFERS as usize * BUFFER_BYTES;
 
-const _: () = assert!(BUFFERS.is_power_of_two() && POOL_OFFSET.is_multiple_of(PAGE_BYTES));
-
-/// The list and the buffers, in one allocation.
-pub struct Pool {
+/// So many buffers, a power of two, of so many bytes each, and the list of them, in one allocation.
+pub struct Pool<const BUFFERS: u16, const BUFFER_BYTES: usize> {
     base: NonNull<BufRingEntry>,
     /// Buffers put into the list since the start, wrapping.
     tail: u16,
     leaked: bool,
 }
 
-impl Pool {
-    pub fn new() -> Pool {
-        let layout = Pool::layout();
+impl<const BUFFERS: u16, const BUFFER_BYTES: usize> Pool<BUFFERS, BUFFER_BYTES> {
+    /// Where the buffers begin, behind the list that tells the kernel of them.
+    const OFFSET: usize = BUFFERS as usize * size_of::<BufRingEntry>();
+    const BYTES: usize = Self::OFFSET + BUFFERS as usize * BUFFER_BYTES;
+
+    /// A pool whose every buffer is in the list.
+    #[allow(clippy::new_without_default, reason = "it takes megabytes: nobody should get one by default")]
+    pub fn new() -> Self {
+        const { assert!(BUFFERS.is_power_of_two() && Self::OFFSET.is_multiple_of(PAGE_BYTES)) };
+        let layout = Self::layout();
         // SAFETY: the layout is not empty.
         let base = unsafe { alloc_zeroed(layout) };
         let base = NonNull::new(base).unwrap_or_else(|| handle_alloc_error(layout)).cast();
@@ -40,22 +42,25 @@ impl Pool {
         pool
     }
 
-    /// Where the list is.
+    /// Where the list is, for the ring that is to know of it.
     pub fn address(&self) -> u64 {
         self.base.as_ptr() as u64
     }
 
     fn layout() -> Layout {
-        Layout::from_size_align(POOL_BYTES, PAGE_BYTES).expect("the size is valid and constant")
+        Layout::from_size_align(Self::BYTES, PAGE_BYTES).expect("the size is valid and constant")
     }
 
     fn buffer(&self, buffer: u16) -> *mut u8 {
         assert!(buffer < BUFFERS, "the kernel was given no buffer {buffer}");
         // SAFETY: within the allocation, by the check.
-        unsafe { self.base.cast::<u8>().add(POOL_OFFSET + buffer as usize * BUFFER_BYTES).as_ptr() }
+        unsafe { self.base.cast::<u8>().add(Self::OFFSET + buffer as usize * BUFFER_BYTES).as_ptr() }
     }
 
     /// The bytes at the head of a buffer that the kernel has filled.
+    ///
+    /// # Panics
+    /// If there is no such buffer, or it is not as long.
     pub fn bytes(&self, buffer: u16, length: usize) -> &[u8] {
         assert!(length <= BUFFER_BYTES, "{length} bytes are more than a buffer holds");
         // SAFETY: within the allocation and initialised from the start; the kernel writes only inside calls that borrow
@@ -92,11 +97,11 @@ impl Pool {
     }
 }
 
-impl Drop for Pool {
+impl<const BUFFERS: u16, const BUFFER_BYTES: usize> Drop for Pool<BUFFERS, BUFFER_BYTES> {
     fn drop(&mut self) {
         if !self.leaked {
             // SAFETY: allocated with this layout, and nobody else knows of it: the ring saw to that.
-            unsafe { dealloc(self.base.cast().as_ptr(), Pool::layout()) };
+            unsafe { dealloc(self.base.cast().as_ptr(), Self::layout()) };
         }
     }
 }
