@@ -55,7 +55,7 @@ enum State {
 
 /// The server's side of one TLS session: what arrives is opened, what is to be sent is sealed.
 ///
-/// Memory: about 2 KiB for keys and state, and while a record has not come whole, what came of it, at most
+/// Memory: about 3.5 KiB for keys and state, and while a record has not come whole, what came of it, at most
 /// [`PARTIAL_BYTES_MAX`] (the allocation may be twice that).
 pub struct Session {
     connection: UnbufferedServerConnection,

@@ -12,7 +12,7 @@ use vyuha_net::tls::Session;
 const NAME: &str = "localhost";
 
 /// Both ends of so many sessions, the clients' first.
-pub fn sessions(count: usize) -> Result<(Vec<ClientConnection>, Vec<Box<Session>>), String> {
+pub fn sessions(count: usize) -> Result<(Vec<ClientConnection>, Vec<Session>), String> {
     let (server, client) = configurations().map_err(|error| format!("TLS cannot be set up: {error}"))?;
     (0..count).map(|_| shake_hands(&server, &client).map_err(|error| error.to_string())).collect()
 }
@@ -41,9 +41,9 @@ fn configurations() -> Result<(Arc<ServerConfig>, Arc<ClientConfig>), Failure> {
 fn shake_hands(
     server: &Arc<ServerConfig>,
     client: &Arc<ClientConfig>,
-) -> Result<(ClientConnection, Box<Session>), Failure> {
+) -> Result<(ClientConnection, Session), Failure> {
     let mut client = ClientConnection::new(client.clone(), ServerName::try_from(NAME)?)?;
-    let mut session = Box::new(Session::new(server.clone())?);
+    let mut session = Session::new(server.clone())?;
     while client.is_handshaking() || session.is_handshaking() {
         let mut reply = Vec::new();
         session.open(&mut sent(&mut client)?, &mut Vec::new(), &mut reply)?;

@@ -30,7 +30,7 @@ pub fn serve_vyuha_tls(clients: &mut Clients, sockets: Vec<OwnedFd>) -> Result<u
     let transport = UringTransport::new(limits(clients.count()));
     let (ends, sessions) = tls::sessions(clients.count())?;
     clients.speak_tls(ends);
-    let secured = |(socket, session)| Stream { socket, tls: Some(session) };
+    let secured = |(socket, session)| Stream { socket, tls: Some(Box::new(session)) };
     let streams = sockets.into_iter().zip(sessions).map(secured);
     serve(clients, streams, transport.map_err(|error| format!("io_uring is not to be had: {error}"))?)
 }

@@ -138,7 +138,7 @@ fn a_slow_client_reads_whole_frames_in_order(driver: Driver) {
     while server.transport.stats().snapshots_skipped < 50 {
         server.transport.queue(conn, &frame(7, &tick.to_le_bytes()));
         server.reap();
-        server.transport.flush(&mut |_, out| out.extend(frame(8, &[3; 20_000])));
+        server.transport.flush(&mut |_, out| out.extend(frame(8, &vec![3; 20_000])));
         tick += 1;
         assert!(tick < 5000, "the client's window never fills");
     }
@@ -158,7 +158,7 @@ fn a_slow_client_reads_whole_frames_in_order(driver: Driver) {
         .map(|(_, payload)| u32::from_le_bytes(payload[..].try_into().unwrap()))
         .collect();
     assert_eq!(replies, (0..tick).collect::<Vec<_>>());
-    assert!(frames.iter().any(|(kind, payload)| *kind == 8 && payload == &[3; 20_000]));
+    assert!(frames.iter().any(|(kind, payload)| *kind == 8 && payload == &vec![3; 20_000]));
 }
 
 fn half_a_record_keeps_bounded_memory(driver: Driver) {
@@ -215,7 +215,7 @@ fn what_was_sealed_and_not_sent_goes_along_as_it_is(driver: Driver) {
     while servers[0].transport.stats().snapshots_skipped < 3 {
         servers[0].transport.queue(conn, &frame(7, &sent.to_le_bytes()));
         servers[0].reap();
-        servers[0].transport.flush(&mut |_, out| out.extend(frame(8, &[3; 20_000])));
+        servers[0].transport.flush(&mut |_, out| out.extend(frame(8, &vec![3; 20_000])));
         sent += 1;
         assert!(sent < 5000, "the client's window never fills");
     }
