@@ -5,6 +5,7 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -13,6 +14,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use tempfile::TempDir;
+use vyuha_bots::LoadOptions;
 use vyuha_net::client::{BlockingClient, ClientError, Event, ServerTrust};
 use vyuha_protocol::RequestId;
 use vyuha_protocol::motion::Heading;
@@ -215,4 +217,22 @@ fn plain_tcp_leaves_this_machine_only_where_it_was_asked_for() {
     let missing = Options::test_world().with("tls-certificate", "no/such").with("tls-key", "no/such");
     let (status, _, stderr) = run_node(&missing);
     assert!(status != Some(0) && stderr.contains("no/such"), "{status:?}: {stderr}");
+}
+
+#[test]
+fn a_load_of_bots_is_played_over_tls() {
+    let (mut node, _folder, pem) = node(Options::test_world());
+    let load = LoadOptions {
+        trust: Some(ServerTrust::new(pem.as_bytes(), "game.test").unwrap()),
+        duration: Some(Duration::from_secs(2)),
+        roles: "trader=3,wanderer=2,lagger=1".parse().unwrap(),
+        watchers: 2,
+        item_pause: Duration::from_millis(300),
+        ..LoadOptions::new(node.listen, 6, node.content())
+    };
+    let report = vyuha_bots::run(&load, |_| {}, &AtomicBool::new(false)).unwrap();
+    assert!(report.succeeded() && report.connected == 6, "{report:?}\n{}", node.log());
+    let metrics = get(node.admin, "/metrics", &pem);
+    assert!(!metrics.contains("reason=\"tls\""), "{metrics}");
+    node.terminate();
 }

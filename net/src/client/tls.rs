@@ -1,7 +1,7 @@
 //! TLS of the client.
 
 use std::fmt;
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
 
@@ -51,6 +51,62 @@ impl ServerTrust {
 
     pub(super) fn connect(&self) -> Result<ClientConnection, rustls::Error> {
         ClientConnection::new(self.config.clone(), self.name.clone())
+    }
+
+    /// Begins a session, and appends what opens it to `sealed`.
+    ///
+    /// # Errors
+    /// If there is no randomness to be had.
+    pub fn begin(&self, sealed: &mut Vec<u8>) -> io::Result<ClientTls> {
+        let mut tls = ClientTls(self.connect().map_err(io::Error::other)?);
+        tls.append_to(sealed)?;
+        Ok(tls)
+    }
+}
+
+/// The client's side of one TLS session without a socket, for programs that drive many in a way of their own.
+///
+/// Memory: some 4 KiB, and while a record has not come whole, what came of it.
+#[derive(Debug)]
+pub struct ClientTls(ClientConnection);
+
+impl ClientTls {
+    /// Appends `plain`, sealed, to `sealed`. Before the handshake is over it is kept instead, and is part of a later reply.
+    ///
+    /// # Errors
+    /// If more than 64 KiB were kept.
+    pub fn seal(&mut self, plain: &[u8], sealed: &mut Vec<u8>) -> io::Result<()> {
+        self.0.writer().write_all(plain)?;
+        self.append_to(sealed)
+    }
+
+    /// Takes what arrived. Appends what it says to `plain`, and what must be sent back to `reply`, which after an error is the
+    /// alert that tells the server.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::InvalidData`] if it is no TLS 1.3, was tampered with, or the server is another than was trusted.
+    pub fn open(&mut self, mut sealed: &[u8], plain: &mut Vec<u8>, reply: &mut Vec<u8>) -> io::Result<()> {
+        // It takes no more once the server has said that this was all.
+        while self.0.read_tls(&mut sealed)? > 0 {
+            let state = match self.0.process_new_packets() {
+                Ok(state) => state,
+                Err(error) => {
+                    self.append_to(reply)?;
+                    return Err(io::Error::new(io::ErrorKind::InvalidData, error));
+                }
+            };
+            let begin = plain.len();
+            plain.resize(begin + state.plaintext_bytes_to_read(), 0);
+            self.0.reader().read_exact(&mut plain[begin..])?;
+        }
+        self.append_to(reply)
+    }
+
+    fn append_to(&mut self, sealed: &mut Vec<u8>) -> io::Result<()> {
+        while self.0.wants_write() {
+            self.0.write_tls(sealed)?;
+        }
+        Ok(())
     }
 }
 

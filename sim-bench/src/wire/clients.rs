@@ -7,12 +7,10 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
-use rustls::ClientConnection;
 use socket2::SockRef;
+use vyuha_net::client::ClientTls;
 use vyuha_net::cpu::thread_time;
 use vyuha_protocol::frame::{FRAME_HEAD_BYTES, append_frame};
-
-use super::tls;
 
 /// What a client sends a tick, head included.
 pub const INPUT_BYTES: usize = 24;
@@ -28,11 +26,13 @@ const CLIENTS_PER_ADDRESS: usize = 5000;
 pub struct Clients {
     sockets: Vec<OwnedFd>,
     /// Their ends of TLS sessions, if they speak TLS.
-    tls: Vec<ClientConnection>,
+    tls: Vec<ClientTls>,
     /// Ticks that count.
     ticks: usize,
     input: Vec<u8>,
     buffer: Vec<u8>,
+    plain: Vec<u8>,
+    sealed: Vec<u8>,
     turns: usize,
     bytes: u64,
     /// Processor time when the server's tick began.
@@ -67,6 +67,8 @@ impl Clients {
             ticks,
             input,
             buffer: vec![0; 4096],
+            plain: Vec::new(),
+            sealed: Vec::new(),
             turns: 0,
             bytes: 0,
             begun: Duration::ZERO,
@@ -77,7 +79,7 @@ impl Clients {
     }
 
     /// Lets them speak TLS.
-    pub fn speak_tls(&mut self, tls: Vec<ClientConnection>) {
+    pub fn speak_tls(&mut self, tls: Vec<ClientTls>) {
         self.tls = tls;
     }
 
@@ -99,9 +101,13 @@ impl Clients {
         }
         self.turns += 1;
         for (client, socket) in self.sockets.iter().enumerate() {
-            let sealed = self.tls.get_mut(client).map(|tls| tls::seal(tls, &self.input));
-            let sealed = sealed.transpose().map_err(|error| format!("a client cannot seal: {error}"))?;
-            let input = sealed.as_deref().unwrap_or(&self.input);
+            let mut input = &self.input;
+            if let Some(tls) = self.tls.get_mut(client) {
+                self.sealed.clear();
+                tls.seal(input, &mut self.sealed)
+                    .map_err(|error| format!("a client cannot seal: {error}"))?;
+                input = &self.sealed;
+            }
             let sent = send(socket, input, SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
             if sent != Ok(input.len()) {
                 return Err(format!("a client cannot send: {sent:?}"));
@@ -119,7 +125,12 @@ impl Clients {
             match recv(socket, &mut self.buffer[..], RecvFlags::DONTWAIT) {
                 Ok((_, bytes)) => {
                     self.bytes += match self.tls.get_mut(client) {
-                        Some(tls) => tls::open(tls, &self.buffer[..bytes])? as u64,
+                        Some(tls) => {
+                            self.plain.clear();
+                            self.sealed.clear();
+                            tls.open(&self.buffer[..bytes], &mut self.plain, &mut self.sealed)?;
+                            self.plain.len() as u64
+                        }
                         None => bytes as u64,
                     };
                 }
