@@ -56,7 +56,8 @@ fn cores() -> usize {
 pub(super) fn conflicts(config: &Config) -> Vec<Conflict> {
     let mut conflicts = Vec::new();
     let mut fail = |keys, why: String, mend: String| conflicts.push(Conflict { keys, why, mend });
-    let Config { listen, admin, web, tls, data, content, shard, record, net, session, character, .. } = config;
+    let Config { listen, admin, web, tls, data, content, shard, record, net, session, character, .. } =
+        config;
 
     let (players, console, browsers) = (listen.address, admin.address, web.address);
     for (keys, who, one, other) in [
