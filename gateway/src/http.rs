@@ -69,18 +69,18 @@ pub async fn serve(
     gateway: Gateway,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
-    let Gateway { live, metrics, checks, hosts, reports, orders } = gateway;
+    let Gateway { live, metrics, checks, hosts, reports, orders, tls } = gateway;
     let (stopping, stop) = watch::channel(false);
     let room = Arc::new(Semaphore::new(WATCHERS_MAX));
     let checks = Arc::new(checks);
     let app = App { live: live.clone(), orders, metrics, checks, hosts, room: room.clone(), stop };
 
     let mut stop = app.stop.clone();
-    let server =
-        axum::serve(BoundedListener::new(listener, BOUNDS), routes(app)).with_graceful_shutdown(async move {
-            // An error means that the sender is gone, which is a stop as well.
-            let _ = stop.wait_for(|stopping| *stopping).await;
-        });
+    let listener = BoundedListener::new(listener, BOUNDS).with_tls(tls);
+    let server = axum::serve(listener, routes(app)).with_graceful_shutdown(async move {
+        // An error means that the sender is gone, which is a stop as well.
+        let _ = stop.wait_for(|stopping| *stopping).await;
+    });
     let server = async {
         let mut server = std::pin::pin!(server.into_future());
         tokio::select! {

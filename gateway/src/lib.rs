@@ -20,6 +20,7 @@ mod node;
 mod page;
 pub mod play;
 mod ready;
+mod secured;
 mod stream;
 mod zones;
 
@@ -28,6 +29,7 @@ use std::time::Instant;
 
 use crossbeam::channel::Receiver;
 use tokio::sync::mpsc;
+use tokio_rustls::rustls::ServerConfig;
 
 pub use feed::{
     Feed, MARK_BYTES, MARK_UNITS_PER_TILE, MARKS_MAX, Mark, MarkKind, REPORT_HZ, ShardReport, TickUs,
@@ -47,6 +49,7 @@ pub struct Gateway {
     hosts: guard::Hosts,
     reports: Receiver<ShardReport>,
     orders: mpsc::Sender<MoveOrder>,
+    tls: Option<Arc<ServerConfig>>,
 }
 
 impl Gateway {
@@ -65,7 +68,7 @@ impl Gateway {
         let checks = ready::Checks::default();
         // Nobody takes orders yet.
         let (orders, _) = zones::orders();
-        let mut gateway = Gateway { live: live.clone(), metrics, checks, hosts, reports, orders };
+        let mut gateway = Gateway { live: live.clone(), metrics, checks, hosts, reports, orders, tls: None };
         gateway.add_check(
             "shards",
             Box::new(move || match live.stale_shards(Instant::now()).as_slice() {
@@ -81,6 +84,11 @@ impl Gateway {
         let (orders, taken) = zones::orders();
         self.orders = orders;
         taken
+    }
+
+    /// Lets the port speak TLS.
+    pub fn set_tls(&mut self, tls: Arc<ServerConfig>) {
+        self.tls = Some(tls);
     }
 
     /// Adds something that must hold for `/readyz` to answer 200.

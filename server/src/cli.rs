@@ -45,7 +45,8 @@ const SERVE_EXAMPLES: &str = "\
 Examples:
   vyuha serve                                      everything at its default, data in ./data
   vyuha serve --config vyuha.toml                  as the file says
-  vyuha serve --listen-address 0.0.0.0:7777        players from outside
+  vyuha serve --listen-address 0.0.0.0:7777 --tls-certificate fullchain.pem --tls-key key.pem
+                                                   players from outside
   VYUHA_LOG_FORMAT=json vyuha serve                for a log collector
   vyuha serve --record rec/monday                  for `vyuha replay rec/monday`
 

@@ -15,10 +15,13 @@ use vyuha_game::Content;
 use vyuha_gateway::accounts::{Accounts, AccountsConfig, HashCost};
 use vyuha_gateway::play::WebPlayer;
 use vyuha_gateway::{Gateway, Metrics, MoveOrder};
+use vyuha_net::tls::{Identity as TlsIdentity, ServerConfig, Session};
 use vyuha_protocol::ErrorCode;
 use vyuha_store::{Durability, Handle, JournalStats, PersistenceStats};
 
 use crate::addresses::Addresses;
+use crate::certificate;
+use crate::client_stream::ClientStream;
 use crate::config::Config;
 use crate::doors::{Departures, Notice, SeatChange, ShardDoors};
 use crate::placement::ZoneTable;
@@ -61,6 +64,8 @@ pub struct Control {
     pub failure: watch::Receiver<Option<String>>,
     /// The port of those who play in a browser.
     pub web: WebPort,
+    /// The certificate, where clients speak TLS.
+    pub identity: Option<Arc<Identity>>,
     /// Who came by it.
     pub web_players: mpsc::Receiver<WebPlayer>,
 }
@@ -90,6 +95,7 @@ impl Control {
             hosts,
             mut failure,
             web,
+            identity,
             web_players,
         } = self;
         let seats = Rc::new(Seats::default());
@@ -131,6 +137,7 @@ impl Control {
             sign_in,
             handshakes.clone(),
             Rc::new(Addresses::new(&config.address, MonotonicClock)),
+            identity.as_ref().map(TlsIdentity::players),
         ));
         let leaving = tokio::task::spawn_local(keep_seats(
             departures,
@@ -138,6 +145,13 @@ impl Control {
             store.clone(),
             Rc::downgrade(&durability),
         ));
+        let renewing = match identity {
+            Some(identity) => {
+                let hang_ups = certificate::hang_ups()?;
+                Some(tokio::task::spawn_local(certificate::renew(identity, hang_ups, metrics.clone())))
+            }
+            None => None,
+        };
         let figures = tokio::task::spawn_local(keep_figures(metrics, store, Rc::downgrade(&durability)));
         let mut console_ended = ended.clone();
         let console = tokio::task::spawn_local(vyuha_gateway::serve(
@@ -170,6 +184,9 @@ impl Control {
         // Whom the shards let go is being told.
         let web = tokio::task::spawn_blocking(move || web.end()).await?;
         figures.abort();
+        if let Some(renewing) = renewing {
+            renewing.abort();
+        }
         // The last departures free seats that nobody waits for any more.
         leaving.abort();
         let closed = match Rc::into_inner(durability) {
@@ -198,12 +215,17 @@ async fn accept(
     sign_in: Rc<SignIn>,
     handshakes: Arc<Semaphore>,
     addresses: Rc<Addresses>,
+    tls: Option<Arc<ServerConfig>>,
 ) {
     let farewells = Arc::new(Semaphore::new(FAREWELLS_MAX));
     let farewells_to_many = Arc::new(Semaphore::new(FAREWELLS_TO_MANY_MAX));
     loop {
         let accepted = tokio::select! {
-            accepted = listener.accept() => accepted.map(|(stream, address)| (stream, address.ip())),
+            accepted = listener.accept() => accepted.and_then(|(stream, address)| {
+                let session = tls.clone().map(Session::new).transpose().map_err(std::io::Error::other)?;
+                Ok((ClientStream::new(stream, session.map(Box::new)), address.ip()))
+            }),
+            // A browser's TLS ends at the web port.
             Some(player) = web_players.recv() => as_client(player),
         };
         let (stream, address) = match accepted {
@@ -243,9 +265,9 @@ async fn accept(
 
 /// A browser's Unix socket in the type of all others, and where the browser is: what is called on the socket, to receive,
 /// to send, to shut down, is the same for both kinds.
-fn as_client(player: WebPlayer) -> std::io::Result<(TcpStream, IpAddr)> {
+fn as_client(player: WebPlayer) -> std::io::Result<(ClientStream, IpAddr)> {
     let stream = TcpStream::from_std(std::net::TcpStream::from(OwnedFd::from(player.socket)))?;
-    Ok((stream, player.address))
+    Ok((ClientStream::new(stream, None), player.address))
 }
 
 /// Keeps the seats as the shards say; those of who left are freed once all they did is in the database.

@@ -18,7 +18,7 @@ use vyuha_bots::{LoadError, LoadOptions, LoadReport, Progress, Roles};
 use vyuha_net::cpu::{threads_by_name, usable};
 
 use self::siege::Siege;
-use crate::config::{Config, Count, Size};
+use crate::config::{Config, Count, Size, TlsMode};
 use crate::node::{Node, load_content};
 use crate::rooms;
 use crate::telemetry::{Stage, Totals};
@@ -67,6 +67,8 @@ pub fn run(mut config: Config, options: &DemoOptions) -> anyhow::Result<()> {
     if let Some(folder) = &temporary {
         config.data.dir = folder.path().into();
     }
+    // Its bots speak plain TCP, within this machine.
+    config.tls.mode = TlsMode::Off;
     config.accounts.hash_memory = HASH_MEMORY;
     config.accounts.hash_iterations = HASH_ITERATIONS;
     // Room for those who leave while they come back.

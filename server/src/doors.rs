@@ -4,7 +4,6 @@
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::future::poll_fn;
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -14,7 +13,7 @@ use vyuha_game::gates::Carried;
 use vyuha_game::inventory::ItemRow;
 use vyuha_game::shard::MovingZone;
 use vyuha_gateway::{MoveOrder, MoveRefused, ZoneMoved};
-use vyuha_net::transport::Released;
+use vyuha_net::transport::{Released, Stream};
 use vyuha_protocol::ErrorCode;
 use vyuha_ring::{Bell, Consumer, Producer, Sleeper, bell, ring, ring_with};
 
@@ -32,8 +31,8 @@ const DEPARTURES_MAX: usize = 1024;
 
 /// A character that is to enter a shard's zone, with its socket.
 pub struct Admission {
-    /// The client's socket.
-    pub socket: OwnedFd,
+    /// The client's socket, and its TLS session where it has one.
+    pub stream: Stream,
     /// Bytes that were read ahead.
     pub received: Vec<u8>,
     /// The id of the request that selected the character.
@@ -48,12 +47,12 @@ pub struct Admission {
     pub stay: Stay,
 }
 
-/// A socket that is to take the place of the one that a session had.
+/// A stream that is to take the place of the one that a session had.
 pub struct Resumption {
     /// Whose session it is.
     pub account: i64,
-    /// The client's socket.
-    pub socket: OwnedFd,
+    /// The client's socket, and its TLS session where it has one.
+    pub stream: Stream,
     /// Bytes that were read ahead.
     pub unread: Vec<u8>,
     /// Numbered messages that the client received.
@@ -276,7 +275,7 @@ impl ShardDoors {
         }
     }
 
-    /// Hands a session's new socket to its shard; gives it back if the shard's door is full.
+    /// Hands a session's new stream to its shard; gives it back if the shard's door is full.
     pub fn resume(&self, shard: u16, resumption: Resumption) -> Result<(), Box<Resumption>> {
         match self.ask(shard, Request::Resume(Box::new(resumption))) {
             Ok(()) => Ok(()),

@@ -7,7 +7,6 @@ mod passing;
 mod zones;
 
 use std::collections::{HashMap, VecDeque};
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -234,10 +233,10 @@ impl<T: Transport> Driver<T> {
     }
 
     fn admit(&mut self, admission: Admission) {
-        let Admission { socket, received, request, character, items, ticket, stay } = admission;
+        let Admission { stream, received, request, character, items, ticket, stay } = admission;
         let account = character.account;
         self.passed.remove(&account);
-        let Some(conn) = self.take_over(socket, &received, account) else {
+        let Some(conn) = self.take_over(account, |transport| transport.admit(stream, &received)) else {
             // The socket is closed with the error; the seat is free as if the session had come and gone.
             return self.forget(account);
         };
@@ -271,8 +270,10 @@ impl<T: Transport> Driver<T> {
 
     /// Lets a session go on by another connection, and sends again what its client lacks.
     fn resume(&mut self, resumption: Resumption) {
-        let Resumption { account, socket, unread, received, ticket } = resumption;
-        let Some(conn) = self.take_over(socket, &unread, account) else { return };
+        let Resumption { account, stream, unread, received, ticket } = resumption;
+        let Some(conn) = self.take_over(account, |transport| transport.admit(stream, &unread)) else {
+            return;
+        };
         let Driver { parts, sessions, frame, zones_out, .. } = self;
         let resumed = sessions.of_account(account).and_then(|id| {
             let session = sessions.get_mut(id)?;
@@ -310,9 +311,13 @@ impl<T: Transport> Driver<T> {
         }
     }
 
-    /// Takes a socket over, if there is room.
-    fn take_over(&mut self, socket: OwnedFd, unread: &[u8], account: i64) -> Option<ConnId> {
-        match self.parts.transport.admit(socket, unread) {
+    /// Takes a connection over, if there is room.
+    fn take_over(
+        &mut self,
+        account: i64,
+        admit: impl FnOnce(&mut T) -> Result<ConnId, AdmitError>,
+    ) -> Option<ConnId> {
+        match admit(&mut self.parts.transport) {
             Ok(conn) => Some(conn),
             Err(error) => {
                 if !matches!(error, AdmitError::Full { .. }) {
@@ -400,7 +405,10 @@ impl<T: Transport> Driver<T> {
             let Some(id) = self.sessions.of_conn(conn) else { continue };
             match how {
                 Over::Refused(code) => self.end(id, Some(code)),
-                Over::Closed(CloseCause::Peer | CloseCause::Reset | CloseCause::Idle) if self.awaits(id) => {
+                // Bytes that break a TLS session can be anybody's on the way, and must do no more than a reset.
+                Over::Closed(CloseCause::Peer | CloseCause::Reset | CloseCause::Tls | CloseCause::Idle)
+                    if self.awaits(id) =>
+                {
                     if let Over::Closed(CloseCause::Idle) = how {
                         self.say(conn, ErrorCode::IdleTimeout);
                     }
@@ -563,7 +571,7 @@ fn acknowledge(
 /// What a client is told whose connection the transport gave up; nothing where nobody is left to tell.
 fn farewell_code(cause: CloseCause) -> Option<ErrorCode> {
     match cause {
-        CloseCause::Peer | CloseCause::Reset | CloseCause::ByServer => None,
+        CloseCause::Peer | CloseCause::Reset | CloseCause::Tls | CloseCause::ByServer => None,
         CloseCause::Malformed(FrameError::TooLarge { .. }) => Some(ErrorCode::FrameTooLarge),
         CloseCause::Malformed(FrameError::Reserved) => Some(ErrorCode::Malformed),
         CloseCause::Flood => Some(ErrorCode::Flood),

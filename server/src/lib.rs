@@ -4,7 +4,9 @@
 mod addresses;
 mod backup;
 mod balance;
+mod certificate;
 pub mod cli;
+mod client_stream;
 mod clock;
 pub mod config;
 mod control;

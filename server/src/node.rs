@@ -23,6 +23,7 @@ use vyuha_store::{
     PostgresSettings, Producer, StoreConfig, TypedStore,
 };
 
+use crate::certificate;
 use crate::config::{Config, Database, StoreUrl};
 use crate::control::Control;
 use crate::doors::{Departures, Neighbours, ShardDoors};
@@ -59,6 +60,7 @@ impl Node {
     /// Starts a node: checks the machine, opens the data, lets the shards run and opens the doors.
     pub fn start(config: &Config) -> anyhow::Result<Node> {
         let driver = check_machine(config)?;
+        let identity = certificate::load(config)?;
         let content = Arc::new(load_content(config)?);
         let shards = config.shards() as u16;
         let simd = config.shard.simd.level();
@@ -91,6 +93,9 @@ impl Node {
             metrics.clone(),
             [config.admin.address.ip().to_string()],
         )?;
+        if let Some(identity) = &identity {
+            gateway.set_tls(identity.browsers());
+        }
         add_checks(&mut gateway, &durability.handle(), &failure);
         let move_orders = gateway.move_orders();
         let neighbours = Neighbours::all(shards, &table);
@@ -119,7 +124,7 @@ impl Node {
             },
             &failed,
         )?;
-        let (web, web_players) = WebPort::start(config, &content, metrics.clone(), web)?;
+        let (web, web_players) = WebPort::start(config, &content, metrics.clone(), web, identity.as_ref())?;
         let control = Control {
             config: config.clone(),
             content,
@@ -133,6 +138,7 @@ impl Node {
             hosts,
             failure,
             web,
+            identity,
             web_players,
         };
         let (stop, stopping) = watch::channel(false);
@@ -180,10 +186,11 @@ pub fn serve(config: &Config) -> anyhow::Result<()> {
         "pid": std::process::id(),
     });
     println!("{ready}");
+    let scheme = if config.speaks_tls() { "https" } else { "http" };
     tracing::info!(
         listen = %node.listen,
-        console = %format_args!("http://{}/", node.admin),
-        play = %format_args!("http://{}/", node.web),
+        console = %format_args!("{scheme}://{}/", node.admin),
+        play = %format_args!("{scheme}://{}/", node.web),
         "ready"
     );
     while !stop.load(Ordering::Relaxed) && !node.has_ended() {

@@ -5,13 +5,10 @@
 
 mod request;
 
-use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout, timeout_at};
 use vyuha_game::character::newcomer_place;
@@ -19,6 +16,7 @@ use vyuha_game::inventory::PLACES_OF_CHARACTERS;
 use vyuha_game::{CharacterRow, Content, ItemRow};
 use vyuha_gateway::Metrics;
 use vyuha_gateway::accounts::{AccountName, Accounts, AccountsError, check_password};
+use vyuha_net::transport::Stream;
 use vyuha_protocol::frame::{CLIENT_PAYLOAD_BYTES_MAX, FrameError, first_frame};
 use vyuha_protocol::message::{
     self, AccountRegistered, CharacterCreated, CharacterSummary, Characters, ClientMessage, DecodeError,
@@ -29,6 +27,7 @@ use vyuha_record::Record;
 use vyuha_store::{AccountRow, Handle, Store, StoreError, TypedStore};
 
 use crate::addresses::Place;
+use crate::client_stream::ClientStream;
 use crate::doors::{Admission, Resumption, ShardDoors};
 use crate::seats::{Claim, Seats};
 use crate::tickets::{self, Ticket};
@@ -40,10 +39,6 @@ pub const CHARACTERS_MAX: usize = 8;
 const ATTEMPTS_MAX: u32 = 5;
 /// How long a client is waited for to take the last message.
 pub const FAREWELL_TIMEOUT: Duration = Duration::from_secs(2);
-/// Bytes read ahead at once: the longest frame fits.
-const READ_BYTES: usize = 2048;
-const _: () =
-    assert!(READ_BYTES > CLIENT_PAYLOAD_BYTES_MAX as usize + vyuha_protocol::frame::FRAME_HEAD_BYTES);
 
 /// What sign-in needs of the node.
 pub struct SignIn {
@@ -81,6 +76,8 @@ enum End {
     Resume(Resume),
     /// The client went away.
     Gone,
+    /// It speaks no TLS, or broke it.
+    BrokeTls,
     /// The server closes it for this reason, which the client is told.
     Close(ErrorCode),
 }
@@ -110,6 +107,13 @@ enum Refusal {
     End(End),
 }
 
+impl End {
+    /// The end of a stream that failed.
+    fn of(error: &std::io::Error) -> End {
+        if error.kind() == std::io::ErrorKind::InvalidData { End::BrokeTls } else { End::Gone }
+    }
+}
+
 impl From<ErrorCode> for Refusal {
     fn from(code: ErrorCode) -> Refusal {
         Refusal::Refuse(code)
@@ -137,7 +141,7 @@ enum Stage {
 struct Connection<'a> {
     node: &'a SignIn,
     place: &'a Place,
-    stream: TcpStream,
+    stream: ClientStream,
     received: Vec<u8>,
     stage: Stage,
     request_last: u32,
@@ -148,14 +152,14 @@ struct Connection<'a> {
 
 impl SignIn {
     /// Speaks with one client until its socket is handed to a shard or closed.
-    pub async fn welcome(&self, stream: TcpStream, place: &Place) {
+    pub async fn welcome(&self, stream: ClientStream, place: &Place) {
         self.metrics.connections.inc();
         self.metrics.handshakes_in_progress.inc();
         let mut connection = Connection {
             node: self,
             place,
             stream,
-            received: Vec::with_capacity(READ_BYTES),
+            received: Vec::new(),
             stage: Stage::Fresh,
             request_last: 0,
             attempts: 0,
@@ -172,32 +176,34 @@ impl SignIn {
             End::Enter(entry) => {
                 let Entry { claim, ticket, request, character, items } = *entry;
                 let shard = self.doors.shard_of(character.zone);
-                let Some(socket) = taken_from_control(stream) else { return };
+                let Some(stream) = taken_from_control(stream) else { return };
                 let stay = claim.stay();
-                let admission = Admission { socket, received, request, character, items, ticket, stay };
+                let admission = Admission { stream, received, request, character, items, ticket, stay };
                 match self.doors.admit(shard, admission) {
                     Ok(()) => claim.play(shard),
-                    Err(back) => self.turn_back(back.socket).await,
+                    Err(back) => self.turn_back(back.stream).await,
                 }
             }
             End::Resume(Resume { account, shard, received: messages, ticket }) => {
-                let Some(socket) = taken_from_control(stream) else { return };
-                let resumption = Resumption { account, socket, unread: received, received: messages, ticket };
+                let Some(stream) = taken_from_control(stream) else { return };
+                let resumption = Resumption { account, stream, unread: received, received: messages, ticket };
                 if let Err(back) = self.doors.resume(shard, resumption) {
-                    self.turn_back(back.socket).await;
+                    self.turn_back(back.stream).await;
                 }
             }
             End::Gone => {
                 self.metrics.closed("peer").inc();
+            }
+            End::BrokeTls => {
+                self.metrics.closed("tls").inc();
             }
             End::Close(code) => say_farewell(&self.metrics, &mut stream, code).await,
         }
     }
 
     /// Tells a client whose shard takes nobody just now.
-    async fn turn_back(&self, socket: OwnedFd) {
-        let stream = std::net::TcpStream::from(socket);
-        if let Ok(mut stream) = TcpStream::from_std(stream) {
+    async fn turn_back(&self, stream: Stream) {
+        if let Ok(mut stream) = ClientStream::from_stream(stream) {
             say_farewell(&self.metrics, &mut stream, ErrorCode::ServerFull).await;
         }
     }
@@ -214,7 +220,7 @@ impl SignIn {
     }
 
     /// Tells a client for whom there is no place, and closes.
-    pub async fn turn_away(&self, mut stream: TcpStream, code: ErrorCode) {
+    pub async fn turn_away(&self, mut stream: ClientStream, code: ErrorCode) {
         self.metrics.connections.inc();
         say_farewell(&self.metrics, &mut stream, code).await;
     }
@@ -223,6 +229,11 @@ impl SignIn {
 impl Connection<'_> {
     async fn run(&mut self) -> End {
         let mut deadline = Instant::now() + self.node.handshake_timeout;
+        match timeout_at(deadline, self.stream.shake_hands(&mut self.received)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => return End::of(&error),
+            Err(_) => return End::Close(self.timeout_code()),
+        }
         loop {
             let request = match timeout_at(deadline, self.next_request()).await {
                 Ok(Ok(request)) => request,
@@ -300,9 +311,10 @@ impl Connection<'_> {
                 Err(FrameError::TooLarge { .. }) => return Err(End::Close(ErrorCode::FrameTooLarge)),
                 Err(FrameError::Reserved) => return Err(End::Close(ErrorCode::Malformed)),
             }
-            let read = (&mut self.stream).take(READ_BYTES as u64).read_buf(&mut self.received).await;
-            if !matches!(read, Ok(1..)) {
-                return Err(End::Gone);
+            match self.stream.read(&mut self.received).await {
+                Ok(true) => {}
+                Ok(false) => return Err(End::Gone),
+                Err(error) => return Err(End::of(&error)),
             }
         }
     }
@@ -509,10 +521,10 @@ fn secret() -> Result<[u8; 16], Refusal> {
     })
 }
 
-/// A socket for a shard; none if it cannot be had, which closes it.
-fn taken_from_control(stream: TcpStream) -> Option<OwnedFd> {
-    match stream.into_std() {
-        Ok(socket) => Some(OwnedFd::from(socket)),
+/// A stream for a shard; none if it cannot be had, which closes it.
+fn taken_from_control(stream: ClientStream) -> Option<Stream> {
+    match stream.into_stream() {
+        Ok(stream) => Some(stream),
         Err(error) => {
             tracing::error!(%error, "a socket could not be taken from the control plane");
             None
@@ -552,18 +564,15 @@ pub fn error_message(request: u32, code: ErrorCode, closing: bool) -> message::E
 }
 
 /// Tells a client why its connection ends, as far as it listens, and closes.
-async fn say_farewell(metrics: &Metrics, stream: &mut TcpStream, code: ErrorCode) {
+async fn say_farewell(metrics: &Metrics, stream: &mut ClientStream, code: ErrorCode) {
     metrics.error(code.name()).inc();
     metrics.closed(code.name()).inc();
     let mut frame = Vec::new();
     message::append(&mut frame, &error_message(0, code, true));
     let farewell = async {
+        stream.shake_hands(&mut Vec::new()).await?;
         stream.write_all(&frame).await?;
-        stream.shutdown().await?;
-        // A socket that is closed over unread input takes the last frame with it.
-        let mut dropped = [0; READ_BYTES];
-        while stream.read(&mut dropped).await? > 0 {}
-        std::io::Result::Ok(())
+        stream.finish().await
     };
     // A client that does not take these few bytes, or sends on and on, has nobody to tell.
     let _ = timeout(FAREWELL_TIMEOUT, farewell).await;

@@ -7,6 +7,13 @@ import { World } from "./snapshot.js";
 
 /** A sign of life is sent where nothing else was for so long: well within the server's patience. */
 const PING_MS = 5000;
+/** Bytes of numbered messages after which they are acknowledged, with the next snapshot. */
+const ACKNOWLEDGE_BYTES = 1024;
+/** Inputs that are sent again when a session goes on: as many as a server queues. */
+const INPUTS_SENT_AGAIN_MAX = 8;
+
+/** What a server does not count: see "A connection that breaks" in docs/protocol.md. @type {(keyof ServerMessages)[]} */
+const UNNUMBERED = ["Welcome", "Ticket", "Resumed", "Pong", "Snapshot"];
 
 const PLACE_INVENTORY = 0;
 const PLACE_BANK = 3;
@@ -38,6 +45,7 @@ const ANSWERS = /** @type {const} */ ({
 /**
  * @import { Away, CharacterSummary, ClientMessages, EnteredZone, ErrorName, InventorySlot, Int64, ItemSlot, Said, ServerMessage, ServerMessages, TradeAsked, TradeChanged } from "./protocol.js"
  * @import { Pos } from "./motion.js"
+ * @import { Packable } from "./msgpack.js"
  * @import { SnapshotHead } from "./snapshot.js"
  *
  * @typedef {keyof typeof ANSWERS} RequestName
@@ -65,7 +73,8 @@ const ANSWERS = /** @type {const} */ ({
  * @property {(asked: TradeAsked) => void} [onTradeAsked] Somebody asks to trade.
  * @property {(why?: ErrorName) => void} [onTrade] The trade changed, or is over: without effect if it says why.
  * @property {(away: Away) => void} [onAway] The server takes the player to be away, or back.
- * @property {(why: Refused | null) => void} [onClose] The connection is over; null where the server did not say why.
+ * @property {(why: Refused | null) => void} [onClose] The connection is over; null where the server did not say why. Where
+ *   {@link Client.canResume}, requests wait for {@link Client.resume} or {@link Client.close}; otherwise they are rejected.
  */
 
 /** A request was refused, or the connection ended. */
@@ -117,7 +126,7 @@ export class Client {
   /** How far the prediction was off in all, in position units. */
   corrections = 0;
 
-  /** @type {Map<number, { answer: string, resolve: (fields: any) => void, reject: (why: Error) => void }>} */
+  /** @type {Map<number, { answer: string, message: Packable, resolve: (fields: any) => void, reject: (why: Error) => void }>} */
   #open = new Map();
   #request = 0;
   #sentMs = 0;
@@ -127,8 +136,17 @@ export class Client {
   #why = null;
   /** @type {Map<number, Promise<TileMap>>} */
   #maps = new Map();
-  /** @type {(welcome: ServerMessages["Welcome"]) => void} */
+  /** @type {() => void} */
   #welcome = () => {};
+  /**
+   * What outlives connections: the newest ticket, how many numbered messages came, and how many bytes of them were not acknowledged.
+   * @type {{ ticket: Uint8Array, received: number, bytes: number } | null}
+   */
+  #session = null;
+  /** Requests are sent at once: the connection is there, and the session, if there is one, goes on on it. */
+  #speaks = false;
+  /** The server was asked to take the session up again and has not answered. @type {{ resolve: () => void, reject: (why: Error) => void } | null} */
+  #resuming = null;
 
   /**
    * Connects and says hello. Rejects with what the server says, or where it cannot be reached.
@@ -137,36 +155,74 @@ export class Client {
    * @param {string} [base] Where the server is, beginning with `http`; the page's own by default.
    * @returns {Promise<Client>}
    */
-  static connect(info, listener = {}, base = location.origin) {
-    return new Promise((resolve, reject) => {
-      const socket = new WebSocket(`${base.replace(/^http/, "ws")}/play`, SUBPROTOCOL);
-      const client = new Client(info, listener, base, socket);
-      const hash = Uint8Array.from(info.content_hash.match(/../g) ?? [], (byte) => parseInt(byte, 16));
-      socket.onopen = () => client.send("Hello", { version: PROTOCOL_VERSION, content_hash: hash });
-      client.#welcome = () => {
-        socket.onclose = () => client.#end();
-        resolve(client);
-      };
-      socket.onclose = () => reject(client.#why ?? new Error("the server cannot be reached"));
-    });
+  static async connect(info, listener = {}, base = location.origin) {
+    const client = new Client(info, listener, base);
+    await client.#dial();
+    client.#speaks = true;
+    return client;
   }
 
-  /** Use {@link Client.connect}. @param {WorldInfo} info @param {Listener} listener @param {string} base @param {WebSocket} socket */
-  constructor(info, listener, base, socket) {
+  /** Use {@link Client.connect}. @param {WorldInfo} info @param {Listener} listener @param {string} base */
+  constructor(info, listener, base) {
     this.info = info;
     this.listener = listener;
     this.base = base;
-    this.socket = socket;
-    socket.binaryType = "arraybuffer";
-    socket.onmessage = ({ data }) => {
-      try {
-        this.#hear(decode(new Uint8Array(data)));
-      } catch (fault) {
-        // What cannot be followed leaves nothing to go on with.
-        console.error(fault);
-        socket.close();
-      }
-    };
+    /** @type {WebSocket | null} */
+    this.socket = null;
+  }
+
+  /** Opens a connection and says hello; rejects with what the server says, or where it cannot be reached. @returns {Promise<void>} */
+  #dial() {
+    return new Promise((resolve, reject) => {
+      const socket = new WebSocket(`${this.base.replace(/^http/, "ws")}/play`, SUBPROTOCOL);
+      const hash = Uint8Array.from(this.info.content_hash.match(/../g) ?? [], (byte) => parseInt(byte, 16));
+      this.socket = socket;
+      this.#why = null;
+      this.#welcome = () => {
+        socket.onclose = () => this.#end();
+        resolve();
+      };
+      socket.binaryType = "arraybuffer";
+      socket.onopen = () => this.send("Hello", { version: PROTOCOL_VERSION, content_hash: hash });
+      socket.onclose = () => reject(this.#why ?? new Error("the server cannot be reached"));
+      socket.onmessage = ({ data }) => {
+        try {
+          const bytes = new Uint8Array(data);
+          this.#hear(decode(bytes), bytes.length);
+        } catch (fault) {
+          this.#fail(fault);
+        }
+      };
+    });
+  }
+
+  /** What cannot be followed leaves nothing to go on with. @param {unknown} fault */
+  #fail(fault) {
+    console.error(fault);
+    this.#session = null;
+    this.socket?.close();
+  }
+
+  /** Whether there is a session that outlives its connection, as far as is known here. */
+  get canResume() {
+    return this.#session !== null;
+  }
+
+  /**
+   * Takes the session up on a new connection once {@link Listener.onClose} was called. Open requests are answered then, each once, and
+   * nothing that was said is missing. Rejects where the server cannot be reached; and where it has nothing to take up any more, after
+   * which `canResume` is false and open requests are rejected too.
+   * @returns {Promise<void>}
+   */
+  async resume() {
+    if (this.#session) await this.#dial();
+    // It may have been closed meanwhile.
+    const session = this.#session;
+    if (!session) throw new Error("there is no session to take up");
+    return new Promise((resolve, reject) => {
+      this.#resuming = { resolve, reject };
+      this.send("Resume", { ticket: session.ticket, received: session.received });
+    });
   }
 
   /**
@@ -187,11 +243,13 @@ export class Client {
    * @returns {Promise<ServerMessages[(typeof ANSWERS)[Name]]>}
    */
   request(name, fields) {
-    const request = ++this.#request;
     return new Promise((resolve, reject) => {
-      if (this.socket.readyState !== WebSocket.OPEN) return reject(new Error("the connection is over"));
-      this.#open.set(request, { answer: ANSWERS[name], resolve, reject });
-      this.send(name, /** @type {any} */ ({ request, ...fields }));
+      if (!this.#speaks && !this.#session) return reject(new Error("the connection is over"));
+      const request = ++this.#request;
+      const message = /** @type {any} */ ([name, { request, ...fields }]);
+      this.#open.set(request, { answer: ANSWERS[name], message, resolve, reject });
+      // Otherwise it is sent when the session goes on, behind those that were lost.
+      if (this.#speaks) this.#write(message);
     });
   }
 
@@ -231,7 +289,7 @@ export class Client {
    * @param {number} y
    */
   input(x, y) {
-    const sequence = this.#predictor?.step(x, y) ?? 0;
+    const sequence = this.#speaks ? (this.#predictor?.step(x, y) ?? 0) : 0;
     if (!this.#predictor || sequence === 0) return false;
     this.pos = this.#predictor.pos;
     // The fields in their order: the form that is shorter.
@@ -314,15 +372,22 @@ export class Client {
     return this.request("Logout", {});
   }
 
-  /** Ends the connection without a word. */
+  /** Ends the connection without a word, and takes up the session no more. */
   close() {
-    this.socket.close();
+    this.#forget(new Error("the connection was closed"));
+    this.socket?.close();
   }
 
-  /** @param {import("./msgpack.js").Packable} message */
+  /** @param {Packable} message */
   #write(message) {
     this.#sentMs = performance.now();
-    this.socket.send(encode(message));
+    this.socket?.send(encode(message));
+  }
+
+  #acknowledge() {
+    if (!this.#session) return;
+    this.#session.bytes = 0;
+    this.send("Acknowledge", { received: this.#session.received });
   }
 
   /** @param {number} zone */
@@ -339,14 +404,20 @@ export class Client {
     return fetched;
   }
 
-  /** @param {ServerMessage} message */
-  #hear([name, fields]) {
+  /** @param {ServerMessage} message @param {number} bytes */
+  #hear([name, fields], bytes) {
+    if (this.#session && !UNNUMBERED.includes(name) && !(name === "Error" && fields.closing)) {
+      this.#session.received++;
+      this.#session.bytes += bytes;
+    }
     switch (name) {
       case "Snapshot": return this.#snapshot(fields);
-      case "Welcome": return this.#welcome(fields);
+      case "Welcome": return this.#welcome();
       case "Pong": return;
-      // A page that lost its connection signs in again.
-      case "Ticket": return;
+      case "Ticket":
+        this.#session = { ticket: fields.ticket, received: 0, bytes: 0 };
+        return;
+      case "Resumed": return this.#resumed(fields);
       case "Said": return this.listener.onSaid?.(fields);
       case "TradeAsked": return this.listener.onTradeAsked?.(fields);
       case "TradeChanged":
@@ -363,15 +434,22 @@ export class Client {
       case "Error": {
         const why = new Refused(fields.code, fields.text, fields.closing);
         if (fields.closing) this.#why = why;
-        else this.#settle(fields.request)?.reject(why);
+        if (!this.#speaks) {
+          // On the way in, or back in.
+          if (why.code === "ResumeRefused") this.#forget(why);
+          this.#why = why;
+          this.socket?.close();
+        } else if (fields.closing) {
+          // Whoever fell silent may come back; after any other last word the session is over.
+          if (why.code !== "IdleTimeout") this.#session = null;
+        } else {
+          this.#settle(fields.request)?.reject(why);
+        }
         return;
       }
     }
     if (name === "EnteredZone" && fields.request === 0) {
-      this.#walkInto(fields).catch((fault) => {
-        console.error(fault);
-        this.socket.close();
-      });
+      this.#walkInto(fields).catch((fault) => this.#fail(fault));
       return;
     }
     if (name === "SlotsChanged" && fields.request === 0) return this.#slots(fields.slots);
@@ -384,6 +462,7 @@ export class Client {
       this.bank = new Map(fields.slots.map((slot) => [slot.slot, slot]));
       this.listener.onInventory?.();
     }
+    else if (name === "LoggedOut") this.#session = null;
     asked.resolve(fields);
   }
 
@@ -392,6 +471,20 @@ export class Client {
     const asked = this.#open.get(request);
     this.#open.delete(request);
     return asked;
+  }
+
+  /** The session goes on: what the server did not get is sent again. @param {ServerMessages["Resumed"]} resumed */
+  #resumed({ ticket, request }) {
+    if (!this.#resuming || !this.#session) throw new Error("Resumed answers nothing that was asked");
+    const { resolve } = this.#resuming;
+    this.#resuming = null;
+    this.#speaks = true;
+    this.#session.ticket = ticket;
+    this.world = new World();
+    this.#acknowledge();
+    for (const [asked, { message }] of this.#open) if (asked > request) this.#write(message);
+    for (const input of this.#predictor?.lastPending(INPUTS_SENT_AGAIN_MAX) ?? []) this.#write(["Input", input]);
+    resolve();
   }
 
   /** @param {EnteredZone} entered */
@@ -458,13 +551,28 @@ export class Client {
     }
     // Here rather than by a timer: browsers hold back those of pages that are not in front.
     if (performance.now() - this.#sentMs > PING_MS) this.send("Ping", { stamp: 0 });
+    if ((this.#session?.bytes ?? 0) >= ACKNOWLEDGE_BYTES) this.#acknowledge();
     this.listener.onSnapshot?.(head);
   }
 
+  /** The connection is over. */
   #end() {
     const why = this.#why ?? new Error("the connection is over");
+    this.#speaks = false;
+    if (!this.#session) this.#forget(why);
+    if (this.#resuming) {
+      const { reject } = this.#resuming;
+      this.#resuming = null;
+      reject(why);
+    } else {
+      this.listener.onClose?.(this.#why);
+    }
+  }
+
+  /** There is no session any more. @param {Error} why */
+  #forget(why) {
+    this.#session = null;
     for (const { reject } of this.#open.values()) reject(why);
     this.#open.clear();
-    this.listener.onClose?.(this.#why);
   }
 }

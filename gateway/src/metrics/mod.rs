@@ -128,6 +128,9 @@ pub struct Metrics {
     pub zone_moves: Counter,
     /// How long each of them stood still, from its last tick where it was to its first where it is.
     pub zone_move_seconds: DurationHistogram,
+    tls_reloads: Family<ResultLabel, Counter>,
+    /// When the certificate expires, in seconds since 1970; 0 without TLS.
+    pub tls_certificate_expires: Level,
     /// Connections accepted.
     pub connections: Counter,
     /// Connections that have not finished their handshake yet.
@@ -203,6 +206,12 @@ impl Metrics {
                 vyuha.register_with_unit("zone_move", help, Unit::Seconds, histogram.clone());
                 histogram
             },
+            tls_reloads: family(vyuha, "tls_reloads", "Certificates that replaced the one before, by result"),
+            tls_certificate_expires: level(
+                vyuha,
+                "tls_certificate_expires",
+                "When the certificate expires, in seconds since 1970; 0 without TLS",
+            ),
             connections: counter(vyuha, "connections", "Connections accepted"),
             handshakes_in_progress: level(
                 vyuha,
@@ -295,6 +304,11 @@ impl Metrics {
     /// and keep it.
     pub fn closed(&self, reason: &'static str) -> Counter {
         self.closed.get_or_create_owned(&ReasonLabel { reason })
+    }
+
+    /// The counter of new certificates with one result (`vyuha_tls_reloads_total`).
+    pub fn tls_reloads(&self, result: &'static str) -> Counter {
+        self.tls_reloads.get_or_create_owned(&ResultLabel { result })
     }
 
     /// The counter of logins with one result (`vyuha_logins_total`). Resolve it once and keep it.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::networks::Networks;
-use super::value::{Count, LogFormat, LogLevel, Name, NetDriver, Setting, Simd, Size, StoreUrl};
+use super::value::{Count, LogFormat, LogLevel, Name, NetDriver, Setting, Simd, Size, StoreUrl, TlsMode};
 
 /// One key of the configuration, as the table declares it.
 #[derive(Debug)]
@@ -155,6 +155,15 @@ keys! {
         address: SocketAddr = "127.0.0.1:7778";
         /// Connections of browsers at once, for pages and for play; the next one waits.
         connections_max: u32 = "1024" in "1"..="65536";
+    }
+    /// TLS 1.3 on the three ports: players, browsers, console.
+    tls: Tls {
+        /// When TLS is spoken: auto is with a certificate, and without one only where no port can be reached from outside; off is plain TCP on every address.
+        mode: TlsMode = "auto";
+        /// PEM file of the certificate, those that vouch for it after it; read anew when it changes and on SIGHUP.
+        certificate: PathBuf = "";
+        /// PEM file of the certificate's private key.
+        key: PathBuf = "";
     }
     /// What the node keeps on disk.
     data: Data {

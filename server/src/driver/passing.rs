@@ -2,7 +2,7 @@
 //! zone or a session that is elsewhere: it is handed on, or waits for the zone.
 
 use vyuha_game::shard::SessionId;
-use vyuha_net::transport::{ConnId, Released, Transport};
+use vyuha_net::transport::{ConnId, Transport};
 use vyuha_protocol::{ErrorCode, ZoneId};
 
 use super::Driver;
@@ -141,11 +141,9 @@ impl<T: Transport> Driver<T> {
 
     /// Takes the connection over that a session comes with, and what waits in it either way.
     pub(super) fn connect(&mut self, traveller: &mut Traveller, account: i64) -> Option<ConnId> {
-        let Released { socket, unread, unsent } = traveller.connection.take()?;
-        let frames = std::mem::take(&mut traveller.frames);
-        let conn = self.take_over(socket, &[frames, unread].concat(), account)?;
-        self.parts.transport.queue(conn, &unsent);
-        Some(conn)
+        let mut released = traveller.connection.take()?;
+        released.unread.splice(..0, std::mem::take(&mut traveller.frames));
+        self.take_over(account, |transport| transport.readmit(released))
     }
 
     /// Lets a session go on that came from another shard, by its connection or awaited.

@@ -7,11 +7,14 @@ use vyuha_core::SimdLevel;
 use vyuha_game::presence::Patience;
 use vyuha_game::{Content, ItemRow, Outbox, SessionId, Shard, ShardConfig};
 use vyuha_net::client::{ClientContent, ClientCore, World};
-use vyuha_protocol::frame::{CLIENT_PAYLOAD_BYTES_MAX, SERVER_PAYLOAD_BYTES_MAX, append_frame, first_frame};
+use vyuha_protocol::frame::{
+    CLIENT_PAYLOAD_BYTES_MAX, Frame, SERVER_PAYLOAD_BYTES_MAX, append_frame, first_frame,
+};
 use vyuha_protocol::message::{
     ClientMessage, Deposit, Drop, EnteredZone, Equip, Hello, Input, Login, Logout, Message, Move, Offer,
     PickUp, Ping, Say, ServerMessage, Welcome, append,
 };
+use vyuha_protocol::msgpack;
 use vyuha_protocol::snapshot::{SNAPSHOT_KIND, Snapshot};
 use vyuha_protocol::{EntityId, PROTOCOL_VERSION, TileMap, ZoneId};
 
@@ -93,14 +96,39 @@ pub fn play(input: &[u8]) {
     });
 }
 
-/// A shard of the test world in which one character, with an item, has just arrived.
-fn playing() -> (Shard, SessionId, Outbox) {
+/// A message in MessagePack, from a browser and to one: what is read is a frame, and says the same again.
+pub fn msgpack(input: &[u8]) {
+    let mut frames = Vec::new();
+    if msgpack::append_client_frame(&mut frames, input).is_ok() {
+        let frame = first_frame(&frames, u32::MAX).expect("a frame").expect("a whole one");
+        let (mut packed, mut again) = (Vec::new(), Vec::new());
+        msgpack::append_of_client(&mut packed, frame).expect("what was read is a client's message");
+        msgpack::append_client_frame(&mut again, &packed).expect("what was written can be read");
+        assert_eq!(again, frames);
+        frames.clear();
+    }
+    assert!(frames.is_empty(), "what is refused leaves nothing");
+    if msgpack::append_server_frame(&mut frames, input).is_ok() {
+        let frame = first_frame(&frames, u32::MAX).expect("a frame").expect("a whole one");
+        let (mut packed, mut again) = (Vec::new(), Vec::new());
+        msgpack::append_of_server(&mut packed, frame).expect("what was read is a server's message");
+        msgpack::append_server_frame(&mut again, &packed).expect("what was written can be read");
+        assert_eq!(again, frames);
+    }
+}
+
+/// The test world.
+pub fn content() -> Arc<Content> {
     static CONTENT: OnceLock<Arc<Content>> = OnceLock::new();
-    let content = CONTENT
-        .get_or_init(|| Arc::new(Content::load(&world_folder()).expect("the test world is sound")))
-        .clone();
-    let config = ShardConfig {
-        zones: content.zones.iter().map(|zone| zone.id).collect(),
+    let content =
+        CONTENT.get_or_init(|| Arc::new(Content::load(&world_folder()).expect("the test world is sound")));
+    content.clone()
+}
+
+/// What a shard of the test world is told.
+pub fn shard_config() -> ShardConfig {
+    ShardConfig {
+        zones: content().zones.iter().map(|zone| zone.id).collect(),
         tick_hz: 30,
         save_interval_ticks: 4,
         snapshot_bytes_max: 16 << 10,
@@ -111,12 +139,20 @@ fn playing() -> (Shard, SessionId, Outbox) {
         next_item_id: 1000,
         item_id_stride: 1,
         simd: SimdLevel::detect(),
-    };
-    let mut shard = Shard::new(config, content, &[], &[]).expect("the configuration fits");
+    }
+}
+
+/// What the character of the test world carries.
+pub fn item() -> ItemRow {
+    ItemRow { id: 9, kind: 1, count: 30, place: 0, owner: 5, slot: 3, x: 0, y: 0, wear: 0 }
+}
+
+/// A shard of the test world in which one character, with an item, has just arrived.
+fn playing() -> (Shard, SessionId, Outbox) {
+    let mut shard = Shard::new(shard_config(), content(), &[], &[]).expect("the configuration fits");
     let (session, mut out) = (SessionId(0), Outbox::default());
     shard.bootstrap(&mut out);
-    let item = ItemRow { id: 9, kind: 1, count: 30, place: 0, owner: 5, slot: 3, x: 0, y: 0, wear: 0 };
-    shard.join(session, 1, character(), &[item], &mut out).expect("the character is sound");
+    shard.join(session, 1, character(), &[item()], &mut out).expect("the character is sound");
     (shard, session, out)
 }
 
@@ -209,4 +245,25 @@ pub fn snapshot_seeds() -> Vec<Vec<u8>> {
         }
     });
     payloads
+}
+
+pub fn msgpack_seeds() -> Vec<Vec<u8>> {
+    let mut seeds = Vec::new();
+    for frames in client_seeds() {
+        each_frame(&frames, CLIENT_PAYLOAD_BYTES_MAX, |kind, payload| {
+            let mut packed = Vec::new();
+            let frame = Frame { kind, payload };
+            msgpack::append_of_client(&mut packed, frame).expect("a seed is sound");
+            seeds.push(packed);
+        });
+    }
+    for frames in server_seeds() {
+        each_frame(&frames, SERVER_PAYLOAD_BYTES_MAX, |kind, payload| {
+            let mut packed = Vec::new();
+            let frame = Frame { kind, payload };
+            msgpack::append_of_server(&mut packed, frame).expect("a seed is sound");
+            seeds.push(packed);
+        });
+    }
+    seeds
 }

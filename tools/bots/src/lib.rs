@@ -27,7 +27,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 use vyuha_game::content::Content;
-use vyuha_net::client::ClientContent;
+use vyuha_net::client::{ClientContent, ServerTrust};
 
 pub use attack::{
     ATTACKERS_MAX, AttackOptions, AttackReport, Kind, KindReport, Kinds, KindsError, SOURCES_MAX, attack,
@@ -49,6 +49,8 @@ pub const PREFIX_BYTES_MAX: usize = 10;
 pub struct LoadOptions {
     /// The server.
     pub target: SocketAddr,
+    /// Whom the clients take for the server, over TLS; without it they speak plain TCP.
+    pub trust: Option<ServerTrust>,
     /// How many clients, 1 to [`CLIENTS_MAX`].
     pub clients: u32,
     /// How long it is measured, from when all are in the world; without it until told to stop.
@@ -95,6 +97,7 @@ impl LoadOptions {
     pub fn new(target: SocketAddr, clients: u32, content: Arc<ClientContent>) -> LoadOptions {
         LoadOptions {
             target,
+            trust: None,
             clients,
             duration: None,
             content,

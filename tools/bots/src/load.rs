@@ -60,7 +60,7 @@ pub fn run(
     };
     let target = proxy.as_ref().map_or(options.target, LagProxy::address);
     let options = &LoadOptions { target, ..options.clone() };
-    let mut sockets = Sockets::new(options.clients)?;
+    let mut sockets = Sockets::new(options.clients, options.trust.clone())?;
     let mut load = Load::new(options, sockets.driver());
     let began = load.began;
     while !load.is_over(stop.load(Ordering::Relaxed), &mut sockets.links) {

@@ -1,5 +1,6 @@
 //! The program `vyuha-bots`: a load of bots against any server.
 
+use std::fs;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -14,6 +15,7 @@ use vyuha_bots::{
     AttackOptions, Conditions, Kinds, LoadOptions, Progress, Roles, attack, client_content, run,
 };
 use vyuha_game::content::Content;
+use vyuha_net::client::ServerTrust;
 
 /// Plays on a Vyuha server with many clients and measures how well they are served.
 ///
@@ -45,6 +47,9 @@ struct Args {
     /// The server's address: host:port
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:7777")]
     target: String,
+    /// Speak TLS: PEM of who vouches for the server's certificate, which must be for the host of --target
+    #[arg(long, value_name = "FILE")]
+    tls_ca: Option<PathBuf>,
     /// How many bots
     #[arg(long, default_value_t = 100)]
     clients: u32,
@@ -153,6 +158,7 @@ fn main() -> anyhow::Result<ExitCode> {
         resumptions_per_second: args.reconnects_per_second,
         cpu: args.cpu,
         conditions: args.conditions(),
+        trust: args.tls_ca.as_deref().map(|file| trust(file, &args.target)).transpose()?,
         account_prefix: args.prefix,
         ..LoadOptions::new(resolve(&args.target)?, args.clients, Arc::new(client_content(&content)))
     };
@@ -206,6 +212,14 @@ fn resolve(target: &str) -> anyhow::Result<SocketAddr> {
         .to_socket_addrs()
         .with_context(|| format!("--target {target:?} is no address; give host:port"))?;
     addresses.next().with_context(|| format!("--target {target:?} has no address"))
+}
+
+/// Trusts the host of the target if a certificate of this file vouches for it.
+fn trust(file: &Path, target: &str) -> anyhow::Result<ServerTrust> {
+    let host = target.rsplit_once(':').map_or(target, |(host, _)| host);
+    let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    let pem = fs::read(file).with_context(|| format!("--tls-ca {} cannot be read", file.display()))?;
+    ServerTrust::new(&pem, host).with_context(|| format!("--tls-ca {} for {host}", file.display()))
 }
 
 fn line(progress: &Progress) -> String {
