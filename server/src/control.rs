@@ -15,7 +15,7 @@ use vyuha_game::Content;
 use vyuha_gateway::accounts::{Accounts, AccountsConfig, HashCost};
 use vyuha_gateway::play::WebPlayer;
 use vyuha_gateway::{Gateway, Metrics, MoveOrder};
-use vyuha_net::tls::{Identity as TlsIdentity, ServerConfig, Session};
+use vyuha_net::tls::{Identity, ServerConfig, Session};
 use vyuha_protocol::ErrorCode;
 use vyuha_store::{Durability, Handle, JournalStats, PersistenceStats};
 
@@ -137,7 +137,7 @@ impl Control {
             sign_in,
             handshakes.clone(),
             Rc::new(Addresses::new(&config.address, MonotonicClock)),
-            identity.as_ref().map(TlsIdentity::players),
+            identity.as_ref().map(Identity::players),
         ));
         let leaving = tokio::task::spawn_local(keep_seats(
             departures,

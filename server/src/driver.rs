@@ -235,6 +235,7 @@ impl<T: Transport> Driver<T> {
     fn admit(&mut self, admission: Admission) {
         let Admission { stream, received, request, character, items, ticket, stay } = admission;
         let account = character.account;
+        // Whoever asks for the account means this session, not one that went on to another shard before.
         self.passed.remove(&account);
         let Some(conn) = self.take_over(account, |transport| transport.admit(stream, &received)) else {
             // The socket is closed with the error; the seat is free as if the session had come and gone.
@@ -243,8 +244,6 @@ impl<T: Transport> Driver<T> {
         let id = self.sessions.next_id();
         match self.parts.shard.join(id, request, character, &items, &mut self.outbox) {
             Ok(()) => {
-                // Whoever asks for the account means this session, not one that went on to another shard before.
-                self.passed.retain(|(_, passed, _)| *passed != account);
                 self.sessions.insert(account);
                 self.sessions.attach(id, conn);
                 if let Some(session) = self.sessions.get_mut(id) {
