@@ -1,18 +1,20 @@
 //! The recording of a shard's inputs, read and played again.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use vyuha_core::SimdLevel;
+use vyuha_game::shard::MovingZone;
 use vyuha_game::shard::log::{
-    FRAME_HEAD_BYTES, Head, PREAMBLE_BYTES, Recorded, Replay, Sink, append_frame, check_preamble,
-    first_frame, preamble,
+    FRAME_HEAD_BYTES, Head, PREAMBLE_BYTES, Recorded, Replay, Sink, ZoneExchange, append_frame,
+    check_preamble, first_frame, preamble,
 };
 use vyuha_game::{Outbox, SessionId, Shard};
-use vyuha_protocol::EntityId;
 use vyuha_protocol::message::{Drop, Input, Message, PickUp, Say};
+use vyuha_protocol::{EntityId, ZoneId};
 
 use crate::stored::character;
-use crate::wire::{content, item, shard_config};
+use crate::wire::{content, item, nonce, shard_config};
 
 /// A recording, or its frames' payloads, each behind a length, so that changes need no checksum: a head that is accepted is
 /// encoded as it came, and its ticks are refused or made.
@@ -28,9 +30,10 @@ pub fn recording(input: &[u8]) {
     head.encode(&mut again);
     assert_eq!(again, first, "a head has one encoding");
     let Ok(mut replay) = Replay::new(head, content()) else { return };
+    let mut away = Away::default();
     for record in payloads {
         // A tick that led elsewhere is gone on from, to see more of what may come.
-        if replay.tick(record).is_err() {
+        if replay.tick(record, &mut away).is_err() {
             return;
         }
     }
@@ -53,6 +56,20 @@ fn behind_lengths(mut bytes: &[u8]) -> Vec<&[u8]> {
         bytes = rest;
     }
     payloads
+}
+
+/// Zones that left the shard, and may come back.
+#[derive(Default)]
+struct Away(BTreeMap<(ZoneId, u32), Box<MovingZone>>);
+
+impl ZoneExchange for Away {
+    fn put(&mut self, zone: Box<MovingZone>) {
+        self.0.insert((zone.id(), zone.moves()), zone);
+    }
+
+    fn take(&mut self, zone: ZoneId, moves: u32) -> Option<Box<MovingZone>> {
+        self.0.remove(&(zone, moves))
+    }
 }
 
 /// Keeps every record.
@@ -102,10 +119,15 @@ fn records() -> Vec<Vec<u8>> {
         receive(&mut shard, session, &Input { sequence, heading_x: 127, heading_y: 0 }, &mut out);
         match sequence {
             1 => receive(&mut shard, session, &Say { request: 2, text: "hello".to_owned() }, &mut out),
-            2 => receive(&mut shard, session, &Drop { request: 3, slot: 3, count: 10 }, &mut out),
+            2 => receive(
+                &mut shard,
+                session,
+                &Drop { request: 3, nonce: nonce(), slot: 3, count: 10 },
+                &mut out,
+            ),
             3 => {
                 let entity = EntityId::new(3, 0).0;
-                receive(&mut shard, session, &PickUp { request: 4, entity }, &mut out);
+                receive(&mut shard, session, &PickUp { request: 4, nonce: nonce(), entity }, &mut out);
             }
             _ => shard.leave(session, &mut out),
         }

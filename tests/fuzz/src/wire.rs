@@ -174,7 +174,7 @@ fn one<M: Message>(message: &M) -> Vec<u8> {
 }
 
 /// The nonce of the session of [`playing`], which every run of it has.
-fn nonce() -> u32 {
+pub fn nonce() -> u32 {
     let (_, _, out) = playing();
     let mut nonces = out.messages.iter().filter_map(|message| {
         let frame = first_frame(out.frame(message), SERVER_PAYLOAD_BYTES_MAX).ok()??;
