@@ -89,7 +89,8 @@ impl Plan {
         let lag_chance = chance(0.1);
         let database_failure_chance = chance(0.1);
         let faults = Fault::ALL.into_iter().map(|(fault, most)| (fault, chance(most))).collect();
-        let segment_bytes = 4096 << rng.random_range(0..3);
+        // What is laid out in a new world is one batch, and fits.
+        let segment_bytes = 8192 << rng.random_range(0..2);
         Plan {
             shards: if rng.random_bool(0.1) { 1 } else { rng.random_range(2..=SHARDS_MAX) },
             accounts: rng.random_range(2..=4),
