@@ -128,8 +128,9 @@ impl Network {
         for way in [&mut link.up, &mut link.down] {
             let kept = rng.random_range(0..=way.pieces.len());
             way.pieces.truncate(kept);
+            // Where it was over already, its end may have been cut off.
+            way.is_closed = false;
             way.push(Piece::End, tick + rng.random_range(0..60));
-            way.is_closed = true;
         }
     }
 
