@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use rand::RngExt as _;
 use rand_pcg::Pcg64;
 use vyuha_game::inventory::PLACE_INVENTORY;
-use vyuha_net::client::{ClientCore, Event};
+use vyuha_net::client::{ClientCore, Event, Predictor};
 use vyuha_protocol::message::{self, InventorySlot, ItemSlot};
 use vyuha_protocol::motion::Heading;
 use vyuha_protocol::{CharacterId, EntityId, ErrorCode, Pos, ZoneId};
@@ -90,7 +90,9 @@ struct Trade {
 /// How many there are of each kind.
 fn totals(slots: &[ItemSlot]) -> BTreeMap<u16, u32> {
     let mut totals = BTreeMap::new();
-    slots.iter().for_each(|slot| *totals.entry(slot.kind).or_default() += slot.count);
+    for slot in slots {
+        *totals.entry(slot.kind).or_default() += slot.count;
+    }
     totals
 }
 
@@ -274,10 +276,8 @@ impl Client {
                 self.answered = Some(request.0);
                 around.told.acknowledged(self.character, self.key(request.0), &[slot])?;
             }
-            Event::TradeAsked { entity, .. } => {
-                if around.rng.random_bool(0.8) {
-                    let _ = self.core.accept_trade(entity);
-                }
+            Event::TradeAsked { entity, .. } if around.rng.random_bool(0.8) => {
+                let _ = self.core.accept_trade(entity);
             }
             Event::TradeChanged { revision, yours, theirs, your_step, their_step, .. } => {
                 self.withdraw_confirmation(around, |confirmed| confirmed != revision)?;
@@ -357,7 +357,7 @@ impl Client {
     }
 
     fn play(&mut self, around: &mut Surroundings<'_>) {
-        let Some(pos) = self.core.predictor().map(|own| own.pos()) else { return };
+        let Some(pos) = self.core.predictor().map(Predictor::pos) else { return };
         let chance = around.rng.random_range(0..1000);
         match chance {
             _ if around.is_last && around.tick >= self.rest_until_tick && chance < 20 => self.log_out(),

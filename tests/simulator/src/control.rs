@@ -49,10 +49,16 @@ pub struct Control {
     store: Handle,
     visitors: Vec<Visitor>,
     /// Accounts whose seats are free once the database has all that they did.
-    leaving: Vec<(Task<Result<(), StoreError>>, Vec<i64>)>,
+    leaving: Vec<Left>,
     /// Accounts whose sessions were to end for a newer one, and when.
     kicked: Rc<RefCell<Vec<(i64, u64)>>>,
     bug: Option<Bug>,
+}
+
+/// Accounts whose sessions are over, and the wait for the database.
+struct Left {
+    applied: Task<Result<(), StoreError>>,
+    accounts: Vec<i64>,
 }
 
 /// Somebody who signs in.
@@ -134,7 +140,7 @@ impl Control {
         for mut visitor in std::mem::take(&mut self.visitors) {
             match self.serve(&mut visitor, tick, rng) {
                 Next::Stays => self.visitors.push(visitor),
-                Next::Gone => {}
+                Next::Gone | Next::Enters(Done::SignedIn { .. } | Done::Refused { .. }) => {}
                 Next::Enters(Done::Enter { claim, ticket, request, character, items }) => {
                     let Visitor { socket, received, .. } = visitor;
                     let shard = self.doors.shard_of(character.zone);
@@ -147,7 +153,6 @@ impl Control {
                         claim.play(shard);
                     }
                 }
-                Next::Enters(_) => {}
                 Next::Resumes { account, shard, received, ticket } => {
                     let Visitor { socket, received: unread, .. } = visitor;
                     let stream = Stream::from(OwnedFd::from(socket));
@@ -176,18 +181,21 @@ impl Control {
         }
         if !left.is_empty() {
             let store = self.store.clone();
-            self.leaving.push((Box::pin(async move { store.wait_applied(durable_seq).await }), left));
+            let applied = Box::pin(async move { store.wait_applied(durable_seq).await });
+            self.leaving.push(Left { applied, accounts: left });
         }
         self.free_seats();
     }
 
     fn free_seats(&mut self) {
         let seats = &self.seats;
-        self.leaving.retain_mut(|(applied, accounts)| match poll(applied) {
+        self.leaving.retain_mut(|Left { applied, accounts }| match poll(applied) {
             None => true,
             Some(result) => {
                 if result.is_ok() {
-                    accounts.iter().for_each(|account| seats.free(*account));
+                    for account in accounts {
+                        seats.free(*account);
+                    }
                 }
                 false
             }

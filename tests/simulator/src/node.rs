@@ -1,6 +1,7 @@
 //! A node as the server composes one (`server/src/node.rs`, `server/src/shards.rs`), but driven by hand: real shards, drivers,
 //! sockets at the tick, journal and persistence.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -88,16 +89,15 @@ struct Host {
 
 /// The twins' zones that are on their way between shards.
 #[derive(Default)]
-struct ZonesBetween(Vec<Box<MovingZone>>);
+struct ZonesBetween(BTreeMap<(ZoneId, u32), Box<MovingZone>>);
 
 impl ZoneExchange for ZonesBetween {
     fn put(&mut self, zone: Box<MovingZone>) {
-        self.0.push(zone);
+        self.0.insert((zone.id(), zone.moves()), zone);
     }
 
     fn take(&mut self, zone: ZoneId, moves: u32) -> Option<Box<MovingZone>> {
-        let at = self.0.iter().position(|moving| (moving.id(), moving.moves()) == (zone, moves))?;
-        Some(self.0.swap_remove(at))
+        self.0.remove(&(zone, moves))
     }
 }
 

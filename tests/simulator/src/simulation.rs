@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use rand::seq::SliceRandom as _;
 use rand::{RngExt as _, SeedableRng as _};
 use rand_pcg::Pcg64;
-use vyuha_game::ItemRow;
 use vyuha_game::inventory::{PLACE_GROUND, PLACE_INVENTORY};
+use vyuha_game::{ItemRow, Shard};
 use vyuha_protocol::ZoneId;
 use vyuha_record::Record as _;
 use vyuha_server::simulation::zones_of_shards;
@@ -137,7 +137,7 @@ impl Simulation {
 
     fn run(&mut self, ticks: u64) -> Result<(), Violation> {
         while self.tick < ticks {
-            self.plant_faults()?;
+            self.plant_faults();
             self.step()?;
         }
         self.calm();
@@ -156,13 +156,8 @@ impl Simulation {
         self.start_again()?;
         let lying: BTreeMap<i64, ItemRow> =
             self.truth.items().filter(|row| row.place == PLACE_GROUND).map(|row| (row.id, row)).collect();
-        let found: BTreeMap<i64, ItemRow> = self
-            .node
-            .iter()
-            .flat_map(Node::twins)
-            .flat_map(|shard| shard.items())
-            .map(|row| (row.id, row))
-            .collect();
+        let found: BTreeMap<i64, ItemRow> =
+            self.node.iter().flat_map(Node::twins).flat_map(Shard::items).map(|row| (row.id, row)).collect();
         Violation::unless(lying == found, || "what lies on the ground is not what was stored".to_owned())
     }
 
@@ -211,7 +206,7 @@ impl Simulation {
         Ok(())
     }
 
-    fn plant_faults(&mut self) -> Result<(), Violation> {
+    fn plant_faults(&mut self) {
         for (fault, chance) in self.plan.faults.clone() {
             if !self.rng.random_bool(chance) {
                 continue;
@@ -271,7 +266,6 @@ impl Simulation {
             let power = self.rng.random();
             self.crash(power);
         }
-        Ok(())
     }
 
     fn spoil_disk(&mut self, fault: DiskFault, until: u64) {
