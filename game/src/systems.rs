@@ -4,6 +4,7 @@
 //! `EachTick` passes run. Commands run before that, as they come in.
 
 use vyuha_core::Probe;
+use vyuha_protocol::ZoneId;
 use vyuha_record::{Record, Table};
 
 use crate::character::CharacterRow;
@@ -46,6 +47,12 @@ macro_rules! folder {
 pub trait TickProbe: Probe {
     /// The pass of the system of this name just ended.
     fn lap_system(&mut self, name: &'static str);
+
+    /// What follows is of one zone, up to [`TickProbe::end_zone`].
+    fn begin_zone(&mut self) {}
+
+    /// The passes of this zone are over.
+    fn end_zone(&mut self, _zone: ZoneId) {}
 }
 
 impl TickProbe for () {

@@ -115,12 +115,17 @@ impl ColumnValue for String {
     const NULLABLE: bool = false;
 
     fn encode(&self, out: &mut Vec<u8>) {
-        put_prefixed(out, self.as_bytes());
+        // PostgreSQL cannot hold this one character in text, and what is journalled must fit every store.
+        if self.contains('\0') {
+            put_prefixed(out, self.replace('\0', "\u{fffd}").as_bytes());
+        } else {
+            put_prefixed(out, self.as_bytes());
+        }
     }
 
     fn decode(reader: &mut Reader<'_>) -> Result<Self, RecordError> {
         let text = str::from_utf8(reader.prefixed()?).map_err(|_| RecordError::NotUtf8)?;
-        Ok(text.to_owned())
+        if text.contains('\0') { Err(RecordError::ZeroInText) } else { Ok(text.to_owned()) }
     }
 
     fn to_value(&self) -> Value {

@@ -18,6 +18,9 @@ pub enum RecordError {
     /// A text column does not hold UTF-8.
     #[error("a text column does not hold UTF-8")]
     NotUtf8,
+    /// Text with a zero character, which PostgreSQL cannot hold.
+    #[error("a text column holds a zero character (U+0000)")]
+    ZeroInText,
     /// The byte that says whether a nullable column is present is neither 0 nor 1.
     #[error("a null marker is {0}, expected 0 or 1")]
     NullMarker(u8),

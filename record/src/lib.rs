@@ -3,7 +3,7 @@
 //!
 //! - A **row** is encoded column by column, in the order of declaration, little-endian: `i64` as 8
 //!   bytes, text and blobs as a `u32` length and the bytes, a nullable column as a 0/1 byte first.
-//!   One row has exactly one encoding.
+//!   One row has exactly one encoding. Text never holds U+0000: it is journalled as U+FFFD.
 //! - A **transaction** is a length and a list of operations (put a row, delete a key).
 //!
 //! Every decoder is total: any bytes give a value or a [`RecordError`], never a panic. Nothing here

@@ -85,10 +85,10 @@ impl Column {
     pub fn check(&self, value: &Value) -> Result<(), RecordError> {
         let found = value.ty();
         let fits = found.map_or(self.nullable, |ty| ty == self.ty);
-        if fits {
-            Ok(())
-        } else {
-            Err(RecordError::WrongType { column: self.name, expected: self.ty, found })
+        match value {
+            _ if !fits => Err(RecordError::WrongType { column: self.name, expected: self.ty, found }),
+            Value::Text(text) if text.contains('\0') => Err(RecordError::ZeroInText),
+            _ => Ok(()),
         }
     }
 }

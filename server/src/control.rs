@@ -14,16 +14,18 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use vyuha_game::Content;
 use vyuha_gateway::accounts::{Accounts, AccountsConfig, HashCost};
 use vyuha_gateway::play::WebPlayer;
-use vyuha_gateway::{Gateway, Metrics};
+use vyuha_gateway::{Gateway, Metrics, MoveOrder};
 use vyuha_protocol::ErrorCode;
 use vyuha_store::{Durability, Handle, JournalStats, PersistenceStats};
 
 use crate::config::Config;
 use crate::doors::{Departures, Notice, SeatChange, ShardDoors};
+use crate::placement::ZoneTable;
 use crate::seats::Seats;
 use crate::shards::{Host, dead_shard, join_hosts};
 use crate::sign_in::{FAREWELL_TIMEOUT, SignIn};
 use crate::web::WebPort;
+use crate::zones;
 
 /// Clients that are told at once that there is no place; more of them are closed without a word.
 const FAREWELLS_MAX: usize = 256;
@@ -42,6 +44,10 @@ pub struct Control {
     pub durability: Durability,
     /// The way to the shards.
     pub doors: ShardDoors,
+    /// Where the zones are and what they cost.
+    pub zones: Arc<ZoneTable>,
+    /// Orders to move zones, from the admin port.
+    pub move_orders: mpsc::Receiver<MoveOrder>,
     /// Where it hears of those who left.
     pub departures: Departures,
     /// Tells the shards that the node is to end.
@@ -74,6 +80,8 @@ impl Control {
             metrics,
             durability,
             doors,
+            zones,
+            move_orders,
             departures,
             draining,
             hosts,
@@ -93,6 +101,9 @@ impl Control {
             threads: 1,
             waiting_max: config.accounts.hash_queue as usize,
         })?;
+        let doors = Rc::new(doors);
+        let moving =
+            tokio::task::spawn_local(zones::move_zones(config.clone(), zones, doors.clone(), move_orders));
         let (stop_sign_in, sign_in_stopping) = watch::channel(false);
         let handshakes_max = config.net.handshakes_max;
         let handshakes = Rc::new(Semaphore::new(handshakes_max as usize));
@@ -145,6 +156,7 @@ impl Control {
             tracing::info!("ending: players are told and saved");
         }
         accepting.abort();
+        moving.abort();
         let _ = stop_sign_in.send(true);
         draining.store(true, Ordering::Relaxed);
         let drained =
@@ -238,7 +250,7 @@ async fn keep_seats(
             match change {
                 SeatChange::Left => left.push(account),
                 SeatChange::Confirmed(ticket) => seats.confirm(account, ticket),
-                SeatChange::Moved { shard, moves } => seats.moved(account, shard, moves),
+                SeatChange::Moved { shard, stay } => seats.moved(account, shard, stay),
             }
         }
         if left.is_empty() {

@@ -1,6 +1,8 @@
 //! The binary `vyuha`: configuration and composition, nothing else. No rule of the game and no byte of the
 //! wire is decided here.
 
+mod backup;
+mod balance;
 pub mod cli;
 mod clock;
 pub mod config;
@@ -11,6 +13,7 @@ mod driver;
 mod logging;
 mod mailbox;
 pub mod node;
+mod placement;
 mod record;
 pub mod replay;
 mod rooms;
@@ -19,9 +22,11 @@ mod sessions;
 mod shards;
 mod sign_in;
 mod signals;
+pub mod simulation;
 pub mod telemetry;
 mod tickets;
 mod web;
+mod zones;
 
 /// Version and commit of this build: `0.1.0 (a1b2c3d4e5f6)`.
 pub const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("BUILD_COMMIT"), ")");

@@ -1,6 +1,7 @@
 //! One node: its shards, its journal and its control plane, started and ended in the right order.
 
 use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -15,26 +16,26 @@ use vyuha_game::{Content, ItemRow};
 use vyuha_gateway::{Gateway, Metrics, NodeInfo, ZoneInfo};
 use vyuha_net::probe::{self, Finding, Needs, Severity, Verdict};
 use vyuha_net::runtime::Driver;
-use vyuha_protocol::ZoneId;
 use vyuha_record::{Record, Table};
+use vyuha_store::migrate::OlderSchema;
 use vyuha_store::{
-    AccountRow, Durability, DurabilityConfig, Handle, OnStopped, PersistenceConfig, Producer, TypedStore,
+    AccountRow, Durability, DurabilityConfig, Handle, OnStopped, PersistenceConfig, PostgresSettings,
+    Producer, StoreConfig, TypedStore,
 };
 
-use crate::config::Config;
+use crate::config::{Config, Database, StoreUrl};
 use crate::control::Control;
 use crate::doors::{Departures, Neighbours, ShardDoors};
+use crate::placement::ZoneTable;
 use crate::record::Recordings;
 use crate::shards::{self, Shards, World, zones_of_shards};
 use crate::telemetry::{SharedTotals, Telemetry};
 use crate::web::WebPort;
 
-/// The name under which a node of one keeps its position in the database.
-const NODE_NAME: &str = "local";
 /// Connections that the kernel may hold before they are accepted.
 const LISTEN_BACKLOG: u32 = 1024;
 /// A run can give 2^40 item ids (a thousand a second for 34 years), and there is room for 2^23 runs.
-const ITEM_IDS_PER_RUN_BITS: u32 = 40;
+pub const ITEM_IDS_PER_RUN_BITS: u32 = 40;
 /// Frames by which the database may be behind the journal before the node is not ready.
 const STORE_LAG_FRAMES_MAX: u64 = 10_000;
 
@@ -83,19 +84,17 @@ impl Node {
             (listener.local_addr()?, admin.local_addr()?, web.local_addr()?);
 
         let zones = zones_of_shards(&content, shards);
+        let dealt = (0..).zip(&zones).flat_map(|(shard, zones)| zones.iter().map(move |id| (*id, shard)));
+        let table = ZoneTable::new(dealt);
         let (mut gateway, feed) = Gateway::new(
-            node_info(config, &content, &zones),
+            node_info(config, &content, &table),
             metrics.clone(),
             [config.admin.address.ip().to_string()],
         )?;
         add_checks(&mut gateway, &durability.handle(), &failure);
-        let owners: Vec<(i64, u16)> = zones
-            .iter()
-            .zip(0..)
-            .flat_map(|(zones, shard)| zones.iter().map(move |id| (i64::from(id.0), shard)))
-            .collect();
-        let neighbours = Neighbours::all(shards, owners.iter().copied());
-        let (doors, requests) = ShardDoors::new(shards, owners);
+        let move_orders = gateway.move_orders();
+        let neighbours = Neighbours::all(shards, &table);
+        let (doors, requests) = ShardDoors::new(shards, table.clone());
         let (departures, leaving) = Departures::new(shards);
         let draining = Arc::new(AtomicBool::new(false));
         let totals: Vec<SharedTotals> = (0..shards).map(|_| SharedTotals::default()).collect();
@@ -115,7 +114,8 @@ impl Node {
             },
             |shard| {
                 let totals = totals[shard as usize].clone();
-                Telemetry::new(shard, config.shard.tick_hz, metrics.clone(), feed.clone(), totals)
+                let (metrics, feed, zones) = (metrics.clone(), feed.clone(), table.clone());
+                Telemetry::new(shard, config.shard.tick_hz, metrics, feed, totals, zones)
             },
             &failed,
         )?;
@@ -126,6 +126,8 @@ impl Node {
             metrics,
             durability,
             doors,
+            zones: table,
+            move_orders,
             departures,
             draining,
             hosts,
@@ -230,7 +232,7 @@ pub fn load_content(config: &Config) -> anyhow::Result<Content> {
 }
 
 /// Every table of this version.
-fn tables() -> Vec<Table> {
+pub fn tables() -> Vec<Table> {
     [&[AccountRow::TABLE], vyuha_game::TABLES].concat()
 }
 
@@ -245,13 +247,32 @@ fn open_durability(
     });
     let durability = DurabilityConfig {
         data_dir: config.data.dir.clone(),
-        node: NODE_NAME.to_owned(),
+        node: config.node.name.as_str().to_owned(),
         producers: shards as usize,
         segment_bytes: config.journal.segment.bytes() as u64,
         queue_batches: config.journal.queue_batches as usize,
+        store: store_config(config)?,
+        older_schema: if config.store.migrate { OlderSchema::Migrate } else { OlderSchema::Refuse },
         persistence: PersistenceConfig::default(),
     };
     Durability::open(&durability, &tables(), &on_stopped).context("the node's data cannot be opened")
+}
+
+/// The database that the configuration names.
+fn store_config(config: &Config) -> anyhow::Result<StoreConfig> {
+    let Database { url, password_file, ca_file, timeout, lease, .. } = &config.store;
+    let StoreUrl::Postgres(url) = url else { return Ok(StoreConfig::Sqlite) };
+    let password = std::env::var("PGPASSWORD").ok();
+    let named = |file: &PathBuf| (!file.as_os_str().is_empty()).then(|| file.clone());
+    let (password_file, ca_file) = (named(password_file), named(ca_file));
+    let settings = PostgresSettings::new(
+        url,
+        password.as_deref(),
+        password_file.as_deref(),
+        ca_file.as_deref(),
+        *timeout,
+    )?;
+    Ok(StoreConfig::Postgres { settings: Box::new(settings), lease_ttl: *lease })
 }
 
 /// What lies on the ground, once all that the last run left in the journal is applied.
@@ -273,21 +294,20 @@ async fn load_world(durability: &Durability) -> anyhow::Result<World> {
     Ok(world)
 }
 
-fn node_info(config: &Config, content: &Content, zones: &[Vec<ZoneId>]) -> NodeInfo {
-    let shard_of = |id| zones.iter().position(|zones| zones.contains(&id)).unwrap_or(0) as u16;
+fn node_info(config: &Config, content: &Content, table: &ZoneTable) -> NodeInfo {
     NodeInfo {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         commit: crate::COMMIT.to_owned(),
         started: SystemTime::now(),
         tick_hz: config.shard.tick_hz,
-        shards: zones.len() as u16,
+        shards: config.shards() as u16,
         zones: content
             .zones
             .iter()
             .map(|zone| ZoneInfo {
                 id: zone.id.0,
                 name: zone.name.clone(),
-                shard: shard_of(zone.id),
+                shard: table.place(zone.id).expect("every zone is dealt to a shard"),
                 width_tiles: zone.map.width(),
                 height_tiles: zone.map.height(),
                 walls: zone.map.wall_bits(),

@@ -158,6 +158,7 @@ pub fn start(
             backlog_ticks: config.shard.backlog_ticks,
             phase: config.tick() * u32::from(index) / shards as u32,
         };
+        let tick_hz = config.shard.tick_hz;
         let (failed, is_done) = (failed.clone(), done.clone());
         let handle = spawn_shard(host, move || {
             let transport = transport(driver, limits)?;
@@ -172,6 +173,7 @@ pub fn start(
                 producer,
                 draining,
                 telemetry,
+                tick_hz,
                 grace_ticks,
                 kept_bytes_max,
             };

@@ -55,7 +55,7 @@ pub struct SignIn {
     /// Who plays.
     pub seats: Rc<Seats>,
     /// The way to the shards.
-    pub doors: ShardDoors,
+    pub doors: Rc<ShardDoors>,
     /// The node's figures.
     pub metrics: Arc<Metrics>,
     /// Whether clients may register accounts.
@@ -168,7 +168,8 @@ impl SignIn {
                 let Entry { claim, ticket, request, character, items } = *entry;
                 let shard = self.doors.shard_of(character.zone);
                 let Some(socket) = taken_from_control(stream) else { return };
-                let admission = Admission { socket, received, request, character, items, ticket };
+                let stay = claim.stay();
+                let admission = Admission { socket, received, request, character, items, ticket, stay };
                 match self.doors.admit(shard, admission) {
                     Ok(()) => claim.play(shard),
                     Err(back) => self.turn_back(back.socket).await,

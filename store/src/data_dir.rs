@@ -7,11 +7,13 @@ use std::{
 };
 
 const LOCK_FILE: &str = "lock";
+const HOME_FILE: &str = "home";
 
 /// A data directory, locked (`flock`) until this is dropped or the process ends, however it ends.
 #[derive(Debug)]
 pub struct DataDir {
     path: PathBuf,
+    home: String,
     _lock: File,
 }
 
@@ -45,7 +47,7 @@ impl DataDir {
         let lock_path = path.join(LOCK_FILE);
         let lock = OpenOptions::new().create(true).truncate(false).write(true).open(lock_path).map_err(io)?;
         match lock.try_lock() {
-            Ok(()) => Ok(Self { path: path.into(), _lock: lock }),
+            Ok(()) => Ok(Self { path: path.into(), home: home(path).map_err(io)?, _lock: lock }),
             Err(TryLockError::WouldBlock) => Err(DataDirError::InUse { path: path.into() }),
             Err(TryLockError::Error(source)) => Err(io(source)),
         }
@@ -56,6 +58,11 @@ impl DataDir {
         &self.path
     }
 
+    /// The directory's own id, which stays with it: 32 hexadecimal digits.
+    pub fn home(&self) -> &str {
+        &self.home
+    }
+
     /// Where the journal is.
     pub fn journal(&self) -> PathBuf {
         self.path.join("journal")
@@ -63,8 +70,33 @@ impl DataDir {
 
     /// Where the SQLite file is.
     pub fn database(&self) -> PathBuf {
-        self.path.join("world.sqlite")
+        Self::database_in(&self.path)
     }
+
+    /// Where the SQLite file of a directory is, whoever holds its lock.
+    pub(crate) fn database_in(path: &Path) -> PathBuf {
+        path.join("world.sqlite")
+    }
+}
+
+/// Reads the directory's id, or gives it one.
+fn home(path: &Path) -> io::Result<String> {
+    let file = path.join(HOME_FILE);
+    match fs::read_to_string(&file) {
+        Ok(home) if home.len() == 32 => Ok(home),
+        // Cut short by a crash, before anything was known by it.
+        Ok(_) => write_home(path, &file),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => write_home(path, &file),
+        Err(error) => Err(error),
+    }
+}
+
+fn write_home(path: &Path, file: &Path) -> io::Result<String> {
+    let home = format!("{:032x}", rand::random::<u128>());
+    fs::write(file, &home)?;
+    File::open(file)?.sync_all()?;
+    File::open(path)?.sync_all()?;
+    Ok(home)
 }
 
 #[cfg(test)]
@@ -78,8 +110,11 @@ mod tests {
         let held = DataDir::lock(&path).unwrap();
         let refused = DataDir::lock(&path).unwrap_err();
         assert!(refused.to_string().contains("in use by another vyuha process"), "{refused}");
+        let home = held.home().to_owned();
         drop(held);
-        DataDir::lock(&path).unwrap();
+        assert_eq!(DataDir::lock(&path).unwrap().home(), home, "it stays");
+        fs::write(path.join(HOME_FILE), "cut").unwrap();
+        assert_ne!(DataDir::lock(&path).unwrap().home(), home, "one of its own");
     }
 
     #[test]

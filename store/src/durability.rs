@@ -1,13 +1,28 @@
-//! Journal, SQLite and persistence thread of one node, opened and closed in the right order.
+//! Journal, database and persistence thread of one node, opened and closed in the right order.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{fs, path::PathBuf, sync::Arc, time::Duration};
 
 use vyuha_record::{Table, schema_fingerprint};
 
 use crate::{
-    DataDir, DataDirError, Handle, Journal, JournalConfig, JournalError, JournalStats, Persistence,
-    PersistenceConfig, Producer, SqliteStore, Store, StoreError, journal::OsDisk,
+    DataDir, DataDirError, Handle, Journal, JournalConfig, JournalError, JournalStats, LeaseTerms,
+    Persistence, PersistenceConfig, PostgresSettings, PostgresStore, Producer, SqliteStore, Store,
+    StoreError, journal::OsDisk, migrate::OlderSchema,
 };
+
+/// Which database is behind the journal.
+#[derive(Debug, Clone)]
+pub enum StoreConfig {
+    /// A file in the data directory.
+    Sqlite,
+    /// A server.
+    Postgres {
+        /// How to reach it.
+        settings: Box<PostgresSettings>,
+        /// How long the node is still taken to run after it was heard of last; see [`LeaseTerms::ttl`].
+        lease_ttl: Duration,
+    },
+}
 
 /// How a node keeps its state.
 #[derive(Debug, Clone)]
@@ -22,6 +37,10 @@ pub struct DurabilityConfig {
     pub segment_bytes: u64,
     /// See [`JournalConfig::queue_batches`].
     pub queue_batches: usize,
+    /// The database.
+    pub store: StoreConfig,
+    /// What to do where the database is of an older version.
+    pub older_schema: OlderSchema,
     /// The persistence thread.
     pub persistence: PersistenceConfig,
 }
@@ -64,7 +83,7 @@ impl Durability {
         on_stopped: &OnStopped,
     ) -> Result<(Self, Vec<Producer>), DurabilityError> {
         let data_dir = DataDir::lock(&config.data_dir)?;
-        let mut store = SqliteStore::open(&data_dir.database(), &config.node, tables)?;
+        let mut store = open_store(config, &data_dir, tables)?;
         let journal_config = JournalConfig {
             dir: data_dir.journal(),
             segment_bytes: config.segment_bytes,
@@ -80,7 +99,7 @@ impl Durability {
         let (journal, producers) =
             Journal::open(Arc::new(OsDisk), &journal_config, applied_seq, stopped(on_stopped))?;
         let persistence = Persistence::start(
-            Box::new(store),
+            store,
             journal.reader(applied_seq + 1),
             tables,
             config.persistence,
@@ -118,4 +137,30 @@ impl Durability {
         persistence?;
         Ok(())
     }
+}
+
+fn open_store(
+    config: &DurabilityConfig,
+    data_dir: &DataDir,
+    tables: &[Table],
+) -> Result<Box<dyn Store>, StoreError> {
+    Ok(match &config.store {
+        StoreConfig::Sqlite => {
+            Box::new(SqliteStore::open(&data_dir.database(), &config.node, tables, config.older_schema)?)
+        }
+        StoreConfig::Postgres { settings, lease_ttl } => {
+            // Where the system does not say, the process and the directory have to do.
+            let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+            let holder = format!(
+                "process {} on host {} (data in {})",
+                std::process::id(),
+                host.trim_end(),
+                data_dir.path().display()
+            );
+            let journal_exists = data_dir.journal().read_dir().is_ok_and(|mut files| files.next().is_some());
+            let home = data_dir.home().to_owned();
+            let lease = LeaseTerms { holder, home, ttl: *lease_ttl, journal_exists };
+            Box::new(PostgresStore::open(settings, &config.node, tables, lease, config.older_schema)?)
+        }
+    })
 }

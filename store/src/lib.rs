@@ -9,6 +9,8 @@
 //! Nothing here knows a game: tables are data ([`vyuha_record::Table`]).
 
 mod accounts;
+pub mod backup;
+mod breaker;
 mod data_dir;
 mod durability;
 pub mod journal;
@@ -17,15 +19,21 @@ mod merge;
 pub mod migrate;
 mod panic;
 mod persistence;
+mod postgres;
+mod schema;
 mod sqlite;
 mod store;
 
 pub use accounts::AccountRow;
+pub use breaker::BreakerState;
 pub use data_dir::{DataDir, DataDirError};
-pub use durability::{Durability, DurabilityConfig, DurabilityError, OnStopped};
+pub use durability::{Durability, DurabilityConfig, DurabilityError, OnStopped, StoreConfig};
 pub use journal::{Batch, Journal, JournalConfig, JournalError, JournalStats, Producer, SubmitError};
 pub use memory::{MemoryDatabase, MemoryStore};
 pub use merge::{Changes, TableChanges};
+#[cfg(feature = "simulation")]
+pub use persistence::SteppedPersistence;
 pub use persistence::{Handle, Persistence, PersistenceConfig, PersistenceStats};
+pub use postgres::{LeaseTerms, PostgresSettings, PostgresStore, StoreUrlError};
 pub use sqlite::SqliteStore;
 pub use store::{Position, Store, StoreError, TypedStore};

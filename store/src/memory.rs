@@ -17,9 +17,28 @@ use crate::{
 #[derive(Debug, Clone, Default)]
 pub struct MemoryDatabase(Arc<Mutex<Contents>>);
 
+impl MemoryDatabase {
+    /// A database with the same contents and a life of its own.
+    #[must_use]
+    pub fn copy(&self) -> Self {
+        Self(Arc::new(Mutex::new(self.contents().clone())))
+    }
+
+    /// Takes over the contents of another, under everybody who is connected.
+    pub fn restore(&self, other: &Self) {
+        let contents = other.contents().clone();
+        *self.contents() = contents;
+    }
+
+    fn contents(&self) -> MutexGuard<'_, Contents> {
+        // Tables are replaced whole: what a panic interrupted was not begun.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 type Rows = BTreeMap<Vec<Value>, Vec<Value>>;
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct Contents {
     positions: BTreeMap<String, Position>,
     tables: BTreeMap<u16, Rows>,
@@ -41,8 +60,7 @@ impl MemoryStore {
     }
 
     fn contents(&self) -> MutexGuard<'_, Contents> {
-        // Tables are replaced whole: what a panic interrupted was not begun.
-        self.database.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.database.contents()
     }
 
     fn known(&self, table: &Table) -> Result<(), StoreError> {
@@ -64,8 +82,9 @@ impl Store for MemoryStore {
     fn begin_epoch(&mut self) -> Result<Position, StoreError> {
         let position = {
             let mut contents = self.contents();
+            let newest = contents.positions.values().map(|position| position.epoch).max().unwrap_or(0);
             let position = contents.positions.entry(self.node.clone()).or_default();
-            position.epoch += 1;
+            position.epoch = newest + 1;
             *position
         };
         self.epoch = position.epoch;
@@ -104,6 +123,9 @@ impl Store for MemoryStore {
     fn insert(&mut self, table: &Table, row: &[Value]) -> Result<(), StoreError> {
         self.known(table)?;
         table.check(row)?;
+        if self.epoch != 0 && self.position()?.epoch != self.epoch {
+            return Err(StoreError::Fenced { node: self.node.clone(), epoch: self.epoch, seq: 0 });
+        }
         let mut contents = self.contents();
         let rows = contents.tables.entry(table.id).or_default();
         let key = table.key_of(row);

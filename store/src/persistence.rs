@@ -115,41 +115,18 @@ impl Persistence {
     /// Begins an epoch, which shuts out whoever used the node's position before, and starts the
     /// thread. `on_failure` is called from it, once, if it is itself shut out or panics.
     pub fn start(
-        mut store: Box<dyn Store>,
-        mut reader: Reader,
+        store: Box<dyn Store>,
+        reader: Reader,
         tables: &[Table],
         config: PersistenceConfig,
         on_failure: OnFailure,
     ) -> Result<Self, StoreError> {
-        let position = store.begin_epoch()?;
-        reader.seek(position.seq + 1);
-        let shared = Arc::new(Shared::default());
-        shared.applied_seq.store(position.seq, Ordering::Relaxed);
-        let (publish, applied) = watch::channel(position.seq);
-        // One more than there are permits: there is always room for the shutdown.
-        let (messages, received) = bounded(config.queue_requests + 1);
-        let journal = reader.shared.clone();
-        let worker = Worker {
-            nudges: reader.nudges().clone(),
-            store,
-            reader,
-            merger: Merger::new(tables),
-            transaction_rows: config.transaction_rows.max(1),
-            messages: received,
-            epoch: position.epoch,
-            applied_seq: position.seq,
-            publish,
-            shared: shared.clone(),
-            checkpointed_segment: None,
-            retry: None,
-            closing: false,
-        };
+        let (worker, handle) = Worker::open(store, reader, tables, config)?;
         let thread = thread::Builder::new()
             .name("vyuha-store".into())
             .spawn(move || worker.run(on_failure))
             .map_err(StoreError::Thread)?;
-        let permits = Arc::new(Semaphore::new(config.queue_requests));
-        Ok(Self { handle: Handle { messages, permits, applied, shared, journal }, thread })
+        Ok(Self { handle, thread })
     }
 
     /// The way to the thread.
@@ -232,6 +209,9 @@ struct Worker {
     checkpointed_segment: Option<u64>,
     retry: Option<Retry>,
     closing: bool,
+    /// How often the lease is renewed, where there is one, and when next.
+    renew_every: Option<Duration>,
+    renew_at: Instant,
 }
 
 struct Retry {
@@ -240,6 +220,43 @@ struct Retry {
 }
 
 impl Worker {
+    /// Begins an epoch and stands where the database does.
+    fn open(
+        mut store: Box<dyn Store>,
+        mut reader: Reader,
+        tables: &[Table],
+        config: PersistenceConfig,
+    ) -> Result<(Self, Handle), StoreError> {
+        let position = store.begin_epoch()?;
+        reader.seek(position.seq + 1);
+        let shared = Arc::new(Shared::default());
+        shared.applied_seq.store(position.seq, Ordering::Relaxed);
+        let (publish, applied) = watch::channel(position.seq);
+        // One more than there are permits: there is always room for the shutdown.
+        let (messages, received) = bounded(config.queue_requests + 1);
+        let journal = reader.shared.clone();
+        let renew_every = store.lease_renewal();
+        let worker = Self {
+            renew_every,
+            renew_at: Instant::now(),
+            nudges: reader.nudges().clone(),
+            store,
+            reader,
+            merger: Merger::new(tables),
+            transaction_rows: config.transaction_rows.max(1),
+            messages: received,
+            epoch: position.epoch,
+            applied_seq: position.seq,
+            publish,
+            shared: shared.clone(),
+            checkpointed_segment: None,
+            retry: None,
+            closing: false,
+        };
+        let permits = Arc::new(Semaphore::new(config.queue_requests));
+        Ok((worker, Handle { messages, permits, applied, shared, journal }))
+    }
+
     fn run(mut self, on_failure: OnFailure) -> Result<(), StoreError> {
         let ended = catch_unwind(AssertUnwindSafe(|| self.serve()));
         let ended = ended.unwrap_or_else(|panic| Err(StoreError::Panicked(panic_text(&*panic))));
@@ -257,11 +274,9 @@ impl Worker {
     /// Until it is shut down, or shut out.
     fn serve(&mut self) -> Result<(), StoreError> {
         loop {
-            for message in self.messages.clone().try_iter().take(REQUESTS_PER_TURN_MAX) {
-                self.answer(message);
-            }
+            self.answer_waiting();
             if self.retry.as_ref().is_none_or(|retry| retry.at <= Instant::now()) {
-                match self.apply() {
+                match self.renew().and_then(|()| self.apply()) {
                     Ok(true) => continue,
                     Ok(false) if self.closing && self.messages.is_empty() => return self.close(),
                     Ok(false) => {}
@@ -297,6 +312,7 @@ impl Worker {
         }
         let rows = self.merger.rows() as u64;
         self.store.apply(&self.merger.take(), from, to)?;
+        self.renewed();
         self.recovered();
         self.shared.rows.fetch_add(rows, Ordering::Relaxed);
         self.shared.transactions.fetch_add(1, Ordering::Relaxed);
@@ -306,6 +322,21 @@ impl Worker {
             self.checkpoint();
         }
         Ok(true)
+    }
+
+    /// Renews the lease where it is time to.
+    fn renew(&mut self) -> Result<(), StoreError> {
+        if self.renew_every.is_some() && self.renew_at <= Instant::now() {
+            self.store.renew_lease()?;
+            self.renewed();
+        }
+        Ok(())
+    }
+
+    fn renewed(&mut self) {
+        if let Some(every) = self.renew_every {
+            self.renew_at = Instant::now() + every;
+        }
     }
 
     /// Merges the next frame, and says which it was.
@@ -351,6 +382,7 @@ impl Worker {
         match self.store.position() {
             Ok(position) if position.epoch != self.epoch => return Err(error),
             Ok(position) => self.advance(position.seq),
+            Err(StoreError::Unavailable { .. }) => {}
             Err(error) => tracing::warn!(%error, "the database's position cannot be read"),
         }
         self.reader.seek(self.applied_seq + 1);
@@ -359,14 +391,18 @@ impl Worker {
         }
         let delay = RETRY_DELAY_MIN.saturating_mul(1 << (tries - 1).min(16)).min(RETRY_DELAY_MAX);
         // Nodes that share a database and lost it together do not come back in step.
-        let delay = delay.mul_f64(rand::random_range(0.5..=1.0));
+        let mut delay = delay.mul_f64(rand::random_range(0.5..=1.0));
+        if let StoreError::Unavailable { retry_after, .. } = error {
+            delay = delay.max(retry_after);
+        }
         self.retry = Some(Retry { at: Instant::now() + delay, tries });
         Ok(())
     }
 
     /// Sleeps until there is a frame, a message, or time to try again.
     fn wait(&mut self) {
-        let retry = self.retry.as_ref().map_or_else(never, |retry| at(retry.at));
+        let renewal = self.renew_every.map(|_| self.renew_at);
+        let retry = self.retry.as_ref().map(|retry| retry.at).or(renewal).map_or_else(never, at);
         // While an error is waited out, new frames are no reason to wake.
         let nudges = if self.retry.is_some() { never() } else { self.nudges.clone() };
         select! {
@@ -378,6 +414,12 @@ impl Worker {
             }
             recv(self.messages) -> message => self.answer(message.unwrap_or(Message::Shutdown)),
             recv(retry) -> _ => {}
+        }
+    }
+
+    fn answer_waiting(&mut self) {
+        for message in self.messages.clone().try_iter().take(REQUESTS_PER_TURN_MAX) {
+            self.answer(message);
         }
     }
 
@@ -394,6 +436,42 @@ impl Worker {
     fn close(&mut self) -> Result<(), StoreError> {
         self.store.checkpoint()?;
         self.reader.release(self.applied_seq);
+        if let Err(error) = self.store.release_lease() {
+            tracing::warn!(%error, "the lease was not given back: another process may start this node once it ends");
+        }
         Ok(())
+    }
+}
+
+/// The persistence thread's work without the thread, for the fault simulator: whoever drives it says when it is done.
+#[cfg(feature = "simulation")]
+pub struct SteppedPersistence(Worker);
+
+#[cfg(feature = "simulation")]
+impl SteppedPersistence {
+    /// As [`Persistence::start`], without a thread.
+    pub fn open(
+        store: Box<dyn Store>,
+        reader: Reader,
+        tables: &[Table],
+        config: PersistenceConfig,
+    ) -> Result<(Self, Handle), StoreError> {
+        let (worker, handle) = Worker::open(store, reader, tables, config)?;
+        Ok((Self(worker), handle))
+    }
+
+    /// Answers requests that wait, then applies one transaction's worth of frames; false where there are none, or the
+    /// database failed. How long the thread would wait after that is the caller's to say.
+    ///
+    /// # Errors
+    /// If it was shut out.
+    pub fn step(&mut self) -> Result<bool, StoreError> {
+        self.0.answer_waiting();
+        self.0.renew().and_then(|()| self.0.apply()).or_else(|error| self.0.failed(error).map(|()| false))
+    }
+
+    /// Syncs the database and lets the journal go of what is in it.
+    pub fn close(mut self) -> Result<(), StoreError> {
+        self.0.close()
     }
 }

@@ -13,7 +13,9 @@ use rusqlite::{
 use vyuha_record::{Column, ColumnType, RecordError, Table, Value};
 
 use crate::{
-    Changes, Position, Store, StoreError, migrate,
+    Changes, Position, Store, StoreError,
+    migrate::{self, Engine, OlderSchema},
+    schema::{self, LiveColumn},
     store::{filter_column, find_column},
 };
 
@@ -33,21 +35,59 @@ pub struct SqliteStore {
 }
 
 impl SqliteStore {
-    /// Opens or creates the file, migrates it to this version's schema, and refuses it unless every
-    /// table in `tables` is there as declared.
-    pub fn open(path: &Path, node: &str, tables: &[Table]) -> Result<Self, StoreError> {
+    /// Opens or creates the file, and refuses it unless its schema is of this version, where wanted after migrating
+    /// it, and every table in `tables` is there as declared.
+    pub fn open(path: &Path, node: &str, tables: &[Table], older: OlderSchema) -> Result<Self, StoreError> {
         let mut connection = Connection::open(path).map_err(failed("open its file"))?;
         connection.busy_timeout(BUSY_TIMEOUT).map_err(failed("set a timeout"))?;
         connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
         connection.pragma_update(None, "journal_mode", "wal").map_err(failed("use WAL mode"))?;
         connection.pragma_update(None, "cache_size", -CACHE_KIB).map_err(failed("set its cache"))?;
-        let migrations = migrate::embedded()?;
-        migrate::migrate(&mut connection, &migrations, migrations.len() as u32)?;
-        let differences = schema_differences(&connection, tables).map_err(failed("show its schema"))?;
+        let migrations = migrate::embedded(Engine::Sqlite)?;
+        if older == OlderSchema::Migrate {
+            migrate::sqlite::migrate(&mut connection, &migrations, migrate::newest(&migrations))?;
+        } else {
+            migrate::refuse_older(&migrate::sqlite::applied(&connection)?, &migrations)?;
+        }
+        let differences = schema::differences(tables, sql_type, |table| live_columns(&connection, table))
+            .map_err(failed("show its schema"))?;
         if !differences.is_empty() {
             return Err(StoreError::Schema { differences });
         }
         Ok(Self { connection, node: node.into(), tables: tables.to_vec(), epoch: 0 })
+    }
+
+    /// What SQLite's own check finds first in a file, if anything.
+    pub(crate) fn first_fault(path: &Path) -> Result<Option<String>, StoreError> {
+        let connection = Connection::open(path).map_err(failed("open its file"))?;
+        let mut check = connection.prepare("PRAGMA integrity_check(1)").map_err(failed("check its file"))?;
+        let verdict: String = check.query_row((), |row| row.get(0)).map_err(failed("check its file"))?;
+        Ok(Some(verdict).filter(|verdict| verdict != "ok"))
+    }
+
+    /// Reads every row of a table as its columns are declared. How many there are.
+    pub(crate) fn check_rows(&self, table: &Table) -> Result<u64, StoreError> {
+        let sql = format!("SELECT {} FROM \"{}\"", names(table.columns.iter()), table.name);
+        let mut select = self.connection.prepare(&sql).map_err(failed("select"))?;
+        let mut found = select.query(()).map_err(failed("select"))?;
+        let mut rows = 0;
+        while let Some(row) = found.next().map_err(failed("select"))? {
+            values_of(table, row)?;
+            rows += 1;
+        }
+        Ok(rows)
+    }
+
+    /// The position of every node, by name: its epoch and the last frame applied.
+    pub(crate) fn positions(&self) -> Result<Vec<(String, u64, u64)>, StoreError> {
+        let sql = "SELECT node, epoch, seq FROM position ORDER BY node";
+        let mut select = self.connection.prepare(sql).map_err(failed("read the positions"))?;
+        let positions = select
+            .query_map((), |row| {
+                Ok((row.get(0)?, row.get::<_, i64>(1)? as u64, row.get::<_, i64>(2)? as u64))
+            })
+            .and_then(Iterator::collect);
+        positions.map_err(failed("read the positions"))
     }
 
     fn known(&self, table: &Table) -> Result<(), StoreError> {
@@ -76,8 +116,9 @@ impl Store for SqliteStore {
 
     fn begin_epoch(&mut self) -> Result<Position, StoreError> {
         self.synchronous("full")?;
-        let sql = "INSERT INTO position (node, epoch, seq) VALUES (?1, 1, 0) \
-                   ON CONFLICT (node) DO UPDATE SET epoch = epoch + 1 RETURNING epoch, seq";
+        let sql = "INSERT INTO position (node, epoch, seq) \
+                   SELECT ?1, COALESCE(MAX(epoch), 0) + 1, 0 FROM position WHERE true \
+                   ON CONFLICT (node) DO UPDATE SET epoch = excluded.epoch RETURNING epoch, seq";
         let position = self
             .connection
             .query_row(sql, params![self.node], position_of)
@@ -124,7 +165,19 @@ impl Store for SqliteStore {
         self.known(table)?;
         table.check(row)?;
         self.synchronous("full")?;
-        execute_each(&self.connection, &insert_sql(table), &[row])
+        let transaction = self
+            .connection
+            .transaction_with_behavior(TransactionBehavior::Immediate)
+            .map_err(failed("begin a transaction"))?;
+        let held = transaction
+            .prepare_cached("SELECT 1 FROM position WHERE node = ?1 AND epoch = ?2")
+            .and_then(|mut select| select.exists(params![self.node, self.epoch as i64]))
+            .map_err(failed("read the position"))?;
+        if self.epoch != 0 && !held {
+            return Err(StoreError::Fenced { node: self.node.clone(), epoch: self.epoch, seq: 0 });
+        }
+        execute_each(&transaction, &insert_sql(table), &[row])?;
+        transaction.commit().map_err(failed("commit"))
     }
 
     fn select(&mut self, table: &Table, filter: &[(&str, Value)]) -> Result<Vec<Vec<Value>>, StoreError> {
@@ -249,60 +302,6 @@ fn delete_sql(table: &Table) -> String {
     format!("DELETE FROM \"{}\" WHERE {}", table.name, keys.join(" AND "))
 }
 
-/// Every way in which the live schema is not what `tables` declare, in words.
-fn schema_differences(connection: &Connection, tables: &[Table]) -> rusqlite::Result<Vec<String>> {
-    let mut differences = Vec::new();
-    for (i, table) in tables.iter().enumerate() {
-        if let Some(twin) = tables[..i].iter().find(|other| other.id == table.id || other.name == table.name)
-        {
-            differences.push(format!("`{}` and `{}` share a number or a name", twin.name, table.name));
-        }
-        let mut live = live_columns(connection, table.name)?;
-        if live.is_empty() {
-            differences.push(format!("table `{}` is missing", table.name));
-            continue;
-        }
-        for column in table.columns {
-            let name = format!("`{}.{}`", table.name, column.name);
-            let Some(at) = live.iter().position(|live| live.name == column.name) else {
-                differences.push(format!("column {name} is missing"));
-                continue;
-            };
-            let live = live.swap_remove(at);
-            let expected_type = sql_type(column.ty);
-            if live.ty != expected_type {
-                differences.push(format!("column {name} is {}, declared {expected_type}", live.ty));
-            }
-            for (what, is, declared) in [
-                ("part of the key", live.key, column.key),
-                ("nullable", live.nullable, column.nullable),
-                ("unique", live.unique, column.unique),
-            ] {
-                if is != declared {
-                    let not = |yes| if yes { "" } else { "not " };
-                    differences.push(format!(
-                        "column {name} is {}{what} in the database, declared {}{what}",
-                        not(is),
-                        not(declared)
-                    ));
-                }
-            }
-        }
-        differences.extend(
-            live.iter().map(|extra| format!("column `{}.{}` is not declared", table.name, extra.name)),
-        );
-    }
-    Ok(differences)
-}
-
-struct LiveColumn {
-    name: String,
-    ty: String,
-    key: bool,
-    nullable: bool,
-    unique: bool,
-}
-
 fn live_columns(connection: &Connection, table: &str) -> rusqlite::Result<Vec<LiveColumn>> {
     // A unique index over one column, other than that of the key ('pk').
     let sql = "SELECT c.name, c.type, c.pk > 0, c.\"notnull\" = 0, EXISTS (
@@ -319,6 +318,7 @@ fn live_columns(connection: &Connection, table: &str) -> rusqlite::Result<Vec<Li
             key: row.get(2)?,
             nullable: row.get(3)?,
             unique: row.get(4)?,
+            partitions: false,
         })
     })?;
     columns.collect()

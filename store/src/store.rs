@@ -1,9 +1,11 @@
 //! What the persistence thread asks of a database: to be fed from the journal exactly once, and the
 //! small durable transactions of account services.
 
+use std::time::Duration;
+
 use vyuha_record::{Column, Record, RecordError, Table, Value};
 
-use crate::{JournalError, merge::Changes, migrate::MigrateError};
+use crate::{BreakerState, JournalError, merge::Changes, migrate::MigrateError};
 
 /// How far a node's journal was applied, and who may go on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -19,7 +21,11 @@ pub trait Store: Send {
     /// The node's position; zeros before its first epoch.
     fn position(&mut self) -> Result<Position, StoreError>;
 
-    /// Raises the node's epoch, which shuts out every store opened before, and returns the position.
+    /// Raises the node's epoch above every node's, which shuts out every store opened for it before, and returns the
+    /// position.
+    ///
+    /// # Errors
+    /// [`StoreError::LeaseHeld`] where another process runs the node, or did until a moment ago.
     fn begin_epoch(&mut self) -> Result<Position, StoreError>;
 
     /// Applies the frames after `from` up to `to`, all or nothing, and moves the position along. It
@@ -45,6 +51,30 @@ pub trait Store: Send {
 
     /// The greatest value of an integer column, if there is a row. Frames not applied yet are not seen.
     fn max_key(&mut self, table: &Table, column: &str) -> Result<Option<i64>, StoreError>;
+
+    /// Says that the node still runs, where others could take it over otherwise. A store that only one process can
+    /// open has no need to.
+    ///
+    /// # Errors
+    /// [`StoreError::Fenced`] where another has taken over.
+    fn renew_lease(&mut self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    /// How often to call [`Self::renew_lease`], if at all; [`Self::apply`] renews it too.
+    fn lease_renewal(&self) -> Option<Duration> {
+        None
+    }
+
+    /// Lets others take the node over at once.
+    fn release_lease(&mut self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    /// Whether the database is asked at all; see [`StoreError::Unavailable`].
+    fn breaker(&self) -> BreakerState {
+        BreakerState::Closed
+    }
 }
 
 /// [`Store`] for rows with a Rust type.
@@ -121,6 +151,66 @@ pub enum StoreError {
         action: &'static str,
         /// What it said.
         source: rusqlite::Error,
+    },
+    /// The database failed.
+    #[error("the database cannot {action}: {reason}")]
+    Postgres {
+        /// What was tried.
+        action: &'static str,
+        /// What it said.
+        reason: String,
+        /// Its code (SQLSTATE); `None` where the connection broke.
+        code: Option<String>,
+    },
+    /// The database cannot be reached.
+    #[error("cannot connect to the database at {to}: {reason}. To mend it: {mend}")]
+    Connect {
+        /// Where it should be, and as whom.
+        to: String,
+        /// What was said.
+        reason: String,
+        /// What to do.
+        mend: &'static str,
+    },
+    /// The database took too long.
+    #[error("the database did not {action} within {after:?}")]
+    TimedOut {
+        /// What was tried.
+        action: &'static str,
+        /// How long was waited.
+        after: Duration,
+    },
+    /// The database failed a moment ago, and is not asked again yet.
+    #[error("the database is asked again in {retry_after:?}, after: {reason}")]
+    Unavailable {
+        /// When it is asked again.
+        retry_after: Duration,
+        /// The failure.
+        reason: String,
+    },
+    /// Another process runs this node.
+    #[error(
+        "node `{node}` is run by {holder}, whose lease ends in {expires_in:?} unless it is renewed: stop that one, \
+         give this one another name (node.name), or wait"
+    )]
+    LeaseHeld {
+        /// The node's name.
+        node: String,
+        /// Who has it.
+        holder: String,
+        /// For how long, as it stands.
+        expires_in: Duration,
+    },
+    /// The data directory's journal is not the one that the database was fed from last.
+    #[error(
+        "node `{node}` was run last by {holder}, with a journal of its own, which this data directory's does not \
+         follow: start that one, or move this directory's journal away where what it holds is to be given up"
+    )]
+    ForeignJournal {
+        /// The node's name.
+        node: String,
+        /// Who ran it last.
+        holder: String,
     },
     /// A reader kept the checkpoint from completing.
     #[error("the checkpoint did not complete: another process is reading the database. Close it")]

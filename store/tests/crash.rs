@@ -18,7 +18,8 @@ use rand::RngExt as _;
 use rows::{ItemRow, TABLES};
 use vyuha_record::Transaction;
 use vyuha_store::{
-    Batch, Durability, DurabilityConfig, PersistenceConfig, Producer, SubmitError, TypedStore as _,
+    Batch, Durability, DurabilityConfig, PersistenceConfig, Producer, StoreConfig, SubmitError,
+    TypedStore as _, migrate::OlderSchema,
 };
 
 const ROUNDS: u32 = 10;
@@ -37,6 +38,8 @@ fn open(dir: &Path) -> (Durability, Vec<Producer>) {
         // Small, so that segments are rolled and recycled many times in each life.
         segment_bytes: 64 << 10,
         queue_batches: 64,
+        store: StoreConfig::Sqlite,
+        older_schema: OlderSchema::Migrate,
         persistence: PersistenceConfig::default(),
     };
     let on_stopped: vyuha_store::OnStopped = Arc::new(|reason: &str| panic!("{reason}"));

@@ -1,8 +1,8 @@
-//! One suite for every store: what holds for SQLite holds for its twin in memory.
+//! One suite for every store: what holds for PostgreSQL holds for SQLite and for their twin in memory.
 
 mod rows;
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use proptest::prelude::*;
 use rows::{CharacterRow, ItemRow, TABLES};
@@ -10,9 +10,11 @@ use rusqlite::Connection;
 use tempfile::TempDir;
 use vyuha_record::{Record, RecordError, Table, Value, record};
 use vyuha_store::{
-    AccountRow, Changes, MemoryDatabase, MemoryStore, Position, SqliteStore, Store, StoreError, TableChanges,
-    TypedStore as _, migrate::MigrateError,
+    AccountRow, Changes, LeaseTerms, MemoryDatabase, MemoryStore, Position, PostgresSettings, PostgresStore,
+    SqliteStore, Store, StoreError, TableChanges, TypedStore as _,
+    migrate::{MigrateError, OlderSchema},
 };
+use vyuha_test_postgres::Postgres;
 
 record! {
     struct AnyRow in "any_types", table 900 {
@@ -35,25 +37,80 @@ fn tables() -> Vec<Table> {
 enum Backend {
     Memory(MemoryDatabase),
     Sqlite(TempDir),
+    Postgres(String),
 }
 
 impl Backend {
-    fn each() -> [Self; 2] {
-        let dir = tempfile::tempdir().unwrap();
-        Connection::open(path(&dir)).unwrap().execute_batch(ANY_SQL).unwrap();
-        [Self::Memory(MemoryDatabase::default()), Self::Sqlite(dir)]
+    fn each() -> [Self; 3] {
+        [Self::Memory(MemoryDatabase::default()), Self::sqlite(), Self::postgres()].map(|backend| {
+            backend.run(ANY_SQL);
+            backend
+        })
+    }
+
+    /// Those with SQL.
+    fn each_engine() -> [Self; 2] {
+        [Self::sqlite(), Self::postgres()]
+    }
+
+    fn sqlite() -> Self {
+        Self::Sqlite(tempfile::tempdir().unwrap())
+    }
+
+    fn postgres() -> Self {
+        Self::Postgres(Postgres::shared().database())
     }
 
     fn open(&self, node: &str) -> Box<dyn Store> {
+        self.try_open(node, &tables()).unwrap()
+    }
+
+    fn try_open(&self, node: &str, tables: &[Table]) -> Result<Box<dyn Store>, StoreError> {
+        self.open_with(node, tables, OlderSchema::Migrate)
+    }
+
+    fn open_with(
+        &self,
+        node: &str,
+        tables: &[Table],
+        older: OlderSchema,
+    ) -> Result<Box<dyn Store>, StoreError> {
+        Ok(match self {
+            Self::Memory(database) => Box::new(MemoryStore::open(database, node, tables)),
+            Self::Sqlite(dir) => Box::new(SqliteStore::open(&path(dir), node, tables, older)?),
+            Self::Postgres(url) => {
+                Box::new(PostgresStore::open(&settings(url), node, tables, lease("here"), older)?)
+            }
+        })
+    }
+
+    /// Runs SQL written for SQLite, behind the store's back.
+    fn run(&self, sql: &str) {
         match self {
-            Self::Memory(database) => Box::new(MemoryStore::open(database, node, &tables())),
-            Self::Sqlite(dir) => Box::new(SqliteStore::open(&path(dir), node, &tables()).unwrap()),
+            Self::Memory(_) => {}
+            Self::Sqlite(dir) => Connection::open(path(dir)).unwrap().execute_batch(sql).unwrap(),
+            Self::Postgres(url) => {
+                Postgres::shared().psql(url, &sql.replace("BLOB", "BYTEA"));
+            }
         }
     }
 }
 
 fn path(dir: &TempDir) -> PathBuf {
     dir.path().join("test.sqlite")
+}
+
+fn settings(url: &str) -> PostgresSettings {
+    PostgresSettings::new(url, None, None, None, Duration::from_secs(20)).unwrap()
+}
+
+fn lease(home: &str) -> LeaseTerms {
+    LeaseTerms {
+        holder: format!("a test at {home}"),
+        home: home.into(),
+        ttl: Duration::from_secs(15),
+        journal_exists: false,
+    }
 }
 
 fn changes<R: Record>(upserts: &[R], deletes: &[R]) -> Changes {
@@ -98,7 +155,9 @@ fn the_position_moves_with_what_is_applied_and_survives() {
         assert_eq!(store.position().unwrap(), Position { epoch: 1, seq: 5 });
         assert_eq!(store.load::<ItemRow>(&[]).unwrap(), [ItemRow::new(2, 21), ItemRow::new(3, 30)]);
         assert_eq!(store.begin_epoch().unwrap(), Position { epoch: 2, seq: 5 });
-        assert_eq!(backend.open("b").position().unwrap(), Position::default(), "another node's own");
+        let mut other = backend.open("b");
+        assert_eq!(other.position().unwrap(), Position::default(), "another node's own");
+        assert_eq!(other.begin_epoch().unwrap(), Position { epoch: 3, seq: 0 }, "above every node's");
     }
 }
 
@@ -122,6 +181,11 @@ fn who_was_replaced_or_lost_count_is_fenced() {
         new.begin_epoch().unwrap();
         let late = changes(&[ItemRow::new(1, 666)], &[]);
         assert!(matches!(old.apply(&late, 1, 2), Err(StoreError::Fenced { epoch: 1, .. })), "replaced");
+        assert!(
+            matches!(old.insert_row(&account(1, "late")), Err(StoreError::Fenced { epoch: 1, .. })),
+            "replaced"
+        );
+        new.insert_row(&account(1, "asha")).unwrap();
         new.apply(&changes(&[ItemRow::new(1, 2)], &[]), 1, 2).unwrap();
         assert_eq!(new.load::<ItemRow>(&[]).unwrap(), [ItemRow::new(1, 2)]);
     }
@@ -250,39 +314,49 @@ fn every_difference_of_the_schema_is_listed() {
     }
     record! { struct MissingRow in "missing", table 4 { key id: i64 } }
     record! { struct TwinRow in "missing", table 5 { key id: i64 } }
-    let dir = tempfile::tempdir().unwrap();
-    SqliteStore::open(&path(&dir), "a", TABLES).unwrap();
-    let refused = SqliteStore::open(&path(&dir), "a", &[WrongRow::TABLE, MissingRow::TABLE, TwinRow::TABLE]);
-    let Err(StoreError::Schema { differences }) = refused.map(drop) else { panic!("it opens") };
-    let expected = [
-        "column `item.kind` is not part of the key in the database, declared part of the key",
-        "column `item.count` is BIGINT, declared TEXT",
-        "column `item.place` is not unique in the database, declared unique",
-        "column `item.owner` is not nullable in the database, declared nullable",
-        "column `item.z` is missing",
-        "column `item.y` is not declared",
-        "table `missing` is missing",
-        "`missing` and `missing` share a number or a name",
-        "table `missing` is missing",
-    ];
-    assert_eq!(differences, expected);
+    for backend in Backend::each_engine() {
+        backend.try_open("a", TABLES).unwrap();
+        let refused = backend.try_open("a", &[WrongRow::TABLE, MissingRow::TABLE, TwinRow::TABLE]);
+        let Err(StoreError::Schema { differences }) = refused.map(drop) else { panic!("it opens") };
+        let expected = [
+            "column `item.kind` is not part of the key in the database, declared part of the key",
+            "column `item.count` is BIGINT, declared TEXT",
+            "column `item.place` is not unique in the database, declared unique",
+            "column `item.owner` is not nullable in the database, declared nullable",
+            "column `item.z` is missing",
+            "column `item.y` is not declared",
+            "table `missing` is missing",
+            "`missing` and `missing` share a number or a name",
+            "table `missing` is missing",
+        ];
+        assert_eq!(differences, expected);
+    }
 }
 
 #[test]
-fn a_newer_schema_is_refused() {
-    let dir = tempfile::tempdir().unwrap();
-    SqliteStore::open(&path(&dir), "a", TABLES).unwrap();
-    let connection = Connection::open(path(&dir)).unwrap();
-    connection.execute("INSERT INTO schema_version VALUES (9999, 'create_future', '')", ()).unwrap();
-    let Err(refused) = SqliteStore::open(&path(&dir), "a", TABLES).map(drop) else { panic!("it opens") };
-    assert!(matches!(refused, StoreError::Migrate(MigrateError::Newer { found: 9999, .. })), "{refused}");
-    assert!(refused.to_string().contains("9999"), "{refused}");
+fn a_schema_of_another_version_is_refused() {
+    for backend in Backend::each_engine() {
+        let refused = backend.open_with("a", TABLES, OlderSchema::Refuse).map(drop).unwrap_err();
+        assert!(matches!(refused, StoreError::Migrate(MigrateError::Older { found: 0, .. })), "{refused}");
+        assert!(refused.to_string().contains("vyuha migrate up"), "{refused}");
+        backend.try_open("a", TABLES).unwrap();
+        backend.open_with("a", TABLES, OlderSchema::Refuse).unwrap();
+        backend.run("INSERT INTO schema_version VALUES (9999, 'create_future', '')");
+        for older in [OlderSchema::Migrate, OlderSchema::Refuse] {
+            let refused = backend.open_with("a", TABLES, older).map(drop).unwrap_err();
+            assert!(
+                matches!(refused, StoreError::Migrate(MigrateError::Newer { found: 9999, .. })),
+                "{refused}"
+            );
+            assert!(refused.to_string().contains("vyuha migrate down --to"), "{refused}");
+        }
+    }
 }
 
 #[test]
 fn a_row_that_a_tool_spoiled_is_an_error() {
     let dir = tempfile::tempdir().unwrap();
-    let mut store = SqliteStore::open(&path(&dir), "a", TABLES).unwrap();
+    let mut store = SqliteStore::open(&path(&dir), "a", TABLES, OlderSchema::Migrate).unwrap();
     let connection = Connection::open(path(&dir)).unwrap();
     for (value, says) in [("'x'", "WrongType"), ("1.5", "WrongType"), ("x'ff'", "WrongType")] {
         connection.execute("DELETE FROM account", ()).unwrap();
@@ -298,7 +372,7 @@ fn a_row_that_a_tool_spoiled_is_an_error() {
 #[test]
 fn a_reader_in_the_way_keeps_the_checkpoint_from_claiming_success() {
     let dir = tempfile::tempdir().unwrap();
-    let mut store = SqliteStore::open(&path(&dir), "a", TABLES).unwrap();
+    let mut store = SqliteStore::open(&path(&dir), "a", TABLES, OlderSchema::Migrate).unwrap();
     store.begin_epoch().unwrap();
     let reader = Connection::open(path(&dir)).unwrap();
     reader.execute_batch("BEGIN; SELECT count(*) FROM item").unwrap();
@@ -337,7 +411,7 @@ proptest! {
     fn the_twins_agree(steps in prop::collection::vec((any_row(), 0..3), 1..30)) {
         let backends = Backend::each();
         let mut stores = backends.each_ref().map(|backend| backend.open("a"));
-        let mut seq = [0, 0];
+        let mut seq = [0; 3];
         for store in &mut stores {
             store.begin_epoch().unwrap();
         }
@@ -358,6 +432,7 @@ proptest! {
                 answers.push((result, *seq, all, some, max));
             }
             prop_assert_eq!(&answers[0], &answers[1]);
+            prop_assert_eq!(&answers[0], &answers[2]);
         }
     }
 }

@@ -108,7 +108,7 @@ impl Shard {
             nonce,
             view: new_view(&content.kind),
         };
-        self.sessions.insert(id, joined);
+        self.sessions.put(id, Box::new(joined));
         self.appear(id, pos, answers, out);
         Ok(())
     }

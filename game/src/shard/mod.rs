@@ -9,6 +9,7 @@
 //! [`crate::movement::INPUTS_QUEUED_MAX`]), by the content (NPCs, items on the ground) and by what the driver
 //! leaves in the outbox.
 
+mod audit;
 mod banking;
 mod commands;
 mod config;
@@ -16,6 +17,7 @@ mod crossing;
 mod hashes;
 mod items;
 pub mod log;
+mod moving;
 mod outbox;
 pub(crate) mod passes;
 mod session;
@@ -41,6 +43,7 @@ use crate::trade::Trades;
 
 pub use config::{JoinError, ShardConfig, ShardError};
 pub use hashes::Part;
+pub use moving::{AttachError, MovingZone};
 pub use outbox::{Counts, Departed, LeaveCause, Left, OutMessage, Outbox};
 pub use session::SessionId;
 
@@ -184,9 +187,10 @@ impl Shard {
             }
         }
         for zone in 0..self.zones.len() {
-            let due = self.tick.is_multiple_of(self.zones[zone].ticks_per_step);
+            let due = self.zones[zone].ticks_since_step(self.tick) == 0;
             self.zones[zone].stepped = due;
             if due {
+                probe.begin_zone();
                 for system in SYSTEMS {
                     if let Runs::EachStep(pass) = system.runs {
                         pass(self, zone);
@@ -194,6 +198,7 @@ impl Shard {
                     }
                 }
                 self.zones[zone].zone.step(probe);
+                probe.end_zone(self.zones[zone].id);
             }
         }
         for system in SYSTEMS {

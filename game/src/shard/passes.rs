@@ -1,6 +1,9 @@
 //! The passes of a tick, each a system's rules applied to all that they concern.
 
-use super::zone::Walkers;
+use vyuha_record::Transaction;
+
+use super::session::Sessions;
+use super::zone::{Walkers, ZoneState};
 use super::{Outbox, SessionId, Shard};
 use crate::character::slots_due;
 use crate::ground;
@@ -67,13 +70,23 @@ pub fn save(shard: &mut Shard, out: &mut Outbox) {
     let due = slots_due(shard.tick, shard.config.save_interval_ticks, shard.sessions.len());
     out.transact(|transaction| {
         for slot in due {
-            let Some(session) = shard.sessions.get_mut(SessionId(slot as u32)) else { continue };
-            let zone = &shard.zones[session.zone];
-            let at = zone.place_of(session.entity);
-            if at != session.character.place() {
-                session.character.set_place(zone.id, at);
-                transaction.put(&session.character);
-            }
+            save_place(&mut shard.sessions, &shard.zones, SessionId(slot as u32), transaction);
         }
     });
+}
+
+/// A character that stands elsewhere than it was saved is saved.
+pub(super) fn save_place(
+    sessions: &mut Sessions,
+    zones: &[ZoneState],
+    number: SessionId,
+    transaction: &mut Transaction<'_>,
+) {
+    let Some(session) = sessions.get_mut(number) else { return };
+    let zone = &zones[session.zone];
+    let at = zone.place_of(session.entity);
+    if at != session.character.place() {
+        session.character.set_place(zone.id, at);
+        transaction.put(&session.character);
+    }
 }

@@ -47,6 +47,10 @@ pub(super) struct Sessions {
 }
 
 impl Sessions {
+    pub fn get(&self, session: SessionId) -> Option<&Session> {
+        self.slots.get(session.0 as usize)?.as_deref()
+    }
+
     pub fn get_mut(&mut self, session: SessionId) -> Option<&mut Session> {
         self.slots.get_mut(session.0 as usize)?.as_deref_mut()
     }
@@ -63,12 +67,12 @@ impl Sessions {
         Some([one?, other?])
     }
 
-    pub fn insert(&mut self, session: SessionId, new: Session) {
+    pub fn put(&mut self, session: SessionId, new: Box<Session>) {
         let slot = session.0 as usize;
         if self.slots.len() <= slot {
             self.slots.resize_with(slot + 1, || None);
         }
-        self.slots[slot] = Some(Box::new(new));
+        self.slots[slot] = Some(new);
     }
 
     pub fn remove(&mut self, session: SessionId) -> Option<Box<Session>> {
@@ -78,6 +82,10 @@ impl Sessions {
     /// One more than the highest number so far.
     pub fn len(&self) -> usize {
         self.slots.len()
+    }
+
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Session> {
+        self.slots.iter_mut().filter_map(Option::as_deref_mut)
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (SessionId, &Session)> {
@@ -91,15 +99,17 @@ impl Session {
         CharacterId(self.character.id)
     }
 
-    pub fn hash_into(&self, hash: &mut StateHash) {
-        hash.write((self.zone as u64) << 32 | u64::from(self.entity.0));
+    /// Feeds the whole state to a hash, as it is at a tick of the shard: but for the number and the zone's place, which are the
+    /// shard's own.
+    pub fn hash_into(&self, tick: u64, hash: &mut StateHash) {
+        hash.write(u64::from(self.entity.0));
         let character = &self.character;
         for number in [character.id, character.account, character.zone, character.x, character.y] {
             hash.write(number as u64);
         }
         self.belongings.hash_into(hash);
         self.steering.hash_into(hash);
-        hash.write(self.allowance.whole_at_tick);
+        hash.write(self.allowance.whole_at_tick.saturating_sub(tick));
         hash.write(u64::from(self.nonce) << 32 | u64::from(self.request));
     }
 }

@@ -3,6 +3,7 @@
 mod crossing;
 mod dealing;
 mod economy;
+mod moving;
 pub(crate) mod play;
 mod properties;
 
@@ -324,7 +325,7 @@ fn the_hash_covers_all_that_is_state() {
         |shard| _ = shard.ledger.posting(0),
         |shard| shard.trades.ask(SessionId(0), SessionId(1)).unwrap(),
         |shard| _ = playing(shard).steering.receive(1, Heading::default()),
-        |shard| playing(shard).allowance.whole_at_tick += 1,
+        |shard| playing(shard).allowance.whole_at_tick += 100,
         |shard| playing(shard).request += 1,
     ];
     let hashes: BTreeSet<u64> = changes.iter().map(|change| hash_after(*change)).collect();

@@ -126,6 +126,23 @@ impl Trades {
         self.asked.retain(|_, other| *other != session);
     }
 
+    /// Takes out what some sessions have begun with each other; with others they have nothing.
+    pub fn take(&mut self, goes: impl Fn(SessionId) -> bool) -> Trades {
+        let sides = self.sides.extract_if(.., |session, _| goes(*session)).collect();
+        let asked = self.asked.extract_if(.., |asker, other| goes(*asker) && goes(*other)).collect();
+        Trades { sides, asked }
+    }
+
+    /// Puts in what sessions have begun with each other, who have other numbers now.
+    pub fn put(&mut self, trades: Trades, number: impl Fn(SessionId) -> SessionId) {
+        let sides = trades.sides.into_iter();
+        self.sides.extend(
+            sides.map(|(session, side)| (number(session), Side { partner: number(side.partner), ..side })),
+        );
+        let asked = trades.asked.into_iter();
+        self.asked.extend(asked.map(|(asker, other)| (number(asker), number(other))));
+    }
+
     /// The two of each trade.
     pub fn pairs(&self) -> impl Iterator<Item = (SessionId, SessionId)> {
         let pairs = self.sides.iter().map(|(session, side)| (*session, side.partner));

@@ -230,6 +230,10 @@ pub trait Transport {
     /// Ends a connection once what is queued is sent. Without effect on one that is over.
     fn close(&mut self, conn: ConnId);
 
+    /// Begins to give a connection away, so that [`Transport::release`] finds the kernel done with it by the next reap. Until
+    /// then it is as before, but that no more is received.
+    fn prepare_release(&mut self, conn: ConnId);
+
     /// Gives a connection away, so that another transport can take it over. `None` while the kernel still receives into it,
     /// or once it is over: nothing new is received from then on, what had arrived is handed out by the next reap, and after
     /// that this is to be called again, unless that reap reported its end. A connection that was given away is not
@@ -259,6 +263,10 @@ impl<T: Transport + ?Sized> Transport for Box<T> {
 
     fn close(&mut self, conn: ConnId) {
         (**self).close(conn);
+    }
+
+    fn prepare_release(&mut self, conn: ConnId) {
+        (**self).prepare_release(conn);
     }
 
     fn release(&mut self, conn: ConnId) -> Option<Released> {

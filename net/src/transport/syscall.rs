@@ -130,6 +130,9 @@ impl Transport for SyscallTransport {
         self.table.close(conn);
     }
 
+    /// Nothing is ever under way between two calls.
+    fn prepare_release(&mut self, _: ConnId) {}
+
     fn release(&mut self, conn: ConnId) -> Option<Released> {
         self.table.release(conn).map(|(released, ())| released)
     }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::value::{Count, LogFormat, LogLevel, NetDriver, Setting, Simd, Size};
+use super::value::{Count, LogFormat, LogLevel, Name, NetDriver, Setting, Simd, Size, StoreUrl};
 
 /// One key of the configuration, as the table declares it.
 #[derive(Debug)]
@@ -177,6 +177,10 @@ keys! {
         backlog_ticks: u32 = "3" in "1"..="30";
         /// Buffer that each shard's executor keeps for file input and output; three times as much memory is locked.
         memory: Size = "64KiB" in "64KiB"..="1GiB";
+        /// Time between two looks at what the zones cost, after which one may go to a shard with less to do; 0s to move none but by order.
+        balance_interval: Duration = "0s" in "0s"..="1h";
+        /// Percent of its work that the shard with the most to do must be rid of by a zone's move.
+        balance_gain: u32 = "20" in "5"..="90";
         /// Vector instructions of the zones' passes; auto is the widest that the machine has. Results do not depend on it.
         simd: Simd = "auto" as "VYUHA_SIMD";
     }
@@ -233,6 +237,26 @@ keys! {
         segment: Size = "64MiB" in "1MiB"..="1GiB";
         /// Batches of one shard that wait for the journal; when it is full, durable commands are refused until there is room.
         queue_batches: u32 = "1024" in "16"..="1048576";
+    }
+    /// The node among those that share its database.
+    node: Identity {
+        /// Name under which the database keeps how far the node's journal was applied; only one process may have it.
+        name: Name = "local";
+    }
+    /// The database behind the journal.
+    store: Database {
+        /// Database: sqlite, which is a file in data.dir, or the URL of a PostgreSQL, such as postgres://user@host:5432/database. TLS is required unless the host is this machine or the URL says sslmode=disable.
+        url: StoreUrl = "sqlite";
+        /// File whose first line is the password; empty to take it from the variable PGPASSWORD or the URL.
+        password_file: PathBuf = "";
+        /// File of certificates (PEM) that may vouch for the database; empty for those that the system trusts.
+        ca_file: PathBuf = "";
+        /// How long the database may take for anything before it is given up and asked anew.
+        timeout: Duration = "10s" in "1s"..="5m";
+        /// Time after the node was heard of last in which no other process may take its name.
+        lease: Duration = "15s" in "3s"..="10m";
+        /// Whether a database of an older version is migrated at the start; if not, it is refused until `vyuha migrate up` has run.
+        migrate: bool = "true";
     }
     /// What the node says of itself.
     log: Log {

@@ -17,8 +17,8 @@ mod value;
 
 pub use fault::{Fault, Faults, Place, Source};
 pub use keys::{
-    Accounts, Admin, Character, Config, Content, Data, Journal, KEYS, Key, Listen, Log, Net, Record, Shard,
-    Web,
+    Accounts, Admin, Character, Config, Content, Data, Database, Identity, Journal, KEYS, Key, Listen, Log,
+    Net, Record, Shard, Web,
 };
 pub use load::{CONFIG_VARIABLE, Effective, FlagValue, Layers, load};
-pub use value::{Count, LogFormat, LogLevel, NetDriver, Simd, Size};
+pub use value::{Count, LogFormat, LogLevel, Name, NetDriver, Simd, Size, StoreUrl};

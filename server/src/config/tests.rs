@@ -96,6 +96,22 @@ fn values_are_read() {
 }
 
 #[test]
+fn a_password_in_a_url_is_kept_and_not_shown() {
+    for (url, shown) in [
+        ("postgres://u:s3:cr@t@h:5432/d?sslmode=disable", "postgres://u@h:5432/d?sslmode=disable"),
+        ("postgresql://u@h/d", "postgresql://u@h/d"),
+        ("postgres://u:p@%2Frun/d", "postgres://u@%2Frun/d"),
+        ("sqlite", "sqlite"),
+    ] {
+        let key = find("store.url");
+        let mut config = Config::default();
+        (key.set)(&mut config, key, url).unwrap_or_else(|why| panic!("{url}: {why}"));
+        assert_eq!((key.value)(&config), shown.into());
+        assert!(!format!("{config:?}").contains("s3:cr@t"), "{url}");
+    }
+}
+
+#[test]
 fn wrong_values_are_refused_with_the_reason() {
     for (path, text, why) in [
         ("listen.address", "", "no IP address with a port"),
@@ -124,6 +140,10 @@ fn wrong_values_are_refused_with_the_reason() {
         ("net.idle_timeout", "2h", "more than 1h"),
         ("net.idle_timeout", "10ms", "less than 1s"),
         ("character.save_interval", "6s", "more than 5s"),
+        ("node.name", "", "0 characters"),
+        ("node.name", "Tokyo 1", "characters that a name cannot have"),
+        ("store.url", "mysql://u@h/d", "neither sqlite nor"),
+        ("store.url", "postgres://h/d", "names no user"),
         ("log.level", "INFO", "no such choice"),
         ("log.format", "xml", "no such choice"),
     ] {

@@ -13,6 +13,7 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use vyuha_core::{SimdError, SimdLevel};
 use vyuha_net::runtime::Driver;
+use vyuha_store::PostgresSettings;
 
 /// A type that a key can have.
 pub(super) trait Setting: Sized + PartialOrd {
@@ -238,6 +239,88 @@ impl Setting for Simd {
         match self {
             Self::Auto => "auto".into(),
             Self::Exactly(level) => level.name().into(),
+        }
+    }
+}
+
+/// A short name: lower-case letters, digits, `-` and `_`, 1 to 63 of them.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Name(String);
+
+impl Name {
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Setting for Name {
+    const KIND: &'static str = "a name of lower-case letters, digits, - and _, at most 63 of them";
+    const PLACEHOLDER: &'static str = "NAME";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let fits = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-' || c == b'_';
+        if !(1..=63).contains(&text.len()) {
+            return Err(format!("it has {} characters", text.len()));
+        }
+        if text.bytes().all(fits) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err("it has characters that a name cannot have".to_owned())
+        }
+    }
+
+    fn to_value(&self) -> toml::Value {
+        self.0.clone().into()
+    }
+}
+
+/// Which database is behind the journal.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum StoreUrl {
+    /// A file in the data directory.
+    Sqlite,
+    /// The PostgreSQL at this URL, which may hold a password.
+    Postgres(String),
+}
+
+impl fmt::Debug for StoreUrl {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.to_value().fmt(out)
+    }
+}
+
+impl Setting for StoreUrl {
+    const KIND: &'static str = "sqlite, or a URL such as \"postgres://user@host:5432/database\"";
+    const PLACEHOLDER: &'static str = "URL";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        match text {
+            "sqlite" => Ok(Self::Sqlite),
+            url if url.starts_with("postgres://") || url.starts_with("postgresql://") => {
+                PostgresSettings::check(url).map_err(|error| error.to_string())?;
+                Ok(Self::Postgres(url.to_owned()))
+            }
+            _ => Err("it is neither sqlite nor a URL that starts with postgres://".to_owned()),
+        }
+    }
+
+    /// Without a password: what is shown is read by many.
+    fn to_value(&self) -> toml::Value {
+        match self {
+            Self::Sqlite => "sqlite".into(),
+            Self::Postgres(url) => {
+                let (scheme, rest) = url.split_once("://").expect("it was parsed");
+                let authority = &rest[..rest.find(['/', '?']).unwrap_or(rest.len())];
+                let shown = match authority.rsplit_once('@') {
+                    Some((user, _)) => {
+                        let name = user.split(':').next().unwrap_or_default();
+                        format!("{scheme}://{name}{}", &rest[user.len()..])
+                    }
+                    None => url.clone(),
+                };
+                shown.into()
+            }
         }
     }
 }

@@ -38,6 +38,13 @@ const PROGRAMS: &[Program] = &[
         whole_only: false,
     },
     Program {
+        // Debian keeps the server itself off the search path.
+        names: &["pg_createcluster", "postgres"],
+        package: "postgresql",
+        purpose: "is the database of the tests that need one",
+        whole_only: true,
+    },
+    Program {
         names: &["chromium", "chromium-browser", "google-chrome"],
         package: "chromium",
         purpose: "opens the console page",
@@ -140,9 +147,12 @@ mod tests {
         let packages = |extent, there: &[&str]| -> Vec<_> {
             missing(extent, |name| there.contains(&name)).iter().map(|program| program.package).collect()
         };
-        assert_eq!(packages(Extent::Whole, &["cc"]), ["git", "chromium", "redis-server"]);
+        assert_eq!(packages(Extent::Whole, &["cc"]), ["git", "postgresql", "chromium", "redis-server"]);
         assert_eq!(packages(Extent::Quick, &["cc"]), ["git"]);
-        assert_eq!(packages(Extent::Whole, &["cc", "git", "google-chrome", "redis-server"]), [""; 0]);
+        assert_eq!(
+            packages(Extent::Whole, &["cc", "git", "google-chrome", "postgres", "redis-server"]),
+            [""; 0]
+        );
         assert_eq!(packages(Extent::Quick, &["git"]), ["gcc libc6-dev"]);
     }
 

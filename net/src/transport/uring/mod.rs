@@ -383,8 +383,11 @@ impl Transport for UringTransport {
         self.table.close(conn);
     }
 
-    fn release(&mut self, conn: ConnId) -> Option<Released> {
-        let connection = self.table.get(conn).filter(|connection| connection.phase == Phase::Open)?;
+    fn prepare_release(&mut self, conn: ConnId) {
+        let Some(connection) = self.table.get(conn).filter(|connection| connection.phase == Phase::Open)
+        else {
+            return;
+        };
         let link = &mut connection.link;
         link.is_leaving = true;
         if link.state == State::Receiving {
@@ -392,6 +395,12 @@ impl Transport for UringTransport {
             let receive = link.receive(conn.0 as usize);
             self.ring.cancel(receive);
         }
+    }
+
+    fn release(&mut self, conn: ConnId) -> Option<Released> {
+        self.prepare_release(conn);
+        let connection = self.table.get(conn).filter(|connection| connection.phase == Phase::Open)?;
+        let link = &connection.link;
         // An end that was not reported is the next reap's to report.
         if link.state != State::Idle || link.ended.is_some() {
             return None;

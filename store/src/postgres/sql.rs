@@ -1,0 +1,153 @@
+//! The SQL of a table, and how rows are handed to it: a column is one array, so that a statement takes any number of
+//! rows.
+
+use std::error::Error;
+
+use bytes::BytesMut;
+use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
+use vyuha_record::{Column, ColumnType, Table, Value};
+
+/// Milliseconds since 1970 by the database's clock: the one clock that all nodes share.
+pub(super) const NOW_MS: &str = "(extract(epoch FROM clock_timestamp()) * 1000)::bigint";
+
+/// One value of a row that was checked.
+#[derive(Debug)]
+pub(super) struct Bound<'a>(pub &'a Value);
+
+impl ToSql for Bound<'_> {
+    fn to_sql(&self, ty: &Type, out: &mut BytesMut) -> Result<IsNull, Box<dyn Error + Sync + Send>> {
+        match self.0 {
+            Value::Null => Ok(IsNull::Yes),
+            Value::Int(int) => int.to_sql_checked(ty, out),
+            Value::Text(text) => text.to_sql_checked(ty, out),
+            Value::Blob(blob) => blob.to_sql_checked(ty, out),
+        }
+    }
+
+    /// What is within decides.
+    fn accepts(_: &Type) -> bool {
+        true
+    }
+
+    to_sql_checked!();
+}
+
+/// One column of many rows.
+#[derive(Debug)]
+pub(super) enum Array<'a> {
+    Int(Vec<Option<i64>>),
+    Text(Vec<Option<&'a str>>),
+    Blob(Vec<Option<&'a [u8]>>),
+}
+
+impl<'a> Array<'a> {
+    pub fn param(&self) -> &(dyn ToSql + Sync) {
+        match self {
+            Self::Int(ints) => ints,
+            Self::Text(texts) => texts,
+            Self::Blob(blobs) => blobs,
+        }
+    }
+
+    /// The column at `index` of rows that were checked.
+    fn of(column: &Column, index: usize, rows: &'a [Vec<Value>]) -> Self {
+        let values = rows.iter().map(|row| &row[index]);
+        match column.ty {
+            ColumnType::Int => Self::Int(
+                values.map(|value| if let Value::Int(int) = value { Some(*int) } else { None }).collect(),
+            ),
+            ColumnType::Text => Self::Text(
+                values
+                    .map(|value| if let Value::Text(text) = value { Some(text.as_str()) } else { None })
+                    .collect(),
+            ),
+            ColumnType::Blob => Self::Blob(
+                values
+                    .map(|value| if let Value::Blob(blob) = value { Some(blob.as_slice()) } else { None })
+                    .collect(),
+            ),
+        }
+    }
+}
+
+/// The columns of `rows`, which hold a value for each of `columns` and were checked.
+pub(super) fn arrays(columns: impl Iterator<Item = &'static Column>, rows: &[Vec<Value>]) -> Vec<Array<'_>> {
+    columns.enumerate().map(|(index, column)| Array::of(column, index, rows)).collect()
+}
+
+pub(super) fn insert(table: &Table) -> String {
+    let marks: Vec<_> = (1..=table.columns.len()).map(|n| format!("${n}")).collect();
+    format!("INSERT INTO \"{}\" ({}) VALUES ({})", table.name, names(table.columns.iter()), marks.join(", "))
+}
+
+/// `key` is the key that the database has: that of a partitioned table holds what it is partitioned by as well.
+pub(super) fn upsert(table: &Table, key: &[String]) -> String {
+    let others = table.columns.iter().filter(|column| !key.iter().any(|name| name == column.name));
+    let sets: Vec<_> = others.map(|column| format!("\"{0}\" = excluded.\"{0}\"", column.name)).collect();
+    let action = if sets.is_empty() { "NOTHING".into() } else { format!("UPDATE SET {}", sets.join(", ")) };
+    let key: Vec<_> = key.iter().map(|name| format!("\"{name}\"")).collect();
+    format!(
+        "INSERT INTO \"{}\" ({}) SELECT * FROM {} ON CONFLICT ({}) DO {action}",
+        table.name,
+        names(table.columns.iter()),
+        unnest(table.columns.iter()),
+        key.join(", ")
+    )
+}
+
+pub(super) fn delete(table: &Table) -> String {
+    let same: Vec<_> =
+        table.key_columns().map(|column| format!("t.\"{0}\" = k.\"{0}\"", column.name)).collect();
+    format!(
+        "DELETE FROM \"{}\" t USING {} AS k ({}) WHERE {}",
+        table.name,
+        unnest(table.key_columns()),
+        names(table.key_columns()),
+        same.join(" AND ")
+    )
+}
+
+/// The rows in which each named column has its value, null as well, by key.
+pub(super) fn select(table: &Table, filter: &[(&str, Value)]) -> String {
+    let mut marks = 0;
+    let conditions = filter.iter().map(|(name, value)| {
+        // `IS NOT DISTINCT FROM` would say both, and use no index.
+        if *value == Value::Null {
+            return format!("\"{name}\" IS NULL");
+        }
+        marks += 1;
+        format!("\"{name}\" = ${marks}")
+    });
+    let conditions: Vec<_> = conditions.collect();
+    let filtered = if conditions.is_empty() { "" } else { " WHERE " };
+    // Text by its bytes, as every other store orders it, whatever the database's language.
+    let order = table.key_columns().map(|column| match column.ty {
+        ColumnType::Text => format!("\"{}\" COLLATE \"C\"", column.name),
+        ColumnType::Int | ColumnType::Blob => format!("\"{}\"", column.name),
+    });
+    format!(
+        "SELECT {} FROM \"{}\"{filtered}{} ORDER BY {}",
+        names(table.columns.iter()),
+        table.name,
+        conditions.join(" AND "),
+        order.collect::<Vec<_>>().join(", ")
+    )
+}
+
+/// As PostgreSQL names the type, in capitals.
+pub(super) fn type_name(ty: ColumnType) -> &'static str {
+    match ty {
+        ColumnType::Int => "BIGINT",
+        ColumnType::Text => "TEXT",
+        ColumnType::Blob => "BYTEA",
+    }
+}
+
+fn names(columns: impl Iterator<Item = &'static Column>) -> String {
+    columns.map(|column| format!("\"{}\"", column.name)).collect::<Vec<_>>().join(", ")
+}
+
+fn unnest(columns: impl Iterator<Item = &'static Column>) -> String {
+    let arrays = columns.zip(1..).map(|(column, n)| format!("${n}::{}[]", type_name(column.ty)));
+    format!("unnest({})", arrays.collect::<Vec<_>>().join(", "))
+}
