@@ -30,6 +30,7 @@ use vyuha_store::{AccountRow, Handle, Store, StoreError, TypedStore};
 
 use crate::addresses::Place;
 use crate::doors::{Admission, Resumption, ShardDoors};
+use crate::knocking::Knocker;
 use crate::seats::{Claim, Seats};
 use crate::tickets::{self, Ticket};
 use request::Request;
@@ -137,6 +138,7 @@ enum Stage {
 struct Connection<'a> {
     node: &'a SignIn,
     place: &'a Place,
+    knocker: &'a Knocker,
     stream: TcpStream,
     received: Vec<u8>,
     stage: Stage,
@@ -147,13 +149,19 @@ struct Connection<'a> {
 }
 
 impl SignIn {
-    /// Speaks with one client until its socket is handed to a shard or closed.
-    pub async fn welcome(&self, stream: TcpStream, place: &Place) {
+    /// Speaks with one client until its socket is handed to a shard or closed. What comes back is to be closed, and told why.
+    pub async fn welcome(
+        &self,
+        stream: TcpStream,
+        place: &Place,
+        knocker: &Knocker,
+    ) -> Option<(TcpStream, ErrorCode)> {
         self.metrics.connections.inc();
         self.metrics.handshakes_in_progress.inc();
         let mut connection = Connection {
             node: self,
             place,
+            knocker,
             stream,
             received: Vec::with_capacity(READ_BYTES),
             stage: Stage::Fresh,
@@ -165,45 +173,40 @@ impl SignIn {
         let end = tokio::select! {
             end = connection.run() => end,
             _ = stopping.wait_for(|stopping| *stopping) => End::Close(ErrorCode::ShuttingDown),
+            () = knocker.must_go() => End::Close(ErrorCode::ServerFull),
         };
         self.metrics.handshakes_in_progress.dec();
-        let Connection { mut stream, received, .. } = connection;
+        let Connection { stream, received, .. } = connection;
         match end {
             End::Enter(entry) => {
                 let Entry { claim, ticket, request, character, items } = *entry;
                 let shard = self.doors.shard_of(character.zone);
-                let Some(socket) = taken_from_control(stream) else { return };
+                let socket = taken_from_control(stream)?;
                 let admission = Admission { socket, received, request, character, items, ticket };
                 match self.doors.admit(shard, admission) {
                     Ok(()) => claim.play(shard),
-                    Err(back) => self.turn_back(back.socket).await,
+                    Err(back) => return turned_back(back.socket),
                 }
+                None
             }
             End::Resume(Resume { account, shard, received: messages, ticket }) => {
-                let Some(socket) = taken_from_control(stream) else { return };
+                let socket = taken_from_control(stream)?;
                 let resumption = Resumption { account, socket, unread: received, received: messages, ticket };
-                if let Err(back) = self.doors.resume(shard, resumption) {
-                    self.turn_back(back.socket).await;
+                match self.doors.resume(shard, resumption) {
+                    Ok(()) => None,
+                    Err(back) => turned_back(back.socket),
                 }
             }
             End::Gone => {
                 self.metrics.closed("peer").inc();
+                None
             }
-            End::Close(code) => say_farewell(&self.metrics, &mut stream, code).await,
-        }
-    }
-
-    /// Tells a client whose shard takes nobody just now.
-    async fn turn_back(&self, socket: OwnedFd) {
-        let stream = std::net::TcpStream::from(socket);
-        if let Ok(mut stream) = TcpStream::from_std(stream) {
-            say_farewell(&self.metrics, &mut stream, ErrorCode::ServerFull).await;
+            End::Close(code) => Some((stream, code)),
         }
     }
 
     /// Counts a connection that was closed without a word, because too many others are being told the same.
     pub fn drop_connection(&self, code: ErrorCode) {
-        self.metrics.connections.inc();
         self.metrics.closed(code.name()).inc();
     }
 
@@ -212,9 +215,8 @@ impl SignIn {
         self.seats.len() >= self.players_max
     }
 
-    /// Tells a client for whom there is no place, and closes.
-    pub async fn turn_away(&self, mut stream: TcpStream, code: ErrorCode) {
-        self.metrics.connections.inc();
+    /// Tells a client why its connection ends, as far as it listens, and closes.
+    pub async fn say_farewell(&self, mut stream: TcpStream, code: ErrorCode) {
         say_farewell(&self.metrics, &mut stream, code).await;
     }
 }
@@ -223,7 +225,10 @@ impl Connection<'_> {
     async fn run(&mut self) -> End {
         let mut deadline = Instant::now() + self.node.handshake_timeout;
         loop {
-            let request = match timeout_at(deadline, self.next_request()).await {
+            self.knocker.set_awaited(!matches!(self.stage, Stage::SignedIn { .. }));
+            let next = timeout_at(deadline, self.next_request()).await;
+            self.knocker.set_awaited(false);
+            let request = match next {
                 Ok(Ok(request)) => request,
                 Ok(Err(end)) => return end,
                 Err(_) => return End::Close(self.timeout_code()),
@@ -503,6 +508,12 @@ fn secret() -> Result<[u8; 16], Refusal> {
         tracing::error!(%error, "the kernel gives no random numbers");
         ErrorCode::Unavailable.into()
     })
+}
+
+/// A client whose shard takes nobody just now.
+fn turned_back(socket: OwnedFd) -> Option<(TcpStream, ErrorCode)> {
+    let stream = TcpStream::from_std(std::net::TcpStream::from(socket)).ok()?;
+    Some((stream, ErrorCode::ServerFull))
 }
 
 /// A socket for a shard; none if it cannot be had, which closes it.
