@@ -75,7 +75,7 @@ memory() {
     before=$(rss)
     bots --roles idle=1 --clients "$characters" --sign-ins 256 >/dev/null 2>"$folder/bots" &
     bots=$!
-    await vyuha_sessions "$characters" 600
+    await vyuha_sessions $((characters * 99 / 100)) 600
     sleep 5
     local playing
     playing=$(metric vyuha_sessions)
@@ -101,7 +101,7 @@ idle() {
     start --net-connections-max 100000 --net-handshakes-max 65536 --session-afk-kick 0s --shard-tick-hz "${TICK_HZ:-30}"
     bots --roles idle=1 --clients "$characters" --sign-ins 256 >/dev/null 2>"$folder/bots" &
     bots=$!
-    await vyuha_sessions "$characters" 1200
+    await vyuha_sessions $((characters * 99 / 100)) 1200
     local ticks late shed playing
     playing=$(metric vyuha_sessions)
     ticks=$(metric vyuha_ticks_total) late=$(metric vyuha_late_ticks_total) shed=$(metric vyuha_shed_ticks_total)
