@@ -127,9 +127,13 @@ const _: () = assert!(PAIR_RADIUS_UNITS_MAX < 0xffff);
 #[inline(always)]
 fn group<T: Copy + Default>(column: &[T], at: usize) -> [T; LANES] {
     let rest = &column[at..];
-    if let Some(group) = rest.first_chunk() {
-        return *group;
-    }
+    rest.first_chunk().copied().unwrap_or_else(|| filled_up(rest))
+}
+
+/// Only at the end of the columns.
+#[cold]
+#[inline(never)]
+fn filled_up<T: Copy + Default>(rest: &[T]) -> [T; LANES] {
     let mut group = [T::default(); LANES];
     group[..rest.len()].copy_from_slice(rest);
     group

@@ -14,6 +14,10 @@ use crate::history::LANES;
 /// Bits that a coarse coordinate leaves off.
 pub(super) const COARSE_SHIFT: u32 = 2;
 
+/// The bits of a coarse place within its cell, on both axes; those above them number the cell.
+const COARSE_MASK: u32 = (0xffff >> COARSE_SHIFT) * 0x1_0001;
+const CELL_SHIFT: u32 = 16 - COARSE_SHIFT;
+
 /// What coarse places do not tell of an entity: how it walked, what they leave off, and whether it is passed over,
 /// because it leapt or is hidden.
 #[derive(Clone, Copy)]
@@ -43,7 +47,8 @@ impl Fine {
     #[inline(always)]
     fn new(local: u32, dx: i32, dy: i32, passed_over: bool) -> Fine {
         let step = (dx as u32 & Fine::STEP_MASK) | (dy as u32 & Fine::STEP_MASK) << Fine::STEP_BITS;
-        let rest = (local & Fine::REST_MASK) | (local >> 16 & Fine::REST_MASK) << COARSE_SHIFT;
+        let rest = local & Fine::REST_MASK * 0x1_0001;
+        let rest = (rest | rest >> (16 - COARSE_SHIFT)) & (Fine::REST_MASK << COARSE_SHIFT | Fine::REST_MASK);
         let passed_over = if passed_over { Fine::PASSED_OVER } else { 0 };
         Fine(step | rest << (2 * Fine::STEP_BITS) | passed_over)
     }
@@ -128,34 +133,38 @@ impl Strips {
     }
 
     #[inline(always)]
-    fn fill(&mut self, columns: &Columns, grid: Grid, y: u16) {
-        for x in 0..grid.cells.x {
-            let corner = (u32::from(x) << 16, u32::from(y) << 16);
+    fn fill(&mut self, columns: &Columns, grid: Grid, row_of_cells: u16) {
+        for cell in 0..grid.cells.x {
+            let rows = columns.run(grid.index(CellCoord { x: cell, y: row_of_cells }));
+            // What a cell adds to places in it.
+            let corner = (u32::from(cell) << CELL_SHIFT & 0xffff) | u32::from(row_of_cells) << (CELL_SHIFT + 16);
+            let begin = self.place(rows.start);
+            let end = begin + rows.len().next_multiple_of(LANES);
+            let (xs, _) = self.x[begin..end].as_chunks_mut::<LANES>();
+            let (ys, _) = self.y[begin..end].as_chunks_mut::<LANES>();
+            let (exact, _) = self.exact[begin..end].as_chunks_mut::<LANES>();
             let mut longest = [0; LANES];
-            for row in columns.run(grid.index(CellCoord { x, y })).step_by(LANES) {
+            for (((row, xs), ys), exact) in rows.step_by(LANES).zip(xs).zip(ys).zip(exact) {
                 let (local, velocity) = (group(&columns.local, row), group(&columns.velocity, row));
                 let flags = group(&columns.flags, row);
-                let (mut xs, mut ys, mut fine) = ([0; LANES], [0; LANES], [0; LANES]);
+                let (mut places, mut fine) = ([0; LANES], [0; LANES]);
+                let (mut x, mut y) = ([0; LANES], [0; LANES]);
                 for lane in 0..LANES {
-                    xs[lane] = ((corner.0 | local[lane] & 0xffff) >> COARSE_SHIFT) as u16;
-                    ys[lane] = ((corner.1 | local[lane] >> 16) >> COARSE_SHIFT) as u16;
-                    let passed_over = flags[lane] & (LEAPT | HIDDEN) != 0;
+                    places[lane] = local[lane] >> COARSE_SHIFT & COARSE_MASK | corner;
+                    (x[lane], y[lane]) = (places[lane] as u16, (places[lane] >> 16) as u16);
                     let (dx, dy) = (i32::from(velocity[lane] as i16), velocity[lane] as i32 >> 16);
+                    let passed_over = flags[lane] & (LEAPT | HIDDEN) != 0;
                     fine[lane] = Fine::new(local[lane], dx, dy, passed_over).0;
-                    let length = length_bound(dx, dy);
-                    longest[lane] = longest[lane].max(if passed_over { 0 } else { length });
+                    let length = if passed_over { 0 } else { length_bound(dx, dy) };
+                    longest[lane] = longest[lane].max(length);
                 }
-                let at = self.place(row);
-                self.x[at..][..LANES].copy_from_slice(&xs);
-                self.y[at..][..LANES].copy_from_slice(&ys);
-                let exact: &mut [[u32; 2]; LANES] =
-                    self.exact[at..].first_chunk_mut().expect("there is room behind the last");
+                (*xs, *ys) = (x, y);
                 for lane in 0..LANES {
-                    exact[lane] = [u32::from(xs[lane]) | u32::from(ys[lane]) << 16, fine[lane]];
+                    exact[lane] = [places[lane], fine[lane]];
                 }
             }
             let longest = longest.into_iter().fold(0, u32::max);
-            self.steps[1][usize::from(x) + 1] = longest / LENGTH_PARTS + 1;
+            self.steps[1][usize::from(cell) + 1] = longest / LENGTH_PARTS + 1;
         }
     }
 
