@@ -66,10 +66,12 @@ impl Lanes for Plain {
             let apart = i32::from(a.wrapping_sub(b) as i16);
             ((apart * apart) >> 16) as i16
         };
-        let near: [u8; GROUP] = std::array::from_fn(|lane| {
+        // Not from a function by lane, which the compiler does not inline.
+        let mut near = [0; GROUP];
+        for (lane, near) in near.iter_mut().enumerate() {
             let squared = square(x.0[lane], from[0].0[lane]).wrapping_add(square(y.0[lane], from[1].0[lane]));
-            u8::from(squared.wrapping_sub(band.origin) < band.end)
-        });
+            *near = u8::from(squared.wrapping_sub(band.origin) < band.end);
+        }
         // The product's top byte gathers the eight bytes' lowest bits.
         let byte = |eight: &[u8; 8]| (u64::from_le_bytes(*eight).wrapping_mul(GATHER) >> 56) as u32;
         let (eights, _) = near.as_chunks::<8>();

@@ -6,7 +6,6 @@
 use vyuha_protocol::CellCoord;
 use vyuha_protocol::units::STEP_UNITS_MAX;
 
-use super::group;
 use super::near::GROUP;
 use crate::columns::{Columns, Grid, HIDDEN, LEAPT};
 use crate::history::LANES;
@@ -37,6 +36,31 @@ pub(super) struct Strips {
     steps: [Vec<u32>; 2],
 }
 
+/// A column of which a group of lanes can be read from each row on.
+struct Padded<'a, T> {
+    column: &'a [T],
+    /// The rows from this one on, less than a group, are here as well, and zeros behind them.
+    last: usize,
+    rest: [T; 2 * LANES],
+}
+
+impl<'a, T: Copy + Default> Padded<'a, T> {
+    #[inline(always)]
+    fn new(column: &'a [T]) -> Padded<'a, T> {
+        let last = column.len().saturating_sub(LANES);
+        let mut rest = [T::default(); 2 * LANES];
+        rest[..column.len() - last].copy_from_slice(&column[last..]);
+        Padded { column, last, rest }
+    }
+
+    /// In place: copied they would go through memory.
+    #[inline(always)]
+    fn group(&self, row: usize) -> &[T; LANES] {
+        let group = self.column[row..].first_chunk();
+        group.unwrap_or_else(|| self.rest[row - self.last..].first_chunk().expect("two groups"))
+    }
+}
+
 impl Fine {
     /// Bits of each axis of a step: those of one that is no leap, with a sign.
     pub const STEP_BITS: u32 = 12;
@@ -47,7 +71,7 @@ impl Fine {
     #[inline(always)]
     fn new(local: u32, dx: i32, dy: i32, passed_over: bool) -> Fine {
         let step = (dx as u32 & Fine::STEP_MASK) | (dy as u32 & Fine::STEP_MASK) << Fine::STEP_BITS;
-        let rest = local & Fine::REST_MASK * 0x1_0001;
+        let rest = local & (Fine::REST_MASK * 0x1_0001);
         let rest = (rest | rest >> (16 - COARSE_SHIFT)) & (Fine::REST_MASK << COARSE_SHIFT | Fine::REST_MASK);
         let passed_over = if passed_over { Fine::PASSED_OVER } else { 0 };
         Fine(step | rest << (2 * Fine::STEP_BITS) | passed_over)
@@ -134,10 +158,13 @@ impl Strips {
 
     #[inline(always)]
     fn fill(&mut self, columns: &Columns, grid: Grid, row_of_cells: u16) {
+        let Columns { local, velocity, flags, .. } = columns;
+        let (locals, velocities, flags) = (Padded::new(local), Padded::new(velocity), Padded::new(flags));
         for cell in 0..grid.cells.x {
             let rows = columns.run(grid.index(CellCoord { x: cell, y: row_of_cells }));
             // What a cell adds to places in it.
-            let corner = (u32::from(cell) << CELL_SHIFT & 0xffff) | u32::from(row_of_cells) << (CELL_SHIFT + 16);
+            let corner =
+                (u32::from(cell) << CELL_SHIFT & 0xffff) | u32::from(row_of_cells) << (CELL_SHIFT + 16);
             let begin = self.place(rows.start);
             let end = begin + rows.len().next_multiple_of(LANES);
             let (xs, _) = self.x[begin..end].as_chunks_mut::<LANES>();
@@ -145,8 +172,8 @@ impl Strips {
             let (exact, _) = self.exact[begin..end].as_chunks_mut::<LANES>();
             let mut longest = [0; LANES];
             for (((row, xs), ys), exact) in rows.step_by(LANES).zip(xs).zip(ys).zip(exact) {
-                let (local, velocity) = (group(&columns.local, row), group(&columns.velocity, row));
-                let flags = group(&columns.flags, row);
+                let (local, velocity) = (locals.group(row), velocities.group(row));
+                let flags = flags.group(row);
                 let (mut places, mut fine) = ([0; LANES], [0; LANES]);
                 let (mut x, mut y) = ([0; LANES], [0; LANES]);
                 for lane in 0..LANES {

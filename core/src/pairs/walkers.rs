@@ -110,21 +110,21 @@ impl Walk<'_> {
     ) {
         let split = beside.1.div_ceil(GROUP);
         let count = split + below.1.div_ceil(GROUP);
-        let observers = beside.0..beside.0 + observers;
         for first in (0..count).step_by(GROUPS) {
             self.narrow::<J>(strips, HITS);
-            let groups: [Group; GROUPS] = std::array::from_fn(|at| {
+            // Those from the first on, and behind the last some without a lane.
+            let group = |at: usize| {
                 let at = first + at;
                 let ((place, length), at) = if at < split { (beside, at) } else { (below, at - split) };
                 let rest = length.saturating_sub(at * GROUP).min(GROUP);
                 Group { place: place + at * GROUP, lanes: ((1u64 << rest) - 1) as u32 }
-            });
-            let (observers, own) = (observers.clone(), first == 0);
+            };
+            let (observers, own) = (beside.0..beside.0 + observers, first == 0);
             match count - first {
-                1 => self.find::<L, 1>(strips, &groups, observers, own, band),
-                2 => self.find::<L, 2>(strips, &groups, observers, own, band),
-                3 => self.find::<L, 3>(strips, &groups, observers, own, band),
-                _ => self.find::<L, GROUPS>(strips, &groups, observers, own, band),
+                1 => self.find::<L, 1>(strips, group, observers, own, band),
+                2 => self.find::<L, 2>(strips, group, observers, own, band),
+                3 => self.find::<L, 3>(strips, group, observers, own, band),
+                _ => self.find::<L, GROUPS>(strips, group, observers, own, band),
             }
         }
     }
@@ -152,11 +152,13 @@ impl Walk<'_> {
     fn find<L: Lanes, const N: usize>(
         &mut self,
         strips: &Strips,
-        groups: &[Group; GROUPS],
+        group: impl Fn(usize) -> Group,
         observers: Range<usize>,
         own: bool,
         band: Band,
     ) {
+        assert!(self.hits.count < HITS && observers.len() <= OBSERVERS && N <= GROUPS);
+        let groups: [Group; N] = std::array::from_fn(group);
         let load = |column: &[u16]| -> [L; N] {
             std::array::from_fn(|at| {
                 L::load(column[groups[at].place..].first_chunk().expect("there is room behind the last"))
@@ -176,8 +178,12 @@ impl Walk<'_> {
                     lanes &= unmet as u32;
                 }
                 // Written whether there is a hit or not, which no branch foresees.
-                self.hits.lanes[count] = lanes;
-                self.hits.places[count] = places[number] + at;
+                // SAFETY: fewer than `HITS` were there, and each of at most `OBSERVERS` adds at most `GROUPS`. With
+                // checks the pass takes a twentieth longer.
+                unsafe {
+                    *self.hits.lanes.get_unchecked_mut(count) = lanes;
+                    *self.hits.places.get_unchecked_mut(count) = places[number] + at;
+                }
                 count += usize::from(lanes != 0);
             }
             unmet = if own { unmet << 1 } else { unmet };
