@@ -92,7 +92,7 @@ fn a_directory_in_use_is_refused() {
 fn unapplied_frames_of_another_version_are_refused() {
     record! {
         struct OtherRow in "item", table 4 {
-            key id: i64, kind: i64, count: i64, place: i64, owner: i64, slot: i64, x: i64, y: i64,
+            key id: i64, kind: i64, count: i64, place: i64, owner: i64, slot: i64, x: i64, y: i64, wear: i64,
         }
     }
     let dir = tempfile::tempdir().unwrap();

@@ -131,8 +131,11 @@ fn many_small_records_are_a_flood(driver: Driver) {
     server.until_closed(conn, CloseCause::Flood);
 }
 
+/// So many ticks a second that a client has time to read a connection to its end, though ticks here follow each other at once.
+const PATIENT: Limits = Limits { tick_hz: 100_000, ..WIDE };
+
 fn a_slow_client_reads_whole_frames_in_order(driver: Driver) {
-    let mut server = Server::new(driver, Limits { reliable_bytes_max: 256 << 10, ..WIDE });
+    let mut server = Server::new(driver, Limits { reliable_bytes_max: 256 << 10, ..PATIENT });
     let (client, conn) = secured(&mut server, &[]);
     let mut tick: u32 = 0;
     while server.transport.stats().snapshots_skipped < 50 {
@@ -209,7 +212,7 @@ fn a_session_goes_from_one_transport_to_another_with_its_socket(driver: Driver) 
 }
 
 fn what_was_sealed_and_not_sent_goes_along_as_it_is(driver: Driver) {
-    let mut servers = [Server::new(driver, WIDE), Server::new(driver, WIDE)];
+    let mut servers = [Server::new(driver, PATIENT), Server::new(driver, PATIENT)];
     let (client, conn) = secured(&mut servers[0], &[]);
     let mut sent: u32 = 0;
     while servers[0].transport.stats().snapshots_skipped < 3 {
