@@ -383,7 +383,7 @@ impl Simulation {
             match reader.next_frame() {
                 Ok(None) => break,
                 Ok(Some(frame)) if frame.seq <= self.truth.last_seq() => {
-                    self.truth.check_frame(frame.seq, frame.payload)?
+                    self.truth.check_frame(frame.seq, frame.payload)?;
                 }
                 Ok(Some(frame)) => self.truth.add(frame.payload, &world::content())?,
                 Err(error) => {

@@ -66,7 +66,7 @@ impl Truth {
             let mut changes = Vec::new();
             for op in ops.map_err(|error| broken(&error.to_string()))? {
                 let op = op.map_err(|error| broken(&error.to_string()))?;
-                changes.push(self.change(&op).map_err(|error| broken(&error.to_string()))?);
+                changes.push(self.change(&op).map_err(|error| broken(&error))?);
             }
             self.judge(&changes, content).map_err(|what| broken(&what))?;
             self.follow(&changes);
