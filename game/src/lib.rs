@@ -6,19 +6,25 @@
 //!
 //! Nothing in this crate does I/O (but for [`Content::load`], before play), reads a clock or starts a thread.
 
+pub mod bank;
 pub mod character;
 pub mod chat;
 pub mod content;
+pub mod equipment;
 pub mod gates;
 pub mod ground;
 mod hash;
 pub mod inventory;
+pub mod ledger;
 pub mod movement;
 pub mod npc;
 mod place;
+pub mod presence;
 mod random;
+pub mod requests;
 pub mod shard;
 pub mod systems;
+pub mod trade;
 
 pub use character::CharacterRow;
 pub use content::{Content, ContentErrors, ContentFault, ZoneContent};

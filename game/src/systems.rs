@@ -4,11 +4,13 @@
 //! `EachTick` passes run. Commands run before that, as they come in.
 
 use vyuha_core::Probe;
+use vyuha_protocol::ZoneId;
 use vyuha_record::{Record, Table};
 
 use crate::character::CharacterRow;
 use crate::ground::ZoneRow;
 use crate::inventory::ItemRow;
+use crate::ledger::LedgerRow;
 use crate::shard::{Outbox, Shard, passes};
 
 /// A system of the game: a folder of this crate.
@@ -45,6 +47,12 @@ macro_rules! folder {
 pub trait TickProbe: Probe {
     /// The pass of the system of this name just ended.
     fn lap_system(&mut self, name: &'static str);
+
+    /// What follows is of one zone, up to [`TickProbe::end_zone`].
+    fn begin_zone(&mut self) {}
+
+    /// The passes of this zone are over.
+    fn end_zone(&mut self, _zone: ZoneId) {}
 }
 
 impl TickProbe for () {
@@ -56,14 +64,20 @@ pub const SYSTEMS: &[System] = &[
     System { name: folder!(gates), tables: &[], runs: Runs::BeforeSteps(passes::cross) },
     System { name: folder!(movement), tables: &[], runs: Runs::EachStep(passes::move_characters) },
     System { name: folder!(npc), tables: &[], runs: Runs::EachStep(passes::think) },
+    System { name: folder!(requests), tables: &[], runs: Runs::OnCommand },
     System { name: folder!(chat), tables: &[], runs: Runs::OnCommand },
     System { name: folder!(inventory), tables: &[ItemRow::TABLE], runs: Runs::OnCommand },
+    System { name: folder!(equipment), tables: &[], runs: Runs::OnCommand },
+    System { name: folder!(bank), tables: &[], runs: Runs::OnCommand },
+    System { name: folder!(ledger), tables: &[LedgerRow::TABLE], runs: Runs::OnCommand },
+    System { name: folder!(trade), tables: &[], runs: Runs::EachTick(passes::part) },
     System { name: folder!(ground), tables: &[ZoneRow::TABLE], runs: Runs::EachTick(passes::litter) },
+    System { name: folder!(presence), tables: &[], runs: Runs::EachTick(passes::look_for_players) },
     System { name: folder!(character), tables: &[CharacterRow::TABLE], runs: Runs::EachTick(passes::save) },
 ];
 
 /// Every table that the game's systems write.
-pub const TABLES: &[Table] = &[CharacterRow::TABLE, ItemRow::TABLE, ZoneRow::TABLE];
+pub const TABLES: &[Table] = &[CharacterRow::TABLE, ItemRow::TABLE, ZoneRow::TABLE, LedgerRow::TABLE];
 
 #[cfg(test)]
 mod tests {

@@ -3,7 +3,7 @@
 import { Link } from "./link.js";
 import { MapView } from "./map.js";
 import { Panels } from "./panels.js";
-import { count, element, many, uptime } from "./format.js";
+import { count, duration, element, many, uptime } from "./format.js";
 
 const KINDS = [["player", "players"], ["wandering", "NPCs wandering"], ["chasing", "NPCs chasing"], ["item", "items"]];
 const byId = (id) => document.getElementById(id);
@@ -39,8 +39,7 @@ async function prepare() {
 }
 
 function zoneButton(info) {
-  const title = `Zone ${info.id} on shard ${info.shard}, ${info.width_tiles} × ${info.height_tiles} tiles`;
-  const button = element("button", { title }, info.name, element("small", { title: "players" }));
+  const button = element("button", {}, info.name, element("small", { title: "players" }));
   button.onclick = () => choose(info).catch(() => (byId("place").textContent = "the zone's walls cannot be fetched"));
   return button;
 }
@@ -57,10 +56,16 @@ async function choose(info) {
 
 function showZone(zones) {
   const of = (id) => zones.find((report) => report.zone === id);
-  node.zones.forEach(({ id }, i) => (byId("zones").children[i].lastChild.textContent = count(of(id)?.players)));
+  node.zones.forEach(({ id, width_tiles: width, height_tiles: height }, i) => {
+    const [button, report] = [byId("zones").children[i], of(id)];
+    button.lastChild.textContent = count(report?.players);
+    const cost = report ? `on shard ${report.shard}, ${duration(report.tick_us)} of a tick, ` : "";
+    button.title = `Zone ${id} ${cost}${width} × ${height} tiles`;
+  });
   const here = of(zone?.id);
   if (!here) return;
-  const counts = `${many(here.players, "player")} · ${many(here.npcs, "NPC")} · ${many(here.items, "item")}`;
+  const inside = [many(here.players, "player"), many(here.npcs, "NPC"), many(here.items, "item")];
+  const counts = [...inside, `shard ${here.shard}`].join(" · ");
   byId("zone-counts").textContent = counts;
   byId("map").setAttribute("aria-label", `Live map of ${zone.name}: ${counts}`);
 }

@@ -12,8 +12,8 @@ use std::time::{Duration, SystemTime};
 
 use tokio::net::TcpListener;
 use vyuha_gateway::{
-    Feed, Gateway, MARK_UNITS_PER_TILE, Mark, MarkKind, Metrics, NodeInfo, REPORT_HZ, ShardReport, TickUs,
-    ZoneInfo, ZoneReport, serve,
+    Feed, Gateway, MARK_UNITS_PER_TILE, Mark, MarkKind, Metrics, NodeInfo, Placement, REPORT_HZ, ShardReport,
+    TickUs, ZoneInfo, ZoneReport, serve,
 };
 
 const TICK_HZ: u64 = 30;
@@ -199,6 +199,7 @@ impl Crowd {
             players: count(&|kind| kind == MarkKind::Player),
             npcs: count(&|kind| matches!(kind, MarkKind::NpcWandering | MarkKind::NpcChasing)),
             items: count(&|kind| kind == MarkKind::Item),
+            tick_us: self.walkers.len() as f32 / 10.0,
             marks: if marks_wanted { self.walkers.iter().map(mark).collect() } else { Vec::new() },
         }
     }
@@ -238,6 +239,7 @@ fn draw_zone((id, name, shard, side, ..): Placed, dice: &mut Dice) -> ZoneInfo {
     for (tile, _) in wall.iter().enumerate().filter(|(_, wall)| **wall) {
         walls[tile / 8] |= 1 << (tile % 8);
     }
+    let shard = Placement::new(shard);
     ZoneInfo { id, name: name.into(), shard, width_tiles: side, height_tiles: side, walls }
 }
 

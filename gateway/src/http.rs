@@ -8,14 +8,14 @@ use std::time::{Duration, UNIX_EPOCH};
 use axum::Router;
 use axum::extract::ws::WebSocketUpgrade;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
-use axum::extract::{Path, Request, State};
+use axum::extract::{DefaultBodyLimit, Path, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Json, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use serde::Serialize;
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::timeout;
 
 use crate::Gateway;
@@ -28,6 +28,7 @@ use crate::node::ZoneInfo;
 use crate::page;
 use crate::ready::Checks;
 use crate::stream::{MESSAGE_BYTES_MAX, Place, serve_page};
+use crate::zones::{self, MoveOrder};
 
 /// Pages that may watch at once; each holds at most a few map states.
 pub const WATCHERS_MAX: usize = 32;
@@ -50,8 +51,10 @@ const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset
 const PROMETHEUS_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 #[derive(Clone)]
-struct App {
-    live: Arc<Live>,
+pub(crate) struct App {
+    pub live: Arc<Live>,
+    /// Where orders to move zones go.
+    pub orders: mpsc::Sender<MoveOrder>,
     metrics: Arc<Metrics>,
     checks: Arc<Checks>,
     hosts: Hosts,
@@ -66,17 +69,18 @@ pub async fn serve(
     gateway: Gateway,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
-    let Gateway { live, metrics, checks, hosts, reports } = gateway;
+    let Gateway { live, metrics, checks, hosts, reports, orders, tls } = gateway;
     let (stopping, stop) = watch::channel(false);
     let room = Arc::new(Semaphore::new(WATCHERS_MAX));
-    let app = App { live: live.clone(), metrics, checks: Arc::new(checks), hosts, room: room.clone(), stop };
+    let checks = Arc::new(checks);
+    let app = App { live: live.clone(), orders, metrics, checks, hosts, room: room.clone(), stop };
 
     let mut stop = app.stop.clone();
-    let server =
-        axum::serve(BoundedListener::new(listener, BOUNDS), routes(app)).with_graceful_shutdown(async move {
-            // An error means that the sender is gone, which is a stop as well.
-            let _ = stop.wait_for(|stopping| *stopping).await;
-        });
+    let listener = BoundedListener::new(listener, BOUNDS).with_tls(tls);
+    let server = axum::serve(listener, routes(app)).with_graceful_shutdown(async move {
+        // An error means that the sender is gone, which is a stop as well.
+        let _ = stop.wait_for(|stopping| *stopping).await;
+    });
     let server = async {
         let mut server = std::pin::pin!(server.into_future());
         tokio::select! {
@@ -103,7 +107,10 @@ pub async fn serve(
 fn routes(app: App) -> Router {
     page::console()
         .route("/api/node", get(node))
+        .route("/api/zones", get(zones::list))
         .route("/api/zones/{id}/walls", get(walls))
+        .route("/api/zones/{id}/move", post(zones::move_zone))
+        .layer(DefaultBodyLimit::max(zones::ORDER_BYTES_MAX))
         .route("/api/history", get(history))
         .route("/api/stream", get(stream))
         .route("/metrics", get(metrics))
@@ -157,7 +164,7 @@ impl<'a> From<&'a ZoneInfo> for ZoneBody<'a> {
         ZoneBody {
             id: zone.id,
             name: &zone.name,
-            shard: zone.shard,
+            shard: zone.shard.get(),
             width_tiles: zone.width_tiles,
             height_tiles: zone.height_tiles,
         }

@@ -2,8 +2,8 @@
 //! them, and the players' port ([`play`]); and the account service's password hashing.
 //!
 //! The admin port runs on the control plane (one tokio runtime, a current-thread one will do) and knows the shards only
-//! by the reports they publish. It never touches the game's state, never makes a tick wait, and changes
-//! nothing: every route only reads. Accounts are not stored here.
+//! by the reports they publish. It never touches the game's state and never makes a tick wait. Its routes only read, but for one
+//! that hands on orders to move a zone to another shard. Accounts are not stored here.
 //!
 //! Memory is bounded: [`WATCHERS_MAX`] pages, 128 connections, one map state of at most [`MARKS_MAX`] marks a
 //! zone and two minutes of history.
@@ -20,12 +20,16 @@ mod node;
 mod page;
 pub mod play;
 mod ready;
+mod secured;
 mod stream;
+mod zones;
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use crossbeam::channel::Receiver;
+use tokio::sync::mpsc;
+use tokio_rustls::rustls::ServerConfig;
 
 pub use feed::{
     Feed, MARK_BYTES, MARK_UNITS_PER_TILE, MARKS_MAX, Mark, MarkKind, REPORT_HZ, ShardReport, TickUs,
@@ -33,8 +37,9 @@ pub use feed::{
 };
 pub use http::{WATCHERS_MAX, serve};
 pub use metrics::{Metrics, ShardMetrics};
-pub use node::{NodeError, NodeInfo, ZoneInfo};
+pub use node::{NodeError, NodeInfo, Placement, ZoneInfo};
 pub use ready::Check;
+pub use zones::{MoveOrder, MoveRefused, ZoneMoved};
 
 /// What the admin port serves; handed to [`serve`].
 pub struct Gateway {
@@ -43,6 +48,8 @@ pub struct Gateway {
     checks: ready::Checks,
     hosts: guard::Hosts,
     reports: Receiver<ShardReport>,
+    orders: mpsc::Sender<MoveOrder>,
+    tls: Option<Arc<ServerConfig>>,
 }
 
 impl Gateway {
@@ -58,8 +65,10 @@ impl Gateway {
         let (feed, reports) = feed::feed(node.shards, &metrics);
         let live = Arc::new(live::Live::new(node, metrics.clone(), Instant::now()));
         let hosts = guard::Hosts::new(hosts);
-        let mut gateway =
-            Gateway { live: live.clone(), metrics, checks: ready::Checks::default(), hosts, reports };
+        let checks = ready::Checks::default();
+        // Nobody takes orders yet.
+        let (orders, _) = zones::orders();
+        let mut gateway = Gateway { live: live.clone(), metrics, checks, hosts, reports, orders, tls: None };
         gateway.add_check(
             "shards",
             Box::new(move || match live.stale_shards(Instant::now()).as_slice() {
@@ -68,6 +77,18 @@ impl Gateway {
             }),
         );
         Ok((gateway, feed))
+    }
+
+    /// The orders to move zones that come by the port from now on. While nobody takes them, all are refused.
+    pub fn move_orders(&mut self) -> mpsc::Receiver<MoveOrder> {
+        let (orders, taken) = zones::orders();
+        self.orders = orders;
+        taken
+    }
+
+    /// Lets the port speak TLS.
+    pub fn set_tls(&mut self, tls: Arc<ServerConfig>) {
+        self.tls = Some(tls);
     }
 
     /// Adds something that must hold for `/readyz` to answer 200.

@@ -17,6 +17,10 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, Sleep, sleep};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
+
+use crate::secured::Secured;
 
 /// A connection on which no byte has moved for this long is closed. A watching page is sent figures all the
 /// time, a playing one snapshots.
@@ -45,11 +49,18 @@ pub(crate) struct BoundedListener {
     inner: TcpListener,
     room: Arc<Semaphore>,
     bounds: Bounds,
+    tls: Option<TlsAcceptor>,
 }
 
 impl BoundedListener {
     pub(crate) fn new(inner: TcpListener, bounds: Bounds) -> BoundedListener {
-        BoundedListener { inner, room: Arc::new(Semaphore::new(bounds.connections_max)), bounds }
+        BoundedListener { inner, room: Arc::new(Semaphore::new(bounds.connections_max)), bounds, tls: None }
+    }
+
+    /// Speaks TLS on every connection, where there is a configuration for it.
+    pub(crate) fn with_tls(mut self, tls: Option<Arc<ServerConfig>>) -> BoundedListener {
+        self.tls = tls.map(TlsAcceptor::from);
+        self
     }
 }
 
@@ -69,15 +80,15 @@ impl Visitor {
 
 impl Connected<IncomingStream<'_, BoundedListener>> for Visitor {
     fn connect_info(stream: IncomingStream<'_, BoundedListener>) -> Visitor {
-        Visitor { address: stream.remote_addr().ip(), stays: stream.io().stays.clone() }
+        Visitor { address: stream.remote_addr().ip(), stays: stream.io().stays() }
     }
 }
 
 impl Listener for BoundedListener {
-    type Io = BoundedStream;
+    type Io = Secured<BoundedStream>;
     type Addr = SocketAddr;
 
-    async fn accept(&mut self) -> (BoundedStream, SocketAddr) {
+    async fn accept(&mut self) -> (Secured<BoundedStream>, SocketAddr) {
         loop {
             let Ok(permit) = self.room.clone().acquire_owned().await else {
                 // The semaphore is never closed.
@@ -88,7 +99,9 @@ impl Listener for BoundedListener {
                 tracing::debug!(%peer, %error, "a connection ended before it began");
                 continue;
             }
-            return (BoundedStream::new(stream, permit, &self.bounds), peer);
+            let stream = BoundedStream::new(stream, permit, &self.bounds);
+            let stays = stream.stays.clone();
+            return (Secured::new(stream, stays, self.tls.as_ref()), peer);
         }
     }
 
@@ -265,7 +278,7 @@ mod tests {
             let mut client = TcpStream::connect(inner.local_addr().unwrap()).await.unwrap();
             let bounds = Bounds { visit_max: Some(IDLE_MAX), ..BOUNDS };
             let (mut served, _) = BoundedListener::new(inner, bounds).accept().await;
-            served.stays.store(stays, Ordering::Relaxed);
+            served.stays().store(stays, Ordering::Relaxed);
             let mut seconds = 0;
             while seconds < 2 * IDLE_MAX.as_secs() {
                 client.write_all(b"x").await.unwrap();

@@ -1,5 +1,7 @@
 //! What a node is: the part of the page that does not change while the node runs.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::SystemTime;
 
 use crate::feed::ZONE_TILES_MAX;
@@ -29,7 +31,7 @@ pub struct ZoneInfo {
     /// Its name for people.
     pub name: String,
     /// The shard that owns it.
-    pub shard: u16,
+    pub shard: Placement,
     /// Its width in tiles, at most [`ZONE_TILES_MAX`].
     pub width_tiles: u32,
     /// Its height in tiles, at most [`ZONE_TILES_MAX`].
@@ -37,6 +39,27 @@ pub struct ZoneInfo {
     /// A bit for each tile, 1 for a wall. Row-major from the north-west; tile `t` is bit `t % 8`, from the
     /// lowest, of byte `t / 8`. Rows are not padded.
     pub walls: Vec<u8>,
+}
+
+/// The shard on which a zone is, as whoever moves it says; every clone says the same.
+#[derive(Clone, Debug)]
+pub struct Placement(Arc<AtomicU16>);
+
+impl Placement {
+    /// On a shard.
+    pub fn new(shard: u16) -> Placement {
+        Placement(Arc::new(AtomicU16::new(shard)))
+    }
+
+    /// The shard.
+    pub fn get(&self) -> u16 {
+        self.0.load(Ordering::Acquire)
+    }
+
+    /// The zone goes to another shard.
+    pub fn set(&self, shard: u16) {
+        self.0.store(shard, Ordering::Release);
+    }
 }
 
 /// Why a [`NodeInfo`] cannot be served.
@@ -94,8 +117,9 @@ impl NodeInfo {
 impl ZoneInfo {
     fn validate(&self, shards: u16) -> Result<(), NodeError> {
         let (zone, width, height) = (self.id, self.width_tiles, self.height_tiles);
-        if self.shard >= shards {
-            return Err(NodeError::NoSuchShard { zone, shard: self.shard, shards });
+        let shard = self.shard.get();
+        if shard >= shards {
+            return Err(NodeError::NoSuchShard { zone, shard, shards });
         }
         if [width, height].iter().any(|side| !(1..=ZONE_TILES_MAX).contains(side)) {
             return Err(NodeError::Size { zone, width, height });
@@ -113,6 +137,7 @@ mod tests {
     use super::*;
 
     fn zone(id: u16, shard: u16, width_tiles: u32, height_tiles: u32, walls: usize) -> ZoneInfo {
+        let shard = Placement::new(shard);
         ZoneInfo { id, name: "Vale".into(), shard, width_tiles, height_tiles, walls: vec![0; walls] }
     }
 

@@ -19,8 +19,8 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::{Error, Message};
 
 use vyuha_gateway::{
-    Feed, Gateway, Mark, MarkKind, Metrics, NodeInfo, ShardReport, TickUs, WATCHERS_MAX, ZoneInfo,
-    ZoneReport, serve,
+    Feed, Gateway, Mark, MarkKind, Metrics, MoveOrder, MoveRefused, NodeInfo, Placement, ShardReport, TickUs,
+    WATCHERS_MAX, ZoneInfo, ZoneMoved, ZoneReport, serve,
 };
 
 /// No answer takes this long.
@@ -64,7 +64,7 @@ impl Port {
         let zone = |id, shard, walls| ZoneInfo {
             id,
             name: format!("Zone {id}"),
-            shard,
+            shard: Placement::new(shard),
             width_tiles: 5,
             height_tiles: 3,
             walls,
@@ -80,7 +80,22 @@ impl Port {
         let metrics = Arc::new(Metrics::new(2, "0.1.0", "abc123"));
         let (mut gateway, feed) =
             Gateway::new(node, metrics.clone(), ["console.example.com".to_owned()]).unwrap();
+        let mut orders = gateway.move_orders();
         let store_ok = Arc::new(AtomicBool::new(true));
+        tokio::spawn(async move {
+            while let Some(MoveOrder { zone, to, answer }) = orders.recv().await {
+                let told = match (zone, to) {
+                    (1, 1) => Ok(ZoneMoved { zone, from: 0, to, sessions: 5, gap_ms: 50.0, gap_ticks: 1.5 }),
+                    (1 | 2, 0 | 1) => Err(MoveRefused::AlreadyThere),
+                    (1 | 2, 7) => Err(MoveRefused::JournalBusy),
+                    (1 | 2, _) => Err(MoveRefused::UnknownShard),
+                    (9, _) => continue,
+                    _ => Err(MoveRefused::UnknownZone),
+                };
+                // Who asked may have gone.
+                let _ = answer.send(told);
+            }
+        });
         let ok = store_ok.clone();
         gateway.add_check(
             "store",
@@ -99,10 +114,24 @@ impl Port {
         self.ask(&format!("GET {path} HTTP/1.1\r\nHost: {}\r\n", self.address)).await
     }
 
+    /// Sends an order to move a zone, with more header lines.
+    async fn post(&self, zone: &str, more: &str, body: &str) -> Answer {
+        let head = format!(
+            "POST /api/zones/{zone}/move HTTP/1.1\r\nHost: {}\r\n{more}Content-Length: {}\r\n",
+            self.address,
+            body.len()
+        );
+        self.ask_with(&head, body).await
+    }
+
     /// Sends a request head, less its last empty line, and reads the answer to its end.
     async fn ask(&self, head: &str) -> Answer {
+        self.ask_with(head, "").await
+    }
+
+    async fn ask_with(&self, head: &str, body: &str) -> Answer {
         let mut stream = TcpStream::connect(self.address).await.unwrap();
-        stream.write_all(format!("{head}Connection: close\r\n\r\n").as_bytes()).await.unwrap();
+        stream.write_all(format!("{head}Connection: close\r\n\r\n{body}").as_bytes()).await.unwrap();
         let mut bytes = Vec::new();
         timeout(PATIENCE, stream.read_to_end(&mut bytes)).await.expect("an answer").unwrap();
         let end = bytes.windows(4).position(|window| window == b"\r\n\r\n").expect("a head");
@@ -137,7 +166,7 @@ impl Port {
             tick_us: TickUs { p50: 100, p99: 200, max: 300 },
             passes: vec![("integrate", 40.0)],
             sessions: 1,
-            zones: vec![ZoneReport { zone, players: 1, npcs: 0, items: 0, marks }],
+            zones: vec![ZoneReport { zone, players: 1, npcs: 0, items: 0, tick_us: 40.0, marks }],
             ..ShardReport::default()
         }));
     }
@@ -225,6 +254,55 @@ async fn the_node_and_its_walls_are_served() {
             "{path}"
         );
     }
+    port.stop().await;
+}
+
+#[tokio::test]
+async fn zones_are_listed_with_their_shard_and_cost() {
+    let port = Port::start().await;
+    port.publish(1, 8);
+    let zone = |id, shard, players, tick_us| {
+        let name = format!("Zone {id}");
+        json!({"id": id, "name": name, "shard": shard, "players": players, "npcs": 0, "items": 0, "tick_us": tick_us})
+    };
+    let expected = json!({"shards": 2, "zones": [zone(1, 0, 0, 0.0), zone(2, 1, 1, 40.0)]});
+    until(async || (port.get("/api/zones").await.json() == expected).then_some(())).await;
+    port.stop().await;
+}
+
+#[tokio::test]
+async fn orders_to_move_a_zone_are_handed_on_and_answered() {
+    let port = Port::start().await;
+    let json_type = "Content-Type: application/json\r\n";
+    let moved = port.post("1", json_type, "{\"shard\": 1}").await;
+    let expected = json!({"zone": 1, "from": 0, "to": 1, "sessions": 5, "gap_ms": 50.0, "gap_ticks": 1.5});
+    assert_eq!((moved.status, moved.json()), (200, expected));
+    let own = format!("{json_type}Origin: http://{}\r\n", port.address);
+    assert_eq!(port.post("1", &own, "{\"shard\": 1}").await.status, 200);
+
+    let foreign = format!("{json_type}Origin: http://evil.example\r\n");
+    let long = format!("{{\"shard\": 1{}}}", " ".repeat(300));
+    for (zone, more, body, status, code) in [
+        ("1", json_type, "{\"shard\": 0}", 409, "already_there"),
+        ("2", json_type, "{\"shard\": 7}", 503, "journal_busy"),
+        ("2", json_type, "{\"shard\": 2}", 404, "unknown_shard"),
+        ("3", json_type, "{\"shard\": 0}", 404, "unknown_zone"),
+        ("x", json_type, "{\"shard\": 0}", 404, "unknown_zone"),
+        ("9", json_type, "{\"shard\": 0}", 503, "stopping"),
+        ("1", json_type, "{\"shard\": -1}", 400, "bad_body"),
+        ("1", json_type, "{\"shard\": 1, \"more\": 1}", 400, "bad_body"),
+        ("1", json_type, "", 400, "bad_body"),
+        ("1", json_type, &long, 400, "bad_body"),
+        // What a page of another origin could send without asking first.
+        ("1", "Content-Type: text/plain\r\n", "{\"shard\": 1}", 400, "bad_body"),
+        ("1", &foreign, "{\"shard\": 1}", 403, "foreign_origin"),
+    ] {
+        let answer = port.post(zone, more, body).await;
+        assert_eq!((answer.status, &answer.json()["error"]["code"]), (status, &json!(code)), "{zone} {body}");
+    }
+    let head = "POST /api/zones/1/move HTTP/1.1\r\nHost: evil.example\r\nContent-Length: 0\r\n";
+    assert_eq!(port.ask(head).await.status, 421);
+    assert_eq!(port.get("/api/zones/1/move").await.status, 405);
     port.stop().await;
 }
 

@@ -4,6 +4,7 @@
 //! - [`transport`]: the clients' sockets of one shard, touched only by its tick.
 //! - [`runtime`]: a pinned thread, a glommio executor where io_uring is to be had, that runs a shard's tick at a fixed step.
 //! - [`probe`]: what the machine must allow, checked before anything starts.
+//! - [`tls`]: TLS sessions that move with their sockets, and the certificate.
 //! - [`listen`]: the listening socket. [`cpu`]: processors and the time that threads take of them.
 //!
 //! - [`pool`]: memory that an io_uring receives into, for whoever has a ring of its own.
@@ -39,5 +40,7 @@ pub mod pool;
 pub mod probe;
 #[cfg(feature = "server")]
 pub mod runtime;
+#[cfg(feature = "server")]
+pub mod tls;
 #[cfg(feature = "server")]
 pub mod transport;

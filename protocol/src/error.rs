@@ -59,6 +59,10 @@ error_codes! {
     ShuttingDown = 13, "the server is shutting down";
     /// A service behind the server cannot answer just now.
     Unavailable = 14, "a service behind the server cannot answer just now; try again";
+    /// Nobody was at the client for too long; the character is saved.
+    AwayTooLong = 15, "nobody was there for too long; the character is saved";
+    /// Too many connections from the client's address, at once or in too short a time.
+    AddressLimit = 16, "too many connections from your address; wait a moment";
 
     /// The account's name is not well formed.
     AccountNameInvalid = 20, "an account name has 3 to 32 characters of a-z, 0-9, '_', '.', '-'";
@@ -76,6 +80,8 @@ error_codes! {
     SignInBusy = 26, "too many people are signing in; try again in a moment";
     /// The session is over, or the ticket was used or never given out.
     ResumeRefused = 27, "that session cannot be taken up again; sign in";
+    /// Too many sign-ins from the client's address failed, or too many accounts were registered from it.
+    SignInLimit = 28, "too many failed sign-ins or registrations from your address; wait a minute";
 
     /// The character's name is not well formed.
     CharacterNameInvalid = 30, "a character name has 3 to 16 letters, digits or single inner spaces, and begins with a letter";
@@ -104,6 +110,36 @@ error_codes! {
     JournalBusy = 47, "the server cannot make that durable just now; try again";
     /// The zone holds as many items on the ground as it may.
     GroundFull = 48, "there is no room for more items on the ground here";
+    /// The character would carry more than it can.
+    TooHeavy = 49, "that is more than you can carry";
+    /// The item has no equipment slot.
+    NotWearable = 50, "that cannot be worn";
+    /// What else is worn does not go with it.
+    RequirementUnmet = 51, "that does not go with what else is worn";
+    /// No bank is near.
+    NotAtBank = 52, "there is no bank here";
+    /// No free slot in the tab.
+    BankFull = 53, "that tab of the bank is full";
+    /// There is no such slot or place.
+    SlotInvalid = 54, "there is no such slot";
+    /// The command was meant for another session.
+    NonceStale = 55, "the command belongs to another session; it was not acted on";
+    /// The item cannot be given away by trade.
+    NotTradeable = 56, "that cannot be traded";
+    /// The item is offered in a trade.
+    ItemOffered = 57, "that is offered in a trade";
+    /// One of the two trades already.
+    AlreadyTrading = 58, "one of you is trading already";
+    /// There is no such trade, or nobody asked for it.
+    NoTrade = 59, "there is no such trade";
+    /// The trade is not what was confirmed any more, or the step's turn has not come.
+    TradeMoved = 60, "the trade has changed; look at it again";
+    /// One of the two ended the trade.
+    TradeCancelled = 61, "the trade was cancelled";
+    /// The other is not there (any more).
+    PartnerGone = 62, "the other is no longer there";
+    /// More requests a second than the server carries out for one client.
+    RequestsTooFast = 63, "too many requests in too short a time; the request was not acted on";
 }
 
 impl std::fmt::Display for ErrorCode {

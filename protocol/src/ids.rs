@@ -44,6 +44,27 @@ id! {
     EntityId(u32)
 }
 
+/// The first 48 bits of every item's UUID.
+const UUID_PREFIX: u64 = u64::from_be_bytes(*b"\0\0vyuha\0") >> 8;
+
+impl ItemId {
+    /// The id as a UUID of version 8 (RFC 9562): the same number in the outside's form. The name of the project, the version, the
+    /// id's top 12 bits, the variant, 10 zero bits, the rest of the id.
+    pub fn uuid(self) -> u128 {
+        let id = self.0 as u64;
+        let head = UUID_PREFIX << 16 | 8 << 12 | id >> 52;
+        let tail = 1 << 63 | id & ((1 << 52) - 1);
+        u128::from(head) << 64 | u128::from(tail)
+    }
+
+    /// The id of a UUID, if it is one of an item.
+    pub fn from_uuid(uuid: u128) -> Option<ItemId> {
+        let top = (uuid >> 64) as u64 & 0xfff;
+        let id = ItemId((top << 52 | uuid as u64 & ((1 << 52) - 1)) as i64);
+        (id.uuid() == uuid).then_some(id)
+    }
+}
+
 /// Bits of an [`EntityId`] that number its slot.
 pub const ENTITY_SLOT_BITS: u32 = 24;
 
@@ -94,5 +115,32 @@ impl EntityKind {
     /// The kind of item, if this is one on the ground.
     pub fn as_item(self) -> Option<ItemKind> {
         (self.0 & Self::ITEM_BIT != 0).then_some(ItemKind(self.0 & !Self::ITEM_BIT))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn an_items_uuid_is_of_version_8_and_names_it() {
+        let uuid = |id: i64| {
+            let hex = format!("{:032x}", ItemId(id).uuid());
+            [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-")
+        };
+        assert_eq!(uuid(0), "00767975-6861-8000-8000-000000000000");
+        assert_eq!(uuid(0x0123_4567_89ab_cdef), "00767975-6861-8012-8003-456789abcdef");
+        assert_eq!(uuid(i64::MAX), "00767975-6861-87ff-800f-ffffffffffff");
+    }
+
+    proptest! {
+        #[test]
+        fn a_uuid_gives_its_item_back_and_another_gives_none(id: i64, other: u128) {
+            prop_assert_eq!(ItemId::from_uuid(ItemId(id).uuid()), Some(ItemId(id)));
+            if let Some(item) = ItemId::from_uuid(other) {
+                prop_assert_eq!(item.uuid(), other);
+            }
+        }
     }
 }

@@ -25,4 +25,4 @@ pub use units::{CellCoord, Displacement, Pos};
 
 /// Version of the binary protocol. Raised by any change that an older peer could misread; a client whose
 /// version differs is refused with [`ErrorCode::VersionMismatch`].
-pub const PROTOCOL_VERSION: u32 = 3;
+pub const PROTOCOL_VERSION: u32 = 4;

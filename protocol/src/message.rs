@@ -4,8 +4,14 @@
 //! snapshot alone has a layout of its own: see [`crate::snapshot`]. Clients behind WebSockets speak the same messages
 //! in MessagePack: see [`crate::msgpack`].
 
+mod declare;
+#[cfg(test)]
+mod tests;
+
 use rkyv::rancor::Failure;
 use thiserror::Error;
+
+use declare::{messages, parts};
 
 use crate::frame::append_frame;
 use crate::msgpack::{self, MsgpackError};
@@ -59,89 +65,6 @@ pub enum DecodeError {
 #[inline]
 pub fn append<M: Message>(out: &mut Vec<u8>, message: &M) {
     append_frame(out, M::KIND, |out| message.archive(out));
-}
-
-macro_rules! messages {
-    (
-        $(#[$enum_doc:meta])* $enum_name:ident;
-        $( $(#[doc = $doc:literal])* $kind:literal $name:ident {
-            $( #[doc = $field_doc:literal] $(#[serde($($serde:tt)*)])? $field:ident: $ty:ty ),* $(,)?
-        } )*
-    ) => {
-        $(
-            $(#[doc = $doc])*
-            #[derive(rkyv::Archive, rkyv::Serialize, rkyv::Deserialize, serde::Serialize, serde::Deserialize)]
-            #[derive(Debug, Clone, PartialEq)]
-            #[serde(deny_unknown_fields)]
-            pub struct $name { $( #[doc = $field_doc] $(#[serde($($serde)*)])? pub $field: $ty, )* }
-
-            impl Message for $name {
-                const KIND: u16 = $kind;
-                const NAME: &'static str = stringify!($name);
-                const DOC: &'static str = concat!($($doc),*);
-                const FIELDS: &'static [Field] = &[$(Field {
-                    name: stringify!($field),
-                    form: stringify!($ty),
-                    doc: $field_doc,
-                    offset: std::mem::offset_of!(rkyv::Archived<$name>, $field),
-                }),*];
-                const FIXED_BYTES: usize = size_of::<rkyv::Archived<$name>>();
-
-                fn archive(&self, out: &mut Vec<u8>) {
-                    rkyv::api::high::to_bytes_in::<_, Failure>(self, out)
-                        .expect("archiving to memory does not fail");
-                }
-            }
-        )*
-
-        $(#[$enum_doc])*
-        #[derive(Clone, Copy)]
-        pub enum $enum_name<'a> {
-            $( $(#[doc = $doc])* $name(&'a rkyv::Archived<$name>), )*
-        }
-
-        impl<'a> $enum_name<'a> {
-            /// Every message of this direction.
-            pub const ALL: &'static [Description] =
-                &[$(($name::NAME, $kind, $name::DOC, $name::FIELDS, $name::FIXED_BYTES)),*];
-
-            /// Validates a payload and hands out its message in place.
-            pub fn decode(kind: u16, payload: &'a [u8]) -> Result<Self, DecodeError> {
-                match kind {
-                    $( $kind => rkyv::access::<rkyv::Archived<$name>, Failure>(payload)
-                        .map($enum_name::$name)
-                        .map_err(|Failure| DecodeError::Malformed(stringify!($name))), )*
-                    _ => Err(DecodeError::UnknownKind(kind)),
-                }
-            }
-
-            /// The message's name, as metrics show it.
-            pub fn name(&self) -> &'static str {
-                match self { $( $enum_name::$name(_) => stringify!($name), )* }
-            }
-
-            /// Appends the message's MessagePack form.
-            pub fn append_msgpack(&self, out: &mut Vec<u8>) {
-                match self {
-                    $( $enum_name::$name(archived) => {
-                        let message = rkyv::deserialize::<$name, Failure>(*archived)
-                            .expect("what was validated is read");
-                        msgpack::append(out, &message);
-                    } )*
-                }
-            }
-
-            /// Reads a message's MessagePack form and appends the message as a frame; nothing where it is refused.
-            pub fn append_frame_of_msgpack(frames: &mut Vec<u8>, bytes: &[u8]) -> Result<(), MsgpackError> {
-                let (name, fields) = msgpack::split(bytes)?;
-                match name {
-                    $( stringify!($name) => append(frames, &msgpack::read_fields::<$name>(fields)?), )*
-                    _ => return Err(MsgpackError::UnknownName),
-                }
-                Ok(())
-            }
-        }
-    };
 }
 
 messages! {
@@ -224,6 +147,8 @@ messages! {
     0x0012 PickUp {
         /// Rises with each request of the connection.
         request: u32,
+        /// The session's number, from [`EnteredZone`].
+        nonce: u32,
         /// The item's entity, as the snapshots name it.
         entity: u32,
     }
@@ -231,6 +156,8 @@ messages! {
     0x0013 Drop {
         /// Rises with each request of the connection.
         request: u32,
+        /// The session's number, from [`EnteredZone`].
+        nonce: u32,
         /// The slot, 0 to 27.
         slot: u8,
         /// How many, at least 1.
@@ -252,6 +179,115 @@ messages! {
     0x0016 Acknowledge {
         /// Numbered messages received since the session began, as [`is_numbered`] counts them.
         received: u32,
+    }
+
+    /// Moves a stack within the inventory or the bank: it joins one of its kind that has room for all of it, else the two slots
+    /// change places. In the bank only where there is one near. Answered by [`SlotsChanged`] once that is durable.
+    0x0020 Move {
+        /// Rises with each request of the connection.
+        request: u32,
+        /// The session's number, from [`EnteredZone`].
+        nonce: u32,
+        /// 0 in the inventory, 3 in the bank.
+        place: u8,
+        /// The slot.
+        from: u16,
+        /// Another slot of the same place.
+        to: u16,
+    }
+    /// Puts on what an inventory slot holds; what was worn in its place comes into that slot. Answered by [`SlotsChanged`] once
+    /// that is durable.
+    0x0021 Equip {
+        /// Rises with each request of the connection.
+        request: u32,
+        /// The session's number, from [`EnteredZone`].
+        nonce: u32,
+        /// The slot, 0 to 27.
+        slot: u8,
+    }
+    /// Takes off what is worn. Answered by [`SlotsChanged`] once that is durable.
+    0x0022 Unequip {
+        /// Rises with each request of the connection.
+        request: u32,
+        /// The session's number, from [`EnteredZone`].
+        nonce: u32,
+        /// What is worn there: the number of an equipment slot.
+        slot: u8,
+    }
+    /// Asks what lies in the character's bank. Only near a bank. Answered by [`BankOpened`].
+    0x0023 OpenBank {
+        /// Rises with each request of the connection.
+        request: u32,
+    }
+    /// Puts items from an inventory slot into the bank: to a stack that has room for all of them, else where a placeholder keeps
+    /// a slot for their kind, else into the tab. Only near a bank. Answered by [`SlotsChanged`] once that is durable.
+    0x0024 Deposit {
+        /// Rises with each request of the connection.
+        request: u32,
+        /// The session's number, from [`EnteredZone`].
+        nonce: u32,
+        /// The inventory slot, 0 to 27.
+        slot: u8,
+        /// How many, at least 1.
+        count: u32,
+        /// The tab, 0 to 7; its slots are 50 times its number and the 49 after.
+        tab: u8,
+    }
+    /// Takes items out of the bank. Only near a bank. Answered by [`SlotsChanged`] once that is durable.
+    0x0025 Withdraw {
+        /// Rises with each request of the connection.
+        request: u32,
+        /// The session's number, from [`EnteredZone`].
+        nonce: u32,
+        /// The bank slot, 0 to 399.
+        slot: u16,
+        /// How many, at least 1; or 0, of a placeholder, to give its slot up.
+        count: u32,
+        /// Whether a slot that becomes empty is kept for the kind by a placeholder.
+        keep: bool,
+    }
+    /// Asks another character within reach to trade. Answered by [`Done`]; the other is told by [`TradeAsked`].
+    0x0028 AskTrade {
+        /// Rises with each request of the connection.
+        request: u32,
+        /// The other's entity.
+        entity: u32,
+    }
+    /// Agrees to trade with who asked. Answered by [`Done`]; both are told by [`TradeChanged`].
+    0x0029 AcceptTrade {
+        /// Rises with each request of the connection.
+        request: u32,
+        /// The entity of who asked.
+        entity: u32,
+    }
+    /// Says how much of an inventory slot is offered, in place of what was. While any of it is, the slot cannot be used otherwise.
+    /// Withdraws every confirmation. Answered by [`Done`]; both are told by [`TradeChanged`].
+    0x002a Offer {
+        /// Rises with each request of the connection.
+        request: u32,
+        /// The session's number, from [`EnteredZone`].
+        nonce: u32,
+        /// The slot, 0 to 27.
+        slot: u8,
+        /// How many; 0 for none.
+        count: u32,
+    }
+    /// Confirms the trade as it stands: step 1 of what both offer, and step 2 once both have confirmed step 1. Answered by
+    /// [`Done`]; both are told by [`TradeChanged`], or by [`TradeDone`] once that is durable when both have confirmed step 2.
+    0x002b ConfirmTrade {
+        /// Rises with each request of the connection.
+        request: u32,
+        /// The session's number, from [`EnteredZone`].
+        nonce: u32,
+        /// The revision that the player saw, from [`TradeChanged`].
+        revision: u32,
+        /// 1 or 2.
+        step: u8,
+    }
+    /// Ends the trade. Answered by [`Done`]; both are told by [`TradeEnded`].
+    0x002c CancelTrade {
+        /// Rises with each request of the connection.
+        request: u32,
     }
 }
 
@@ -311,6 +347,10 @@ messages! {
         y: u32,
         /// What the character carries; slots not named are empty. Empty when it walked there: nothing of it has changed.
         inventory: Vec<InventorySlot>,
+        /// What it wears, likewise.
+        worn: Vec<ItemSlot>,
+        /// The session's number, which commands about items carry: one that was meant for another session is refused.
+        nonce: u32,
     }
     /// What takes the session up again if its connection breaks, once. The session begins here: numbered messages are
     /// counted from this one on.
@@ -370,6 +410,60 @@ messages! {
         /// The request's id.
         request: u32,
     }
+    /// Slots changed, durably.
+    0x8016 SlotsChanged {
+        /// The request's id; 0 if no request was for this change.
+        request: u32,
+        /// The slots that changed, as they are now.
+        slots: Vec<ItemSlot>,
+    }
+    /// What lies in the character's bank.
+    0x8017 BankOpened {
+        /// The request's id.
+        request: u32,
+        /// The slots that are not empty.
+        slots: Vec<ItemSlot>,
+    }
+    /// Somebody near asks to trade.
+    0x8020 TradeAsked {
+        /// Whose entity.
+        entity: u32,
+        /// Whose name.
+        name: String,
+    }
+    /// A trade as it stands now.
+    0x8021 TradeChanged {
+        /// The other's entity.
+        partner: u32,
+        /// Rises with each change of what is offered.
+        revision: u32,
+        /// What the character offers: its inventory slots, each with how many of it.
+        yours: Vec<ItemSlot>,
+        /// What the other offers, likewise.
+        theirs: Vec<ItemSlot>,
+        /// The step that the character confirmed, 0 to 2.
+        your_step: u8,
+        /// The step that the other confirmed, 0 to 2.
+        their_step: u8,
+    }
+    /// A trade was carried out, durably.
+    0x8022 TradeDone {
+        /// The slots that changed, as they are now.
+        slots: Vec<ItemSlot>,
+    }
+    /// A trade ended without effect.
+    0x8023 TradeEnded {
+        /// Why: the number of an [`crate::ErrorCode`].
+        code: u16,
+    }
+    /// Whether the player is taken to be away: nothing but pings, acknowledgements and steps on the spot came of its client for a
+    /// while. Those who see the character see it too. The next step or request changes it back.
+    0x8018 Away {
+        /// Whether it is away from now on, or back.
+        away: bool,
+        /// Seconds after which the character is saved and the connection closed with `AwayTooLong`; 0 for never, or if it is back.
+        closing_s: u32,
+    }
     /// A request was refused, or, with `closing`, the connection ends.
     0x80ff Error {
         /// The request's id; 0 if it was not a request's.
@@ -395,32 +489,6 @@ pub const fn is_numbered(kind: u16) -> bool {
 /// What is part of messages: name, purpose, fields.
 pub type PartDescription = (&'static str, &'static str, &'static [Field]);
 
-macro_rules! parts {
-    ($( $(#[doc = $doc:literal])* $name:ident: $($derive:ident),* {
-        $( #[doc = $field_doc:literal] $field:ident: $ty:ty ),* $(,)?
-    } )*) => {
-        $(
-            $(#[doc = $doc])*
-            #[derive(rkyv::Archive, rkyv::Serialize, rkyv::Deserialize, serde::Serialize, serde::Deserialize)]
-            #[derive($($derive),*)]
-            #[serde(deny_unknown_fields)]
-            pub struct $name { $( #[doc = $field_doc] pub $field: $ty, )* }
-        )*
-
-        /// Whatever is part of messages.
-        pub const PARTS: &[PartDescription] = &[$((
-            stringify!($name),
-            concat!($($doc),*),
-            &[$(Field {
-                name: stringify!($field),
-                form: stringify!($ty),
-                doc: $field_doc,
-                offset: std::mem::offset_of!(rkyv::Archived<$name>, $field),
-            }),*],
-        )),*];
-    };
-}
-
 parts! {
     /// A character in a list.
     CharacterSummary: Debug, Clone, PartialEq {
@@ -440,93 +508,19 @@ parts! {
         /// How many; 0 if the slot is empty.
         count: u32,
     }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::frame::{CLIENT_PAYLOAD_BYTES_MAX, FRAME_HEAD_BYTES, first_frame};
-    use proptest::prelude::*;
-
-    /// Sends a message through bytes at every alignment and compares what comes out.
-    macro_rules! check {
-        ($direction:ident, $message:expr, $name:ident) => {{
-            let message: $name = $message;
-            for offset in 0..8 {
-                let mut bytes = vec![0xaa; offset];
-                append(&mut bytes, &message);
-                let frame = first_frame(&bytes[offset..], CLIENT_PAYLOAD_BYTES_MAX).unwrap().unwrap();
-                assert_eq!(frame.kind, $name::KIND);
-                let $direction::$name(archived) = $direction::decode(frame.kind, frame.payload).unwrap()
-                else {
-                    panic!("{} came back as another message", $name::NAME)
-                };
-                let back: $name = rkyv::deserialize::<$name, Failure>(archived).unwrap();
-                assert_eq!(back, message);
-            }
-            let (mut frame, mut packed, mut back) = (Vec::new(), Vec::new(), Vec::new());
-            append(&mut frame, &message);
-            $direction::decode($name::KIND, &frame[FRAME_HEAD_BYTES..]).unwrap().append_msgpack(&mut packed);
-            $direction::append_frame_of_msgpack(&mut back, &packed).unwrap();
-            assert_eq!(back, frame, "{} by MessagePack", $name::NAME);
-        }};
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(64))]
-        #[test]
-        fn messages_survive_the_wire(request: u32, text in ".{0,40}", n: i64, small: u8, count: u32, flag: bool) {
-            let slot = InventorySlot { slot: small, kind: small as u16, count };
-            check!(ClientMessage, Hello { version: request, content_hash: [small; 32] }, Hello);
-            check!(ClientMessage, Login { request, account: text.clone(), password: text.clone() }, Login);
-            check!(ClientMessage, SelectCharacter { request, character: n }, SelectCharacter);
-            check!(ClientMessage, Input { sequence: request, heading_x: small as i8, heading_y: -3 }, Input);
-            check!(ClientMessage, Say { request, text: text.clone() }, Say);
-            check!(ClientMessage, Drop { request, slot: small, count }, Drop);
-            let characters = vec![CharacterSummary { character: n, name: text.clone(), zone: 3 }; small as usize % 5];
-            check!(ServerMessage, Characters { request, characters }, Characters);
-            check!(ServerMessage, PickedUp { request, entity: count, slot }, PickedUp);
-            check!(ClientMessage, Resume { ticket: [small; 16], received: count }, Resume);
-            check!(ServerMessage, Resumed { ticket: [small; 16], request }, Resumed);
-            check!(ServerMessage, Error { request, code: 7, closing: flag, text: text.clone() }, Error);
-            let inventory = vec![slot; small as usize % 28];
-            check!(ServerMessage, EnteredZone { request, zone: 1, tick_hz: 30, speed: 9, entity: 4, x: 5, y: 6, inventory }, EnteredZone);
-        }
-
-        #[test]
-        fn any_payload_is_refused_or_read_without_panic(
-            choice in 0usize..64, bytes in proptest::collection::vec(any::<u8>(), 0..96),
-        ) {
-            let (_, kind, ..) = ClientMessage::ALL[choice % ClientMessage::ALL.len()];
-            let _ = ClientMessage::decode(kind, &bytes);
-            let (_, kind, ..) = ServerMessage::ALL[choice % ServerMessage::ALL.len()];
-            let _ = ServerMessage::decode(kind, &bytes);
-        }
-    }
-
-    #[test]
-    fn truncated_and_unknown_are_refused() {
-        let mut bytes = Vec::new();
-        append(&mut bytes, &Say { request: 1, text: "a text long enough to lie out of line".into() });
-        let payload = &bytes[crate::frame::FRAME_HEAD_BYTES..];
-        // An archive is read from its end: what is shorter than the message's fixed part can be nothing, what
-        // points before the payload's begin is refused.
-        for cut in 0..size_of::<rkyv::Archived<Say>>() {
-            let got = ClientMessage::decode(Say::KIND, &payload[..cut]).err();
-            assert_eq!(got, Some(DecodeError::Malformed("Say")), "cut to {cut}");
-        }
-        let headless = ClientMessage::decode(Say::KIND, &payload[1..]).err();
-        assert_eq!(headless, Some(DecodeError::Malformed("Say")));
-        assert_eq!(ClientMessage::decode(0xdead, payload).err(), Some(DecodeError::UnknownKind(0xdead)));
-    }
-
-    #[test]
-    fn kinds_are_unique_and_tell_the_direction() {
-        let mut kinds: Vec<u16> = ClientMessage::ALL.iter().chain(ServerMessage::ALL).map(|m| m.1).collect();
-        kinds.push(crate::snapshot::SNAPSHOT_KIND);
-        kinds.sort_unstable();
-        assert!(kinds.windows(2).all(|pair| pair[0] != pair[1]));
-        assert!(ClientMessage::ALL.iter().all(|m| m.1 < 0x8000));
-        assert!(ServerMessage::ALL.iter().all(|m| m.1 >= 0x8000));
+    /// A slot's content, wherever it is.
+    ItemSlot: Debug, Clone, Copy, PartialEq, Eq {
+        /// 0 in the inventory, 2 worn, 3 in the bank.
+        place: u8,
+        /// 0 to 27 in the inventory, 0 to 10 worn, 0 to 399 in the bank.
+        slot: u16,
+        /// The item's kind; 0 if the slot is empty.
+        kind: u16,
+        /// How many; with a kind, 0 is a placeholder.
+        count: u32,
+        /// How often it was used, of as often as its kind can be.
+        wear: u16,
+        /// The item's id; 0 if the slot is empty. What does not stack keeps it for good.
+        item: i64,
     }
 }

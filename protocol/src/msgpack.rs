@@ -160,18 +160,19 @@ mod tests {
             json!(null),
             json!(1),
             json!([]),
-            json!([1, 2, 3, 4]),
-            json!([1, 2]),
+            json!([1, 2, 3, 4, 5]),
+            json!([1, 2, 3]),
             json!({}),
-            json!({ "request": 1, "slot": 2 }),
-            json!({ "request": 1, "slot": 2, "count": 3, "more": 4 }),
-            json!({ "request": 1, "slot": 256, "count": 3 }),
-            json!({ "request": -1, "slot": 2, "count": 3 }),
-            json!({ "request": 1, "slot": 2.5, "count": 3 }),
-            json!({ "request": 1, "slot": "2", "count": 3 }),
-            json!({ "request": 1, "slot": [2], "count": 3 }),
-            json!({ "request": true, "slot": 2, "count": 3 }),
-            json!({ "request": null, "slot": 2, "count": 3 }),
+            json!({ "request": 1, "nonce": 5, "slot": 2 }),
+            json!({ "request": 1, "slot": 2, "count": 3 }),
+            json!({ "request": 1, "nonce": 5, "slot": 2, "count": 3, "more": 4 }),
+            json!({ "request": 1, "nonce": 5, "slot": 256, "count": 3 }),
+            json!({ "request": -1, "nonce": 5, "slot": 2, "count": 3 }),
+            json!({ "request": 1, "nonce": 5, "slot": 2.5, "count": 3 }),
+            json!({ "request": 1, "nonce": 5, "slot": "2", "count": 3 }),
+            json!({ "request": 1, "nonce": 5, "slot": [2], "count": 3 }),
+            json!({ "request": true, "nonce": 5, "slot": 2, "count": 3 }),
+            json!({ "request": null, "nonce": 5, "slot": 2, "count": 3 }),
         ] {
             refuses(&json!(["Drop", fields]), MsgpackError::Fields("Drop"));
         }
@@ -268,7 +269,7 @@ mod tests {
             bytes[at] = value;
             let _ = append_server_frame(&mut Vec::new(), &bytes);
             let mut bytes = Vec::new();
-            append(&mut bytes, &Drop { request: 70_000, slot: 200, count: 3 });
+            append(&mut bytes, &Drop { request: 70_000, nonce: 9, slot: 200, count: 3 });
             let at = at % bytes.len();
             bytes[at] = value;
             let _ = append_client_frame(&mut Vec::new(), &bytes);

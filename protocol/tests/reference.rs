@@ -26,6 +26,7 @@ fn form(rust: &str) -> &'static str {
         "[u8; 32]" => "32 bytes",
         "InventorySlot" => "slot",
         "Vec<InventorySlot>" => "list of slots",
+        "Vec<ItemSlot>" => "list of item slots",
         "Vec<CharacterSummary>" => "list of characters",
         other => panic!("the page has no name for {other}: give it one here and explain it there"),
     }

@@ -11,9 +11,11 @@ use std::process::ExitCode;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use vyuha_bots::Roles;
 
+use crate::backup::{self, BackupOptions, RestoreOptions};
 use crate::config::{CONFIG_VARIABLE, Effective, Faults, FlagValue, KEYS, Key, Layers, load};
 use crate::demo::{self, DemoOptions};
 use crate::replay::{self, ReplayOptions};
+use crate::zones::{self, ZonesCommand};
 use crate::{VERSION, node};
 
 /// Exit status of a command line or a configuration that is wrong.
@@ -29,6 +31,9 @@ Examples:
   vyuha serve --config vyuha.toml         a server
   vyuha serve --record DIR                a server whose inputs are recorded
   vyuha replay DIR                        the same ticks again, compared with the recording
+  vyuha backup FILE                       a copy of the data, also while the server runs
+  vyuha restore FILE --data DIR           a folder of data made of such a copy
+  vyuha zones                             where the zones of a running server are, and what they cost
   vyuha migrate status                    the database's schema, and what it lacks
   vyuha journal verify                    whether a node's journal is whole
 
@@ -40,7 +45,8 @@ const SERVE_EXAMPLES: &str = "\
 Examples:
   vyuha serve                                      everything at its default, data in ./data
   vyuha serve --config vyuha.toml                  as the file says
-  vyuha serve --listen-address 0.0.0.0:7777        players from outside
+  vyuha serve --listen-address 0.0.0.0:7777 --tls-certificate fullchain.pem --tls-key key.pem
+                                                   players from outside
   VYUHA_LOG_FORMAT=json vyuha serve                for a log collector
   vyuha serve --record rec/monday                  for `vyuha replay rec/monday`
 
@@ -75,6 +81,43 @@ docs/recording.md has the details.
 Exit status: 0 every state was as recorded, 1 one differed or a recording cannot be replayed,
 2 the command line or the configuration is wrong.";
 
+const BACKUP_EXAMPLES: &str = "\
+Examples:
+  vyuha backup backup/monday.sqlite                of the data in ./data
+  vyuha backup monday.sqlite --data /srv/vyuha     of a server's data, which may be running
+  sha256sum -c monday.sqlite.sha256                is the copy whole?
+
+The file is an SQLite database, the state as of one moment; its checksum goes to FILE.sha256. The
+server goes on meanwhile. Nothing is ever overwritten. What was acknowledged after the copy began
+is not in it. This is for the embedded database; docs/operations.md has what to do with PostgreSQL.
+
+Exit status: 0 the copy is made, 1 it is not, 2 the command line or the configuration is wrong.";
+
+const RESTORE_EXAMPLES: &str = "\
+Examples:
+  vyuha restore monday.sqlite --verify             can it be restored? (it is, to a temporary folder)
+  vyuha restore monday.sqlite --data new           make the folder of data `new` of it
+  vyuha serve --data-dir new                       and play on
+
+The copy's checksum is compared, SQLite checks it, it is brought to this version's schema and every
+row is read once. A folder that holds data already is not touched: move it away first.
+
+Exit status: 0 it is restored (or could be), 1 it is not, 2 the command line or the configuration
+is wrong.";
+const ZONES_EXAMPLES: &str = "\
+Examples:
+  vyuha zones                                      every zone with its shard, players and cost
+  vyuha zones move 2 0                             zone 2 to shard 0, with all who play in it
+  vyuha zones list --json --admin-address 127.0.0.1:7790
+                                                   of another node, as JSON
+
+It asks the node at admin.address, and takes every flag of `vyuha serve` as well. Who plays in a
+zone that moves stays connected and waits a tick or two. Where a zone is, is not kept: a node that
+starts deals its zones out anew.
+
+Exit status: 0 done, 1 refused or no node answers, 2 the command line or the configuration is
+wrong.";
+
 const CONFIG_NOTE: &str =
     "It takes every flag of `vyuha serve` as well, and reads the same environment variables.";
 
@@ -98,6 +141,22 @@ pub fn run(
         Some(("replay", matches)) => {
             let options = replay_options(matches);
             start(load(&layers(matches, environment)), |config| replay::run(&config, &options))
+        }
+        Some(("backup", matches)) => {
+            let options = BackupOptions { file: path(matches, "file"), json: matches.get_flag("json") };
+            start(load(&layers(matches, environment)), |config| backup::back_up(&config, &options))
+        }
+        Some(("restore", matches)) => {
+            let options = RestoreOptions {
+                file: path(matches, "file"),
+                verify: matches.get_flag("verify"),
+                json: matches.get_flag("json"),
+            };
+            start(load(&layers(matches, environment)), |config| backup::restore(&config, &options))
+        }
+        Some(("zones", matches)) => {
+            let (command, json) = zones_command(matches);
+            start(load(&layers(matches, environment)), |config| zones::run(&config, command, json))
         }
         Some(("migrate", matches)) => {
             let (name, matches) = matches.subcommand().expect("clap demands one");
@@ -198,7 +257,12 @@ fn command() -> Command {
                         .long("roles")
                         .value_name("ROLE=WEIGHT,...")
                         .value_parser(value_parser!(Roles))
-                        .help("What the bots do: wanderer, crowd, chatter, trader, reconnecter, lagger"),
+                        .help("What the bots do: wanderer, crowd, chatter, trader, reconnecter, lagger, resumer, idle"),
+                    Arg::new("attackers")
+                        .long("attackers")
+                        .value_name("NUMBER")
+                        .value_parser(value_parser!(u32).range(1..=20_000))
+                        .help("Clients that mean no good, for ten seconds out of each twenty; see --json"),
                     Arg::new("shards")
                         .long("shards")
                         .value_name("COUNT")
@@ -252,6 +316,61 @@ fn command() -> Command {
         )
         .subcommands(upkeep::commands())
         .subcommand(
+            Command::new("backup")
+                .about("Copy the data of a node to a file, also while it runs")
+                .args([
+                    file("File for the copy; it must not be there yet"),
+                    data_dir("Folder of the node's data; short for --data-dir"),
+                    json("End with the result as one JSON object on the last line of stdout"),
+                    config_file(),
+                ])
+                .args(key_flags(KEYS.iter(), true))
+                .after_help(BACKUP_EXAMPLES),
+        )
+        .subcommand(
+            Command::new("restore")
+                .about("Make a folder of data of a copy, or see whether that could be done")
+                .args([
+                    file("File that `vyuha backup` wrote"),
+                    data_dir("Folder for the data, which holds none yet; short for --data-dir"),
+                    Arg::new("verify")
+                        .long("verify")
+                        .action(ArgAction::SetTrue)
+                        .help("Restore to a temporary folder beside the file, and remove that again"),
+                    json("End with the result as one JSON object on the last line of stdout"),
+                    config_file(),
+                ])
+                .args(key_flags(KEYS.iter(), true))
+                .after_help(RESTORE_EXAMPLES),
+        )
+        .subcommand(
+            Command::new("zones")
+                .about("Show which shard each zone of a running node is on, or move one")
+                .arg(json("Print the node's answer as JSON").global(true))
+                .arg(config_file().global(true))
+                .args(key_flags(KEYS.iter(), true).into_iter().map(|flag| flag.global(true)))
+                .subcommand(
+                    Command::new("list").about("Every zone with its shard, players and cost (the default)"),
+                )
+                .subcommand(
+                    Command::new("move").about("Move a zone to another shard, with all who play in it").args(
+                        [
+                            Arg::new("zone")
+                                .value_name("ZONE")
+                                .required(true)
+                                .value_parser(value_parser!(u16))
+                                .help("The zone's id"),
+                            Arg::new("shard")
+                                .value_name("SHARD")
+                                .required(true)
+                                .value_parser(value_parser!(u16))
+                                .help("The shard's number, from 0"),
+                        ],
+                    ),
+                )
+                .after_help(ZONES_EXAMPLES),
+        )
+        .subcommand(
             Command::new("config")
                 .about("Check or show the configuration")
                 .subcommand_required(true)
@@ -284,6 +403,14 @@ fn config_file() -> Arg {
         .value_name("FILE")
         .value_parser(value_parser!(PathBuf))
         .help(format!("Configuration file (TOML) [env: {CONFIG_VARIABLE}]"))
+}
+
+fn file(help: &'static str) -> Arg {
+    Arg::new("file").value_name("FILE").required(true).value_parser(value_parser!(PathBuf)).help(help)
+}
+
+fn data_dir(help: &'static str) -> Arg {
+    Arg::new("data").long("data").value_name("DIR").conflicts_with("data.dir").help(help)
 }
 
 fn record_dir() -> Arg {
@@ -347,19 +474,36 @@ fn demo_layers(matches: &ArgMatches, environment: Vec<(OsString, OsString)>) -> 
     layers
 }
 
+fn zones_command(matches: &ArgMatches) -> (ZonesCommand, bool) {
+    let command = match matches.subcommand() {
+        Some(("move", matches)) => {
+            let number = |id| *matches.get_one::<u16>(id).expect("it is required");
+            ZonesCommand::Move { zone: number("zone"), to: number("shard") }
+        }
+        _ => ZonesCommand::List,
+    };
+    (command, matches.get_flag("json"))
+}
+
 fn demo_options(matches: &ArgMatches) -> DemoOptions {
     DemoOptions {
         clients: *matches.get_one("clients").expect("it has a default"),
         seconds: matches.get_one("seconds").copied(),
         json: matches.get_flag("json"),
         roles: matches.get_one("roles").copied(),
+        attackers: matches.get_one("attackers").copied(),
         data: matches.get_one::<String>("data").map(PathBuf::from),
     }
 }
 
+/// The value of a path that is required.
+fn path(matches: &ArgMatches, id: &str) -> PathBuf {
+    matches.get_one::<PathBuf>(id).cloned().expect("it is required")
+}
+
 fn replay_options(matches: &ArgMatches) -> ReplayOptions {
     ReplayOptions {
-        recording: matches.get_one::<PathBuf>("recording").cloned().expect("it is required"),
+        recording: path(matches, "recording"),
         until_tick: matches.get_one("until").copied(),
         hash: matches.get_flag("hash"),
         json: matches.get_flag("json"),
@@ -407,7 +551,7 @@ mod tests {
     #[test]
     fn short_flags_of_the_demonstration_stand_for_keys() {
         let line = "vyuha demo --port 0 --shards 2 --data d --clients 7 --seconds 3 --json --log-level warn \
-                    --roles crowd=1";
+                    --roles crowd=1 --attackers 5";
         let matches = command().try_get_matches_from(line.split(' ')).expect("it is valid");
         let (_, matches) = matches.subcommand().expect("it has a command");
         let flags = demo_layers(matches, Vec::new()).flags;
@@ -422,7 +566,14 @@ mod tests {
             ]
         );
         let roles = Some(Roles::all(vyuha_bots::Role::Crowd));
-        let options = DemoOptions { clients: 7, seconds: Some(3), json: true, roles, data: Some("d".into()) };
+        let options = DemoOptions {
+            clients: 7,
+            seconds: Some(3),
+            json: true,
+            roles,
+            attackers: Some(5),
+            data: Some("d".into()),
+        };
         assert_eq!(demo_options(matches), options);
     }
 
@@ -462,6 +613,12 @@ mod tests {
             "vyuha replay a b",
             "vyuha replay a --until 0",
             "vyuha replay a --simd scalar --shard-simd scalar",
+            "vyuha backup",
+            "vyuha backup a b",
+            "vyuha backup a --data b --data-dir c",
+            "vyuha backup a --verify",
+            "vyuha restore",
+            "vyuha restore --verify",
         ] {
             assert!(command().try_get_matches_from(line.split(' ')).is_err(), "{line}");
         }

@@ -1,32 +1,40 @@
 //! The control plane: lets connections in, frees seats, serves the admin port, and ends the node in good order.
 
-use std::net::TcpListener;
+use std::net::{IpAddr, TcpListener};
 use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixStream;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use governor::clock::MonotonicClock;
 use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, mpsc, watch};
 use vyuha_game::Content;
 use vyuha_gateway::accounts::{Accounts, AccountsConfig, HashCost};
 use vyuha_gateway::play::WebPlayer;
-use vyuha_gateway::{Gateway, Metrics};
+use vyuha_gateway::{Gateway, Metrics, MoveOrder};
+use vyuha_net::tls::{Identity, ServerConfig, Session};
 use vyuha_protocol::ErrorCode;
 use vyuha_store::{Durability, Handle, JournalStats, PersistenceStats};
 
+use crate::addresses::Addresses;
+use crate::certificate;
+use crate::client_stream::ClientStream;
 use crate::config::Config;
 use crate::doors::{Departures, Notice, SeatChange, ShardDoors};
+use crate::placement::ZoneTable;
 use crate::seats::Seats;
 use crate::shards::{Host, dead_shard, join_hosts};
 use crate::sign_in::{FAREWELL_TIMEOUT, SignIn};
 use crate::web::WebPort;
+use crate::zones;
 
 /// Clients that are told at once that there is no place; more of them are closed without a word.
 const FAREWELLS_MAX: usize = 256;
+/// The same of those whose address has connected too often.
+const FAREWELLS_TO_MANY_MAX: usize = 32;
 /// How long shards may take to let everyone go.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -42,6 +50,10 @@ pub struct Control {
     pub durability: Durability,
     /// The way to the shards.
     pub doors: ShardDoors,
+    /// Where the zones are and what they cost.
+    pub zones: Arc<ZoneTable>,
+    /// Orders to move zones, from the admin port.
+    pub move_orders: mpsc::Receiver<MoveOrder>,
     /// Where it hears of those who left.
     pub departures: Departures,
     /// Tells the shards that the node is to end.
@@ -52,6 +64,8 @@ pub struct Control {
     pub failure: watch::Receiver<Option<String>>,
     /// The port of those who play in a browser.
     pub web: WebPort,
+    /// The certificate, where clients speak TLS.
+    pub identity: Option<Arc<Identity>>,
     /// Who came by it.
     pub web_players: mpsc::Receiver<WebPlayer>,
 }
@@ -74,11 +88,14 @@ impl Control {
             metrics,
             durability,
             doors,
+            zones,
+            move_orders,
             departures,
             draining,
             hosts,
             mut failure,
             web,
+            identity,
             web_players,
         } = self;
         let seats = Rc::new(Seats::default());
@@ -93,9 +110,12 @@ impl Control {
             threads: 1,
             waiting_max: config.accounts.hash_queue as usize,
         })?;
+        let doors = Rc::new(doors);
+        let moving =
+            tokio::task::spawn_local(zones::move_zones(config.clone(), zones, doors.clone(), move_orders));
         let (stop_sign_in, sign_in_stopping) = watch::channel(false);
         let handshakes_max = config.net.handshakes_max;
-        let handshakes = Rc::new(Semaphore::new(handshakes_max as usize));
+        let handshakes = Arc::new(Semaphore::new(handshakes_max as usize));
         let sign_in = Rc::new(SignIn {
             content,
             accounts,
@@ -107,6 +127,7 @@ impl Control {
             handshake_timeout: config.net.handshake_timeout,
             idle_timeout: config.net.idle_timeout,
             frames_per_second_max: config.net.frames_per_second_max,
+            players_max: config.net.connections_max as usize,
             stopping: sign_in_stopping,
         });
         let (end, ended) = watch::channel(false);
@@ -114,9 +135,9 @@ impl Control {
             tokio::net::TcpListener::from_std(listener)?,
             web_players,
             sign_in,
-            seats.clone(),
             handshakes.clone(),
-            config.net.connections_max as usize,
+            Rc::new(Addresses::new(&config.address, MonotonicClock)),
+            identity.as_ref().map(Identity::players),
         ));
         let leaving = tokio::task::spawn_local(keep_seats(
             departures,
@@ -124,6 +145,13 @@ impl Control {
             store.clone(),
             Rc::downgrade(&durability),
         ));
+        let renewing = match identity {
+            Some(identity) => {
+                let hang_ups = certificate::hang_ups()?;
+                Some(tokio::task::spawn_local(certificate::renew(identity, hang_ups, metrics.clone())))
+            }
+            None => None,
+        };
         let figures = tokio::task::spawn_local(keep_figures(metrics, store, Rc::downgrade(&durability)));
         let mut console_ended = ended.clone();
         let console = tokio::task::spawn_local(vyuha_gateway::serve(
@@ -145,6 +173,7 @@ impl Control {
             tracing::info!("ending: players are told and saved");
         }
         accepting.abort();
+        moving.abort();
         let _ = stop_sign_in.send(true);
         draining.store(true, Ordering::Relaxed);
         let drained =
@@ -155,6 +184,9 @@ impl Control {
         // Whom the shards let go is being told.
         let web = tokio::task::spawn_blocking(move || web.end()).await?;
         figures.abort();
+        if let Some(renewing) = renewing {
+            renewing.abort();
+        }
         // The last departures free seats that nobody waits for any more.
         leaving.abort();
         let closed = match Rc::into_inner(durability) {
@@ -181,18 +213,23 @@ async fn accept(
     listener: tokio::net::TcpListener,
     mut web_players: mpsc::Receiver<WebPlayer>,
     sign_in: Rc<SignIn>,
-    seats: Rc<Seats>,
-    handshakes: Rc<Semaphore>,
-    connections_max: usize,
+    handshakes: Arc<Semaphore>,
+    addresses: Rc<Addresses>,
+    tls: Option<Arc<ServerConfig>>,
 ) {
-    let farewells = Rc::new(Semaphore::new(FAREWELLS_MAX));
+    let farewells = Arc::new(Semaphore::new(FAREWELLS_MAX));
+    let farewells_to_many = Arc::new(Semaphore::new(FAREWELLS_TO_MANY_MAX));
     loop {
         let accepted = tokio::select! {
-            accepted = listener.accept() => accepted.map(|(stream, _)| stream),
-            Some(player) = web_players.recv() => as_tcp_stream(player.socket),
+            accepted = listener.accept() => accepted.and_then(|(stream, address)| {
+                let session = tls.clone().map(Session::new).transpose().map_err(std::io::Error::other)?;
+                Ok((ClientStream::new(stream, session.map(Box::new)), address.ip()))
+            }),
+            // A browser's TLS ends at the web port.
+            Some(player) = web_players.recv() => as_client(player),
         };
-        let stream = match accepted {
-            Ok(stream) => stream,
+        let (stream, address) = match accepted {
+            Ok(accepted) => accepted,
             Err(error) => {
                 // Out of file descriptors, most likely: waiting lets some connections end.
                 tracing::warn!(%error, "a connection could not be accepted");
@@ -201,24 +238,36 @@ async fn accept(
             }
         };
         let sign_in = sign_in.clone();
-        let (place, farewell) = (handshakes.clone(), farewells.clone());
-        let full = seats.len() >= connections_max;
-        tokio::task::spawn_local(async move {
-            match place.try_acquire() {
-                Ok(_place) if !full => sign_in.welcome(stream).await,
-                _ => match farewell.try_acquire() {
-                    Ok(_farewell) => sign_in.turn_away(stream, ErrorCode::ServerFull).await,
-                    Err(_) => drop(stream),
-                },
+        let (code, farewells) = match addresses.connect(address) {
+            Some(place) => match handshakes.clone().try_acquire_owned() {
+                Ok(handshake) => {
+                    tokio::task::spawn_local(async move {
+                        sign_in.welcome(stream, &place).await;
+                        drop(handshake);
+                    });
+                    continue;
+                }
+                Err(_) => (ErrorCode::ServerFull, &farewells),
+            },
+            None => (ErrorCode::AddressLimit, &farewells_to_many),
+        };
+        match farewells.clone().try_acquire_owned() {
+            Ok(farewell) => {
+                tokio::task::spawn_local(async move {
+                    sign_in.turn_away(stream, code).await;
+                    drop(farewell);
+                });
             }
-        });
+            Err(_) => sign_in.drop_connection(code),
+        }
     }
 }
 
-/// A browser's Unix socket in the type of all others: what is called on it, to receive, to send, to shut down, is the
-/// same for both kinds.
-fn as_tcp_stream(socket: UnixStream) -> std::io::Result<TcpStream> {
-    TcpStream::from_std(std::net::TcpStream::from(OwnedFd::from(socket)))
+/// A browser's Unix socket in the type of all others, and where the browser is: what is called on the socket, to receive,
+/// to send, to shut down, is the same for both kinds.
+fn as_client(player: WebPlayer) -> std::io::Result<(ClientStream, IpAddr)> {
+    let stream = TcpStream::from_std(std::net::TcpStream::from(OwnedFd::from(player.socket)))?;
+    Ok((ClientStream::new(stream, None), player.address))
 }
 
 /// Keeps the seats as the shards say; those of who left are freed once all they did is in the database.
@@ -238,7 +287,7 @@ async fn keep_seats(
             match change {
                 SeatChange::Left => left.push(account),
                 SeatChange::Confirmed(ticket) => seats.confirm(account, ticket),
-                SeatChange::Moved { shard, moves } => seats.moved(account, shard, moves),
+                SeatChange::Moved { shard, stay } => seats.moved(account, shard, stay),
             }
         }
         if left.is_empty() {

@@ -4,6 +4,8 @@
 //! the other leaves it. Up to [`EXAMPLE_CLIENTS_MAX`] of them play in the configured world; more of them in a world of
 //! [`rooms`], because the example world would be one crowd.
 
+mod siege;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,7 +17,8 @@ use serde_json::json;
 use vyuha_bots::{LoadError, LoadOptions, LoadReport, Progress, Roles};
 use vyuha_net::cpu::{threads_by_name, usable};
 
-use crate::config::{Config, Count, Size};
+use self::siege::Siege;
+use crate::config::{Config, Count, Size, TlsMode};
 use crate::node::{Node, load_content};
 use crate::rooms;
 use crate::telemetry::{Stage, Totals};
@@ -28,6 +31,8 @@ const ROOMS_ROLES: &str = "wanderer=9,chatter=1";
 /// Memory and passes of a password's hash here: hundreds of bots sign up at once, and nobody attacks their passwords.
 const HASH_MEMORY: Size = Size::of_bytes(1 << 20);
 const HASH_ITERATIONS: u32 = 1;
+/// What is exempt from the limits by address where attackers come: the bots, not these.
+const BOTS_NETWORK: &str = "127.0.0.0/16";
 /// How the names of the server's threads begin: shards, journal, database and control plane; and password hashing.
 const SERVER_THREADS: [&str; 2] = ["vyuha-", "hash-"];
 
@@ -42,6 +47,8 @@ pub struct DemoOptions {
     pub json: bool,
     /// What the bots do; without it the plain load of the world they play in.
     pub roles: Option<Roles>,
+    /// Clients that mean no good, which come for ten seconds out of each twenty.
+    pub attackers: Option<u32>,
     /// Keep the data here; without it a temporary folder is used and removed.
     pub data: Option<PathBuf>,
 }
@@ -60,12 +67,18 @@ pub fn run(mut config: Config, options: &DemoOptions) -> anyhow::Result<()> {
     if let Some(folder) = &temporary {
         config.data.dir = folder.path().into();
     }
+    // Its bots speak plain TCP, within this machine.
+    config.tls.mode = TlsMode::Off;
     config.accounts.hash_memory = HASH_MEMORY;
     config.accounts.hash_iterations = HASH_ITERATIONS;
     // Room for those who leave while they come back.
     config.net.connections_max = config.net.connections_max.max(options.clients + options.clients / 10);
     config.accounts.hash_queue = config.accounts.hash_queue.max(LoadOptions::SIGN_INS_MAX);
     config.net.handshakes_max = config.net.handshakes_max.max(2 * LoadOptions::SIGN_INS_MAX);
+
+    if options.attackers.is_some() {
+        config.address.exempt = BOTS_NETWORK.parse().map_err(anyhow::Error::msg)?;
+    }
 
     let cpus = usable().context("the processors that may be used cannot be listed")?;
     let bots_cpu = bots_cpu(&cpus, config.shard.count);
@@ -102,7 +115,8 @@ pub fn run(mut config: Config, options: &DemoOptions) -> anyhow::Result<()> {
         None if in_rooms => load.roles = ROOMS_ROLES.parse().context("the roles in rooms")?,
         None => {}
     }
-    let mut served = Served::default();
+    let siege = options.attackers.map(|attackers| Siege::new(attackers, node.listen, content.hash, bots_cpu));
+    let mut served = Served { siege, ..Served::default() };
     let report = play(&load, |progress| served.progress(&node, progress, &stop), &stop)?;
     node.stop();
     node.join()?;
@@ -153,6 +167,7 @@ fn play(
 /// What serving the bots took, in the time that they measured.
 #[derive(Default)]
 struct Served {
+    siege: Option<Siege>,
     totals: Totals,
     /// CPU time of each group of the server's threads when measuring began, and when it was last looked at.
     cpu: Option<[Cpu; 2]>,
@@ -189,6 +204,9 @@ impl Served {
         for shard in &node.totals {
             second.add(&shard.take());
         }
+        if let Some(siege) = &mut self.siege {
+            siege.second(&second, progress);
+        }
         if progress.measuring {
             match (Cpu::now(), &mut self.cpu) {
                 (Ok(now), Some([_, end])) => {
@@ -211,7 +229,11 @@ impl Served {
             second.bytes_out as f64 / 1e6,
             progress.disconnects,
             progress.errors,
-            if progress.measuring { "" } else { "   (signing in or out)" },
+            match &self.siege {
+                _ if !progress.measuring => "   (signing in or out)",
+                Some(siege) if siege.is_on() => "   (attacked)",
+                _ => "",
+            },
         );
     }
 
@@ -271,7 +293,8 @@ impl Served {
         )
     }
 
-    fn json(&self, config: &Config, report: &LoadReport, world: &str) -> serde_json::Value {
+    fn json(&mut self, config: &Config, report: &LoadReport, world: &str) -> serde_json::Value {
+        let siege = self.siege.as_mut().map(Siege::json);
         let totals = &self.totals;
         let (shards, others) = self.us_per_client_tick();
         let gap = report.snapshot_gap_ms;
@@ -314,6 +337,7 @@ impl Served {
             "bots_cpu_share": report.bots_cpu_share,
             "bots_steps_missed": report.steps_missed,
             "bots_driver": report.driver,
+            "siege": siege,
         })
     }
 }

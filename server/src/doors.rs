@@ -4,17 +4,22 @@
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::future::poll_fn;
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::time::Instant;
 
+use tokio::sync::oneshot;
 use vyuha_game::character::CharacterRow;
 use vyuha_game::gates::Carried;
 use vyuha_game::inventory::ItemRow;
-use vyuha_net::transport::Released;
-use vyuha_protocol::{ErrorCode, ZoneId};
+use vyuha_game::shard::MovingZone;
+use vyuha_gateway::{MoveOrder, MoveRefused, ZoneMoved};
+use vyuha_net::transport::{Released, Stream};
+use vyuha_protocol::ErrorCode;
 use vyuha_ring::{Bell, Consumer, Producer, Sleeper, bell, ring, ring_with};
 
 use crate::mailbox::Mailbox;
+use crate::placement::ZoneTable;
+use crate::seats::Stay;
 use crate::tickets::Ticket;
 
 /// Requests that may wait at one shard's door: some seconds' worth of a login storm.
@@ -26,8 +31,8 @@ const DEPARTURES_MAX: usize = 1024;
 
 /// A character that is to enter a shard's zone, with its socket.
 pub struct Admission {
-    /// The client's socket.
-    pub socket: OwnedFd,
+    /// The client's socket, and its TLS session where it has one.
+    pub stream: Stream,
     /// Bytes that were read ahead.
     pub received: Vec<u8>,
     /// The id of the request that selected the character.
@@ -38,14 +43,16 @@ pub struct Admission {
     pub items: Vec<ItemRow>,
     /// What is to take the session up again.
     pub ticket: Ticket,
+    /// Which session of its account it is.
+    pub stay: Stay,
 }
 
-/// A socket that is to take the place of the one that a session had.
+/// A stream that is to take the place of the one that a session had.
 pub struct Resumption {
     /// Whose session it is.
     pub account: i64,
-    /// The client's socket.
-    pub socket: OwnedFd,
+    /// The client's socket, and its TLS session where it has one.
+    pub stream: Stream,
     /// Bytes that were read ahead.
     pub unread: Vec<u8>,
     /// Numbered messages that the client received.
@@ -56,20 +63,40 @@ pub struct Resumption {
 
 /// A session that comes from another shard, whole. All that it did there is durable.
 pub struct Arrival {
-    /// Whose session it is.
-    pub account: i64,
     /// What is the game's of it.
     pub carried: Carried,
+    /// The others' part.
+    pub traveller: Traveller,
+}
+
+/// A zone that comes from another shard, with all who play in it. All that happened there is durable.
+pub struct ZoneArrival {
+    /// The zone.
+    pub zone: Box<MovingZone>,
+    /// Its sessions, in the order that it has them in; none for one that ended on the way.
+    pub travellers: Vec<Option<Traveller>>,
+    /// The shard that it left.
+    pub from: u16,
+    /// When its last tick there began.
+    pub ticked: Instant,
+    /// Who asked for the move.
+    pub answer: oneshot::Sender<Result<ZoneMoved, MoveRefused>>,
+}
+
+/// What a session is beside the game, on its way to another shard.
+pub struct Traveller {
     /// Its connection; none if its client is awaited.
     pub connection: Option<Released>,
+    /// Ticks for which its client is still awaited, if it is.
+    pub awaited_ticks: Option<u64>,
     /// Frames that came after it had left the other shard.
     pub frames: Vec<u8>,
     /// What may have to be sent again.
     pub mailbox: Mailbox,
     /// The ticket that the client was given and is not known to have.
     pub ticket_unconfirmed: Option<u32>,
-    /// How often it went from one shard to another.
-    pub moves: u32,
+    /// Which session of its account it is, and how often it went.
+    pub stay: Stay,
 }
 
 /// What the control plane or another shard asks of a shard.
@@ -80,6 +107,10 @@ pub enum Request {
     Resume(Box<Resumption>),
     /// Go on with a session that comes from another shard.
     Arrive(Box<Arrival>),
+    /// Let a zone go to another shard.
+    Move(MoveOrder),
+    /// Go on with a zone that comes from another shard.
+    Zone(Box<ZoneArrival>),
     /// End an account's session and tell it why.
     Kick {
         /// The account.
@@ -110,8 +141,8 @@ pub enum SeatChange {
     Moved {
         /// That shard.
         shard: u16,
-        /// How often it went from one to another.
-        moves: u32,
+        /// Which session it is, and how often it went.
+        stay: Stay,
     },
 }
 
@@ -136,13 +167,15 @@ pub struct Neighbours {
     from: Vec<Consumer<Option<Request>>>,
     /// What found no room; in order for each shard.
     waiting: VecDeque<(u16, Request)>,
-    shard_of_zone: Arc<[(i64, u16)]>,
+    /// The shard that these are the doors of.
+    pub own: u16,
+    /// Where every zone is.
+    pub zones: Arc<ZoneTable>,
 }
 
 impl Neighbours {
-    /// The doors of as many shards, in order. A shard has doors to itself that nobody uses.
-    pub fn all(shards: u16, zones: impl IntoIterator<Item = (i64, u16)>) -> Vec<Neighbours> {
-        let shard_of_zone: Arc<[(i64, u16)]> = zones.into_iter().collect();
+    /// The doors of as many shards, in order. A shard has doors to itself, for what was meant for another and is its own by now.
+    pub fn all(shards: u16, zones: &Arc<ZoneTable>) -> Vec<Neighbours> {
         let mut from: Vec<Vec<Consumer<Option<Request>>>> = (0..shards).map(|_| Vec::new()).collect();
         let to: Vec<Vec<Producer<Option<Request>>>> = (0..shards)
             .map(|_| {
@@ -155,18 +188,14 @@ impl Neighbours {
             })
             .collect();
         let sides = to.into_iter().zip(from);
-        let neighbours = sides.map(|(to, from)| Neighbours {
+        let neighbours = (0..).zip(sides).map(|(own, (to, from))| Neighbours {
             to,
             from,
             waiting: VecDeque::new(),
-            shard_of_zone: shard_of_zone.clone(),
+            own,
+            zones: zones.clone(),
         });
         neighbours.collect()
-    }
-
-    /// The shard that owns a zone; for a zone that is no part of the world, the first.
-    pub fn shard_of(&self, zone: ZoneId) -> u16 {
-        self.shard_of_zone.iter().find(|(id, _)| *id == i64::from(zone.0)).map_or(0, |(_, shard)| *shard)
     }
 
     /// Hands something to a shard, at once or when there is room.
@@ -191,6 +220,11 @@ impl Neighbours {
         self.from.iter_mut().find_map(|from| from.pop().flatten())
     }
 
+    /// Whether everything that was handed over is where the others can see it.
+    pub fn is_handed(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
     /// Whether nothing waits, either way.
     pub fn is_empty(&self) -> bool {
         self.waiting.is_empty() && self.from.iter().all(Consumer::is_empty)
@@ -200,21 +234,36 @@ impl Neighbours {
 /// The control plane's side of every door through which it asks. Its tasks share them, and with them its thread.
 pub struct ShardDoors {
     rings: RefCell<Vec<Producer<Option<Request>>>>,
-    shard_of_zone: Vec<(i64, u16)>,
+    zones: Arc<ZoneTable>,
 }
 
 impl ShardDoors {
-    /// Doors to as many shards as `zones` names, each zone with the shard that owns it; and the shards' sides in order.
-    pub fn new(shards: u16, zones: impl IntoIterator<Item = (i64, u16)>) -> (ShardDoors, Vec<Requests>) {
+    /// Doors to as many shards, and the shards' sides in order.
+    pub fn new(shards: u16, zones: Arc<ZoneTable>) -> (ShardDoors, Vec<Requests>) {
         let rings = (0..shards).map(|_| ring(REQUESTS_MAX));
         let (producers, requests) = rings.map(|(producer, consumer)| (producer, Requests(consumer))).unzip();
-        let doors = ShardDoors { rings: RefCell::new(producers), shard_of_zone: zones.into_iter().collect() };
+        let doors = ShardDoors { rings: RefCell::new(producers), zones };
         (doors, requests)
     }
 
     /// The shard that owns a zone; for a zone that is no longer part of the world, the first.
     pub fn shard_of(&self, zone: i64) -> u16 {
-        self.shard_of_zone.iter().find(|(id, _)| *id == zone).map_or(0, |(_, shard)| *shard)
+        self.zones.shard_of(zone).unwrap_or(0)
+    }
+
+    /// Hands an order to move a zone to the shard that the zone is on, or says at once why it is refused.
+    pub fn move_zone(&self, order: MoveOrder) {
+        let shards = self.rings.borrow().len();
+        let why = match self.zones.shard_of(order.zone.into()) {
+            None => MoveRefused::UnknownZone,
+            Some(_) if usize::from(order.to) >= shards => MoveRefused::UnknownShard,
+            Some(shard) if shard == order.to => MoveRefused::AlreadyThere,
+            Some(shard) => match self.ask(shard, Request::Move(order)) {
+                Err(Some(Request::Move(back))) => return back.refuse(MoveRefused::Busy),
+                _ => return,
+            },
+        };
+        order.refuse(why);
     }
 
     /// Hands somebody to a shard; gives them back if the shard's door is full.
@@ -226,7 +275,7 @@ impl ShardDoors {
         }
     }
 
-    /// Hands a session's new socket to its shard; gives it back if the shard's door is full.
+    /// Hands a session's new stream to its shard; gives it back if the shard's door is full.
     pub fn resume(&self, shard: u16, resumption: Resumption) -> Result<(), Box<Resumption>> {
         match self.ask(shard, Request::Resume(Box::new(resumption))) {
             Ok(()) => Ok(()),
@@ -250,7 +299,7 @@ impl ShardDoors {
 pub struct Leaving {
     ring: Producer<Notice, Bell>,
     /// What was not told of yet: at most two a seat, which is taken until the control plane hears that it was left, and whose
-    /// ticket is confirmed once for each time that the control plane gives one.
+    /// ticket is confirmed once for each time that the control plane gives one; and one for each time that its session went on.
     waiting: Vec<Notice>,
 }
 
@@ -320,6 +369,8 @@ mod tests {
     use std::pin::pin;
     use std::task::{Context, Poll, Waker};
 
+    use vyuha_protocol::ZoneId;
+
     use super::*;
 
     fn left(account: i64) -> Notice {
@@ -337,7 +388,7 @@ mod tests {
 
     #[test]
     fn a_full_door_refuses_and_gives_back() {
-        let (doors, mut requests) = ShardDoors::new(2, [(7, 1)]);
+        let (doors, mut requests) = ShardDoors::new(2, ZoneTable::new([(ZoneId(7), 1)]));
         assert_eq!((doors.shard_of(7), doors.shard_of(8)), (1, 0));
         let fits = |account: &i64| doors.kick(1, *account, ErrorCode::Flood);
         let asked = (0..2 * REQUESTS_MAX as i64).take_while(fits).count();
@@ -378,14 +429,36 @@ mod tests {
     }
 
     #[test]
+    fn orders_go_where_the_zone_is_or_are_refused() {
+        let zones = ZoneTable::new([(ZoneId(7), 1)]);
+        let (doors, mut requests) = ShardDoors::new(2, zones.clone());
+        let order = |zone, to| {
+            let (answer, answered) = oneshot::channel();
+            doors.move_zone(MoveOrder { zone, to, answer });
+            answered
+        };
+        let refused = |zone, to| order(zone, to).try_recv().unwrap().unwrap_err();
+        assert_eq!(refused(8, 0), MoveRefused::UnknownZone);
+        assert_eq!(refused(7, 2), MoveRefused::UnknownShard);
+        assert_eq!(refused(7, 1), MoveRefused::AlreadyThere);
+        let _waits = order(7, 0);
+        assert!(requests[0].is_empty() && matches!(requests[1].next(), Some(Request::Move(_))));
+        zones.set(ZoneId(7), 0);
+        assert_eq!(refused(7, 0), MoveRefused::AlreadyThere);
+        while doors.kick(0, 1, ErrorCode::Flood) {}
+        assert_eq!(refused(7, 1), MoveRefused::Busy);
+    }
+
+    #[test]
     fn what_is_handed_to_a_neighbour_arrives_there_in_order_whatever_the_room() {
-        let mut shards = Neighbours::all(3, [(7, 2)]);
-        assert_eq!((shards[0].shard_of(ZoneId(7)), shards[0].shard_of(ZoneId(8))), (2, 0));
+        let mut shards = Neighbours::all(3, &ZoneTable::new([(ZoneId(7), 2)]));
+        assert_eq!([0, 1, 2].map(|shard: usize| shards[shard].own), [0, 1, 2]);
         let handed = 2 * NEIGHBOUR_REQUESTS_MAX as i64 + 3;
         for account in 0..handed {
             shards[0].hand(2, Request::Kick { account, code: ErrorCode::Flood });
         }
         assert!(!shards[0].is_empty() && !shards[2].is_empty() && shards[1].is_empty());
+        assert!(!shards[0].is_handed() && shards[2].is_handed());
         let mut got = Vec::new();
         while !shards[0].is_empty() || !shards[2].is_empty() {
             while let Some(Request::Kick { account, .. }) = shards[2].next() {

@@ -4,14 +4,15 @@
 //! another thread has done is read from an atomic.
 
 mod passing;
+mod zones;
 
-use std::collections::VecDeque;
-use std::os::fd::OwnedFd;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use vyuha_game::shard::log::Recorded;
 use vyuha_game::shard::{Departed, LeaveCause, Outbox, SessionId};
+use vyuha_gateway::MoveOrder;
 use vyuha_net::runtime::TickStart;
 use vyuha_net::transport::{AdmitError, CloseCause, ConnId, READ_AHEAD_BYTES_MAX, Received, Transport};
 use vyuha_protocol::ErrorCode;
@@ -23,6 +24,7 @@ use crate::doors::{Admission, Leaving, Neighbours, Notice, Request, Requests, Re
 use crate::sessions::{Moving, Session, Sessions};
 use crate::sign_in::error_message;
 use crate::telemetry::{Stage, Telemetry};
+use zones::ZoneOut;
 
 /// Admissions and kicks dealt with in one tick; the others wait for the next.
 const REQUESTS_PER_TICK_MAX: usize = 64;
@@ -54,6 +56,8 @@ pub struct Parts<T> {
     pub draining: Arc<AtomicBool>,
     /// Figures.
     pub telemetry: Telemetry,
+    /// Ticks a second.
+    pub tick_hz: u32,
     /// Ticks that a client is awaited whose connection broke; 0 for none.
     pub grace_ticks: u32,
     /// Bytes of a session that are kept until they are acknowledged.
@@ -70,8 +74,17 @@ pub struct Driver<T> {
     held: VecDeque<Held>,
     /// Sessions that go to another shard and are durable, by number, serial and account.
     passing: Vec<(SessionId, u64, i64)>,
-    /// Who went to which shard, and in which tick: whoever asks for them here just missed them.
-    passed: VecDeque<(u64, i64, u16)>,
+    /// Whose session went to which shard, and in which tick: whoever asks for it here just missed it.
+    passed: HashMap<i64, (u64, u16)>,
+    /// Zones that are to go at the end of the tick.
+    orders: Vec<MoveOrder>,
+    /// Zones on their way out.
+    zones_out: Vec<ZoneOut>,
+    /// Who came for a zone that is on its way, with what is asked of them; by zone. At most as many as there are seats, and a
+    /// few requests each.
+    parked: Vec<(i64, Request)>,
+    /// The last batch that was durable when the tick began.
+    durable: u64,
     batch_last: u64,
     backlog: VecDeque<Batch>,
     frame: Vec<u8>,
@@ -129,7 +142,11 @@ impl<T: Transport> Driver<T> {
             over: Vec::new(),
             held: VecDeque::new(),
             passing: Vec::new(),
-            passed: VecDeque::new(),
+            passed: HashMap::new(),
+            orders: Vec::new(),
+            zones_out: Vec::new(),
+            parked: Vec::new(),
+            durable: 0,
             batch_last: 0,
             backlog: VecDeque::new(),
             frame: Vec::new(),
@@ -147,6 +164,7 @@ impl<T: Transport> Driver<T> {
         self.release_durable();
         self.receive();
         self.pass_on();
+        self.hand_zones_on();
         while let Some(id) = self.sessions.overdue(self.ticks) {
             self.end(id, None);
         }
@@ -162,12 +180,13 @@ impl<T: Transport> Driver<T> {
         }
         self.parts.telemetry.lap(Stage::Receive);
         self.parts.shard.tick(&mut self.parts.telemetry, &mut self.outbox);
-        if let Err(error) = self.hand_out() {
-            self.give_up();
-            return Err(error);
+        self.hand_out_or_give_up()?;
+        // Of who went on the control plane hears once the other shard can see them.
+        if self.parts.neighbours.is_handed() {
+            self.parts.left.tell();
         }
-        self.parts.left.tell();
         self.parts.telemetry.lap(Stage::HandOut);
+        self.prepare_zones();
         let Driver { parts: Parts { shard, transport, .. }, sessions, .. } = self;
         transport.flush(&mut |conn, out| {
             if let Some(id) = sessions.of_conn(conn) {
@@ -175,6 +194,7 @@ impl<T: Transport> Driver<T> {
             }
         });
         self.parts.telemetry.lap(Stage::Send);
+        self.take_zones_out()?;
         let sessions = self.sessions.count();
         self.parts.telemetry.end(&self.parts.shard, sessions, self.parts.transport.stats());
         let busy = !self.held.is_empty()
@@ -182,6 +202,8 @@ impl<T: Transport> Driver<T> {
             || !self.parts.requests.is_empty()
             || !self.parts.neighbours.is_empty()
             || !self.parts.left.is_empty()
+            || !self.zones_out.is_empty()
+            || !self.parked.is_empty()
             || sessions > 0;
         if !draining || busy {
             self.idle_ticks = 0;
@@ -210,29 +232,12 @@ impl<T: Transport> Driver<T> {
         }
     }
 
-    fn answer(&mut self, request: Request) {
-        match request {
-            Request::Admit(admission) => self.admit(*admission),
-            Request::Arrive(arrival) => self.arrive(*arrival),
-            Request::Resume(resumption) => match self.passed_to(resumption.account) {
-                Some(shard) => self.parts.neighbours.hand(shard, Request::Resume(resumption)),
-                None => self.resume(*resumption),
-            },
-            Request::Kick { account, code } => match self.passed_to(account) {
-                Some(shard) => self.parts.neighbours.hand(shard, Request::Kick { account, code }),
-                None => {
-                    if let Some(id) = self.sessions.of_account(account) {
-                        self.end(id, Some(code));
-                    }
-                }
-            },
-        }
-    }
-
     fn admit(&mut self, admission: Admission) {
-        let Admission { socket, received, request, character, items, ticket } = admission;
+        let Admission { stream, received, request, character, items, ticket, stay } = admission;
         let account = character.account;
-        let Some(conn) = self.take_over(socket, &received, account) else {
+        // Whoever asks for the account means this session, not one that went on to another shard before.
+        self.passed.remove(&account);
+        let Some(conn) = self.take_over(account, |transport| transport.admit(stream, &received)) else {
             // The socket is closed with the error; the seat is free as if the session had come and gone.
             return self.forget(account);
         };
@@ -241,6 +246,9 @@ impl<T: Transport> Driver<T> {
             Ok(()) => {
                 self.sessions.insert(account);
                 self.sessions.attach(id, conn);
+                if let Some(session) = self.sessions.get_mut(id) {
+                    session.stay = stay;
+                }
                 self.give(id, ticket.number);
                 if self.parts.grace_ticks > 0 {
                     self.frame.clear();
@@ -261,17 +269,24 @@ impl<T: Transport> Driver<T> {
 
     /// Lets a session go on by another connection, and sends again what its client lacks.
     fn resume(&mut self, resumption: Resumption) {
-        let Resumption { account, socket, unread, received, ticket } = resumption;
-        let Some(conn) = self.take_over(socket, &unread, account) else { return };
-        let Driver { parts, sessions, frame, .. } = self;
+        let Resumption { account, stream, unread, received, ticket } = resumption;
+        let Some(conn) = self.take_over(account, |transport| transport.admit(stream, &unread)) else {
+            return;
+        };
+        let Driver { parts, sessions, frame, zones_out, .. } = self;
         let resumed = sessions.of_account(account).and_then(|id| {
             let session = sessions.get_mut(id)?;
+            let serial = session.serial;
             let missing = session.mailbox.missing(received)?;
             let request = match &mut session.moving {
                 Some(moving) => {
                     // These come again over the new connection.
                     moving.frames.clear();
-                    moving.carried.request
+                    moving.released = None;
+                    match &moving.carried {
+                        Some(carried) => carried.request,
+                        None => zones_out.iter_mut().find_map(|out| out.tell_anew(id, serial))?,
+                    }
                 }
                 None => parts.shard.tell_anew(id)?,
             };
@@ -295,9 +310,13 @@ impl<T: Transport> Driver<T> {
         }
     }
 
-    /// Takes a socket over, if there is room.
-    fn take_over(&mut self, socket: OwnedFd, unread: &[u8], account: i64) -> Option<ConnId> {
-        match self.parts.transport.admit(socket, unread) {
+    /// Takes a connection over, if there is room.
+    fn take_over(
+        &mut self,
+        account: i64,
+        admit: impl FnOnce(&mut T) -> Result<ConnId, AdmitError>,
+    ) -> Option<ConnId> {
+        match admit(&mut self.parts.transport) {
             Ok(conn) => Some(conn),
             Err(error) => {
                 if !matches!(error, AdmitError::Full { .. }) {
@@ -316,8 +335,8 @@ impl<T: Transport> Driver<T> {
 
     /// Sends the replies whose transactions are on disk, and lets go of those who left.
     fn release_durable(&mut self) {
-        let durable = self.parts.producer.durable();
-        while self.held.front().is_some_and(|held| held.batch <= durable) {
+        self.durable = self.parts.producer.durable();
+        while self.held.front().is_some_and(|held| held.batch <= self.durable) {
             let Some(held) = self.held.pop_front() else { break };
             for (id, serial, frame) in held.replies {
                 if self.is_current(id, serial) {
@@ -385,7 +404,10 @@ impl<T: Transport> Driver<T> {
             let Some(id) = self.sessions.of_conn(conn) else { continue };
             match how {
                 Over::Refused(code) => self.end(id, Some(code)),
-                Over::Closed(CloseCause::Peer | CloseCause::Reset | CloseCause::Idle) if self.awaits(id) => {
+                // Bytes that break a TLS session can be anybody's on the way, and must do no more than a reset.
+                Over::Closed(CloseCause::Peer | CloseCause::Reset | CloseCause::Tls | CloseCause::Idle)
+                    if self.awaits(id) =>
+                {
                     if let Over::Closed(CloseCause::Idle) = how {
                         self.say(conn, ErrorCode::IdleTimeout);
                     }
@@ -441,6 +463,11 @@ impl<T: Transport> Driver<T> {
         self.parts.transport.close(conn);
     }
 
+    /// [`Driver::hand_out`]; where that fails, everyone is let go.
+    fn hand_out_or_give_up(&mut self) -> Result<(), DriverError> {
+        self.hand_out().inspect_err(|_| self.give_up())
+    }
+
     /// Hands what the shard produced to the journal and to the sockets.
     fn hand_out(&mut self) -> Result<(), DriverError> {
         let mut held = Held::default();
@@ -456,8 +483,8 @@ impl<T: Transport> Driver<T> {
         }
         for left in &self.outbox.left {
             held.left.push(left.account);
-            // A session that logged out stays until its answer is sent; one that was ended is gone already.
-            if left.cause == LeaveCause::LoggedOut
+            // A session that ended by itself stays until it is told; one that was ended here is gone already.
+            if left.cause != LeaveCause::Disconnected
                 && let Some(session) = self.sessions.get(left.session)
             {
                 held.closing.push((left.session, session.serial));
@@ -472,7 +499,7 @@ impl<T: Transport> Driver<T> {
                 continue;
             };
             held.departing.push((id, session.serial, account));
-            session.moving = Some(Box::new(Moving { carried, frames: Vec::new() }));
+            session.moving = Some(Box::new(Moving { carried: Some(carried), ..Moving::default() }));
         }
         self.sessions.free_ended();
         self.parts.telemetry.count(&self.outbox.counts);
@@ -543,7 +570,7 @@ fn acknowledge(
 /// What a client is told whose connection the transport gave up; nothing where nobody is left to tell.
 fn farewell_code(cause: CloseCause) -> Option<ErrorCode> {
     match cause {
-        CloseCause::Peer | CloseCause::Reset | CloseCause::ByServer => None,
+        CloseCause::Peer | CloseCause::Reset | CloseCause::Tls | CloseCause::ByServer => None,
         CloseCause::Malformed(FrameError::TooLarge { .. }) => Some(ErrorCode::FrameTooLarge),
         CloseCause::Malformed(FrameError::Reserved) => Some(ErrorCode::Malformed),
         CloseCause::Flood => Some(ErrorCode::Flood),

@@ -1,7 +1,12 @@
 //! The binary `vyuha`: configuration and composition, nothing else. No rule of the game and no byte of the
 //! wire is decided here.
 
+mod addresses;
+mod backup;
+mod balance;
+mod certificate;
 pub mod cli;
+mod client_stream;
 mod clock;
 pub mod config;
 mod control;
@@ -11,6 +16,7 @@ mod driver;
 mod logging;
 mod mailbox;
 pub mod node;
+mod placement;
 mod record;
 pub mod replay;
 mod rooms;
@@ -19,10 +25,12 @@ mod sessions;
 mod shards;
 mod sign_in;
 mod signals;
+pub mod simulation;
 pub mod telemetry;
 mod tickets;
 pub mod upkeep;
 mod web;
+mod zones;
 
 /// Version and commit of this build: `0.1.0 (a1b2c3d4e5f6)`.
 pub const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("BUILD_COMMIT"), ")");

@@ -12,21 +12,24 @@ use tokio::sync::watch;
 use tokio::task::LocalSet;
 use vyuha_game::ground::ZoneRow;
 use vyuha_game::inventory::PLACE_GROUND;
+use vyuha_game::ledger::LedgerRow;
 use vyuha_game::{Content, ItemRow};
 use vyuha_gateway::{Gateway, Metrics, NodeInfo, ZoneInfo};
 use vyuha_net::probe::{self, Finding, Needs, Severity, Verdict};
 use vyuha_net::runtime::Driver;
-use vyuha_protocol::ZoneId;
 use vyuha_record::{Record, Table};
+use vyuha_store::logs::{LogTable, Period};
 use vyuha_store::migrate::OlderSchema;
 use vyuha_store::{
     AccountRow, BreakerState, Durability, DurabilityConfig, Handle, OnStopped, PersistenceConfig,
     PostgresSettings, Producer, StoreConfig, TypedStore,
 };
 
+use crate::certificate;
 use crate::config::{Config, Database, StoreUrl};
 use crate::control::Control;
 use crate::doors::{Departures, Neighbours, ShardDoors};
+use crate::placement::ZoneTable;
 use crate::record::Recordings;
 use crate::shards::{self, Shards, World, zones_of_shards};
 use crate::telemetry::{SharedTotals, Telemetry};
@@ -35,7 +38,7 @@ use crate::web::WebPort;
 /// Connections that the kernel may hold before they are accepted.
 const LISTEN_BACKLOG: u32 = 1024;
 /// A run can give 2^40 item ids (a thousand a second for 34 years), and there is room for 2^23 runs.
-const ITEM_IDS_PER_RUN_BITS: u32 = 40;
+pub const ITEM_IDS_PER_RUN_BITS: u32 = 40;
 /// Frames by which the database may be behind the journal before the node is not ready.
 const STORE_LAG_FRAMES_MAX: u64 = 10_000;
 
@@ -59,6 +62,7 @@ impl Node {
     /// Starts a node: checks the machine, opens the data, lets the shards run and opens the doors.
     pub fn start(config: &Config) -> anyhow::Result<Node> {
         let driver = check_machine(config)?;
+        let identity = certificate::load(config)?;
         let content = Arc::new(load_content(config)?);
         let shards = config.shards() as u16;
         let simd = config.shard.simd.level();
@@ -84,19 +88,20 @@ impl Node {
             (listener.local_addr()?, admin.local_addr()?, web.local_addr()?);
 
         let zones = zones_of_shards(&content, shards);
+        let dealt = (0..).zip(&zones).flat_map(|(shard, zones)| zones.iter().map(move |id| (*id, shard)));
+        let table = ZoneTable::new(dealt);
         let (mut gateway, feed) = Gateway::new(
-            node_info(config, &content, &zones),
+            node_info(config, &content, &table),
             metrics.clone(),
             [config.admin.address.ip().to_string()],
         )?;
+        if let Some(identity) = &identity {
+            gateway.set_tls(identity.browsers());
+        }
         add_checks(&mut gateway, &durability.handle(), &failure);
-        let owners: Vec<(i64, u16)> = zones
-            .iter()
-            .zip(0..)
-            .flat_map(|(zones, shard)| zones.iter().map(move |id| (i64::from(id.0), shard)))
-            .collect();
-        let neighbours = Neighbours::all(shards, owners.iter().copied());
-        let (doors, requests) = ShardDoors::new(shards, owners);
+        let move_orders = gateway.move_orders();
+        let neighbours = Neighbours::all(shards, &table);
+        let (doors, requests) = ShardDoors::new(shards, table.clone());
         let (departures, leaving) = Departures::new(shards);
         let draining = Arc::new(AtomicBool::new(false));
         let totals: Vec<SharedTotals> = (0..shards).map(|_| SharedTotals::default()).collect();
@@ -116,22 +121,26 @@ impl Node {
             },
             |shard| {
                 let totals = totals[shard as usize].clone();
-                Telemetry::new(shard, config.shard.tick_hz, metrics.clone(), feed.clone(), totals)
+                let (metrics, feed, zones) = (metrics.clone(), feed.clone(), table.clone());
+                Telemetry::new(shard, config.shard.tick_hz, metrics, feed, totals, zones)
             },
             &failed,
         )?;
-        let (web, web_players) = WebPort::start(config, &content, metrics.clone(), web)?;
+        let (web, web_players) = WebPort::start(config, &content, metrics.clone(), web, identity.as_ref())?;
         let control = Control {
             config: config.clone(),
             content,
             metrics,
             durability,
             doors,
+            zones: table,
+            move_orders,
             departures,
             draining,
             hosts,
             failure,
             web,
+            identity,
             web_players,
         };
         let (stop, stopping) = watch::channel(false);
@@ -179,10 +188,11 @@ pub fn serve(config: &Config) -> anyhow::Result<()> {
         "pid": std::process::id(),
     });
     println!("{ready}");
+    let scheme = if config.speaks_tls() { "https" } else { "http" };
     tracing::info!(
         listen = %node.listen,
-        console = %format_args!("http://{}/", node.admin),
-        play = %format_args!("http://{}/", node.web),
+        console = %format_args!("{scheme}://{}/", node.admin),
+        play = %format_args!("{scheme}://{}/", node.web),
         "ready"
     );
     while !stop.load(Ordering::Relaxed) && !node.has_ended() {
@@ -252,6 +262,16 @@ fn open_durability(
         journal_bytes_max: config.journal.max.bytes() as u64,
         queue_batches: config.journal.queue_batches as usize,
         store: store_config(config)?,
+        logs: vec![LogTable {
+            name: LedgerRow::TABLE.name,
+            time_column: "at_ms",
+            period: Period::Month,
+            retention: config.store.ledger_retention,
+        }],
+        archive_dir: match &config.store.archive_dir {
+            dir if dir.as_os_str().is_empty() => config.data.dir.join("archive"),
+            dir => dir.clone(),
+        },
         older_schema: if config.store.migrate { OlderSchema::Migrate } else { OlderSchema::Refuse },
         persistence: PersistenceConfig::default(),
     };
@@ -279,7 +299,8 @@ pub fn store_config(config: &Config) -> anyhow::Result<StoreConfig> {
 async fn load_world(durability: &Durability) -> anyhow::Result<World> {
     let store = durability.handle();
     store.wait_applied(durability.durable_seq()).await?;
-    let seed = crate::clock::unix_ms() as u64;
+    let began_ms = crate::clock::unix_ms();
+    let seed = began_ms as u64;
     tracing::info!(seed, "what is random follows this seed");
     let world = store
         .call(move |store| {
@@ -287,27 +308,26 @@ async fn load_world(durability: &Durability) -> anyhow::Result<World> {
             let known = store.load::<ZoneRow>(&[])?;
             // Each run gives ids of a range of its own, so that none is ever given twice, whatever was deleted since.
             let next_item_id = (store.position()?.epoch << ITEM_IDS_PER_RUN_BITS) as i64;
-            Ok(World { ground, known, next_item_id, seed })
+            Ok(World { ground, known, next_item_id, seed, began_ms })
         })
         .await?;
     Ok(world)
 }
 
-fn node_info(config: &Config, content: &Content, zones: &[Vec<ZoneId>]) -> NodeInfo {
-    let shard_of = |id| zones.iter().position(|zones| zones.contains(&id)).unwrap_or(0) as u16;
+fn node_info(config: &Config, content: &Content, table: &ZoneTable) -> NodeInfo {
     NodeInfo {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         commit: crate::COMMIT.to_owned(),
         started: SystemTime::now(),
         tick_hz: config.shard.tick_hz,
-        shards: zones.len() as u16,
+        shards: config.shards() as u16,
         zones: content
             .zones
             .iter()
             .map(|zone| ZoneInfo {
                 id: zone.id.0,
                 name: zone.name.clone(),
-                shard: shard_of(zone.id),
+                shard: table.place(zone.id).expect("every zone is dealt to a shard"),
                 width_tiles: zone.map.width(),
                 height_tiles: zone.map.height(),
                 walls: zone.map.wall_bits(),

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, anyhow, bail};
 use vyuha_core::SimdLevel;
 use vyuha_game::shard::Part;
-use vyuha_game::shard::log::{Difference, Head, Replay};
+use vyuha_game::shard::log::{Difference, Head, LogError, Replay};
 use vyuha_game::{Content, StateHash};
 use vyuha_protocol::ZoneId;
 
@@ -21,9 +21,11 @@ use crate::config::Config;
 use crate::node::load_content;
 use crate::record;
 
+mod exchange;
 mod file;
 mod report;
 
+use exchange::{Exchange, Side};
 use file::{End, LogFile};
 
 /// Time between two lines of progress.
@@ -48,7 +50,6 @@ pub struct ReplayOptions {
 struct Run {
     build: String,
     shard: u16,
-    zones: Vec<ZoneId>,
     replay: Replay,
     log: LogFile,
 }
@@ -58,6 +59,7 @@ struct Outcome {
     /// The build that recorded it.
     build: String,
     shard: u16,
+    /// Those that are on it after the last tick.
     zones: Vec<ZoneId>,
     /// The last tick that was run.
     tick: u64,
@@ -116,13 +118,17 @@ pub fn run(config: &Config, options: &ReplayOptions) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Runs each in a thread of its own, and tells how far they are.
+/// Runs each in a thread of its own, and tells how far they are. A zone that went from one to another goes between them.
 fn replay_all(runs: Vec<Run>, until_tick: Option<u64>) -> anyhow::Result<Vec<Outcome>> {
     let bytes: u64 = runs.iter().map(|run| run.log.bytes()).sum();
     let progress = Progress::default();
+    let exchange = Exchange::new(runs.len());
     std::thread::scope(|scope| {
-        let threads: Vec<_> =
-            runs.into_iter().map(|run| scope.spawn(|| run.finish(until_tick, &progress))).collect();
+        let begin = |run: Run| {
+            let (side, progress) = (exchange.side(), &progress);
+            scope.spawn(move || run.finish(until_tick, progress, side))
+        };
+        let threads: Vec<_> = runs.into_iter().map(begin).collect();
         let mut told = Instant::now();
         while !threads.iter().all(ScopedJoinHandle::is_finished) {
             std::thread::sleep(POLL_INTERVAL);
@@ -133,7 +139,8 @@ fn replay_all(runs: Vec<Run>, until_tick: Option<u64>) -> anyhow::Result<Vec<Out
             }
         }
         let ended = threads.into_iter().map(ScopedJoinHandle::join);
-        ended.map(|outcome| outcome.map_err(|_| anyhow!("a replayed shard panicked: see above"))).collect()
+        let panicked = |_| anyhow!("a replayed shard panicked: see above");
+        ended.map(|outcome| outcome.map_err(panicked)).collect()
     })
 }
 
@@ -141,12 +148,12 @@ impl Run {
     fn begin(path: &Path, content: Arc<Content>, simd: SimdLevel) -> anyhow::Result<Run> {
         let mut log = LogFile::open(path)?;
         let head = Head::decode(log.head()?, simd)?;
-        let (build, shard, zones) = (head.build.clone(), head.shard, head.config.zones.clone());
-        Ok(Run { build, shard, zones, replay: Replay::new(head, content)?, log })
+        let (build, shard) = (head.build.clone(), head.shard);
+        Ok(Run { build, shard, replay: Replay::new(head, content)?, log })
     }
 
-    fn finish(self, until_tick: Option<u64>, progress: &Progress) -> Outcome {
-        let Run { build, shard, zones, mut replay, mut log } = self;
+    fn finish(self, until_tick: Option<u64>, progress: &Progress, mut zones: Side<'_>) -> Outcome {
+        let Run { build, shard, mut replay, mut log } = self;
         let begun = Instant::now();
         let (mut difference, mut tick) = (None, 0);
         let end = loop {
@@ -159,16 +166,19 @@ impl Run {
                 Ok(None) => break log.end(),
                 Err(error) => break End::Unreadable { at, error },
             };
-            match replay.tick(record) {
+            match replay.tick(record, &mut zones) {
                 Ok(found) => difference = found,
+                Err(error @ LogError::ZoneMissing { .. }) => break End::Awaits { error },
                 Err(error) => break End::Unreadable { at, error: error.into() },
             }
             tick = replay.shard().tick_number();
             progress.ticks.fetch_add(1, Ordering::Relaxed);
             progress.bytes.fetch_add(log.consumed() - at, Ordering::Relaxed);
         };
+        drop(zones);
         let took = begun.elapsed();
         let state = replay.shard();
+        let zones = state.zones().map(|zone| zone.id).collect();
         let mut hashes = Vec::new();
         state.hash_parts(&mut hashes);
         let hashes = state.parts().into_iter().zip(hashes).collect();

@@ -1,7 +1,7 @@
 //! One seat an account: who plays, on which shard. A newer session takes the seat only after the older one is over and
 //! all it did is in the database, so that no character is ever read from rows older than what was acknowledged.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::Duration;
@@ -18,9 +18,11 @@ const ASK_AGAIN: Duration = Duration::from_millis(10);
 pub struct Seats {
     taken: RefCell<HashMap<i64, Seat>>,
     tickets: RefCell<Tickets>,
+    number_last: Cell<u64>,
 }
 
 struct Seat {
+    number: u64,
     holder: Holder,
     freed: Rc<Notify>,
     tickets: SeatTickets,
@@ -34,10 +36,29 @@ enum Holder {
     Playing { shard: u16, moves: u32 },
 }
 
+/// Which session of an account it is, and how often it went from one shard to another: what is told of a session may come
+/// when another one has its seat.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Stay {
+    /// The session's seat, by a number that is given once.
+    pub seat: u64,
+    /// How often it went.
+    pub moves: u32,
+}
+
+impl Stay {
+    /// The same session on the next shard.
+    #[must_use]
+    pub fn next(self) -> Stay {
+        Stay { moves: self.moves + 1, ..self }
+    }
+}
+
 /// A seat taken for somebody who signs in; given back on drop unless [`Claim::play`] was called.
 pub struct Claim {
     seats: Rc<Seats>,
     account: i64,
+    number: u64,
     kept: bool,
 }
 
@@ -50,12 +71,15 @@ impl Seats {
         loop {
             let (freed, shard) = match self.taken.borrow_mut().entry(account) {
                 std::collections::hash_map::Entry::Vacant(vacant) => {
+                    let number = self.number_last.get() + 1;
+                    self.number_last.set(number);
                     vacant.insert(Seat {
+                        number,
                         holder: Holder::Entering,
                         freed: Rc::default(),
                         tickets: SeatTickets::default(),
                     });
-                    return Claim { seats: self.clone(), account, kept: false };
+                    return Claim { seats: self.clone(), account, number, kept: false };
                 }
                 std::collections::hash_map::Entry::Occupied(seat) => match seat.get().holder {
                     Holder::Entering => (seat.get().freed.clone(), None),
@@ -96,14 +120,15 @@ impl Seats {
         Some((account, shard, tickets.renew(account, &mut seat.tickets, shown, fresh)))
     }
 
-    /// The account's session went on to another shard; what is told late of earlier moves changes nothing. A shard that a
-    /// session has just left hands on what it is asked for it.
-    pub fn moved(&self, account: i64, to: u16, by: u32) {
+    /// The account's session went on to another shard; what is told late, of earlier moves or of a session before, changes
+    /// nothing. A shard that a session has just left hands on what it is asked for it.
+    pub fn moved(&self, account: i64, to: u16, stay: Stay) {
         if let Some(seat) = self.taken.borrow_mut().get_mut(&account)
             && let Holder::Playing { shard, moves } = &mut seat.holder
-            && *moves < by
+            && seat.number == stay.seat
+            && *moves < stay.moves
         {
-            (*shard, *moves) = (to, by);
+            (*shard, *moves) = (to, stay.moves);
         }
     }
 
@@ -114,6 +139,11 @@ impl Seats {
         }
     }
 
+    /// Whether an account holds a seat.
+    pub fn is_taken(&self, account: i64) -> bool {
+        self.taken.borrow().contains_key(&account)
+    }
+
     /// Accounts that hold a seat.
     pub fn len(&self) -> usize {
         self.taken.borrow().len()
@@ -121,6 +151,11 @@ impl Seats {
 }
 
 impl Claim {
+    /// The session as it begins.
+    pub fn stay(&self) -> Stay {
+        Stay { seat: self.number, moves: 0 }
+    }
+
     /// Gives the session its first ticket.
     pub fn ticket(&self, secret: [u8; 16]) -> Option<Ticket> {
         let mut taken = self.seats.taken.borrow_mut();
@@ -150,7 +185,6 @@ impl Drop for Claim {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::cell::Cell;
 
     /// Runs tasks on one thread, as the control plane does.
     fn run(test: impl Future<Output = ()>) {
@@ -245,15 +279,24 @@ mod tests {
             let seats = Rc::new(Seats::default());
             let claim = seats.claim(7, |_| panic!("the seat was free")).await;
             claim.ticket([1; 16]).unwrap();
-            seats.moved(7, 9, 1);
+            let stay = |moves| Stay { moves, ..claim.stay() };
+            let (first, second) = (stay(1), stay(2));
+            seats.moved(7, 9, first);
             claim.play(3);
             let shard = |shown: u8, fresh: u8| seats.resume(&[shown; 16], [fresh; 16]).unwrap().1;
             assert_eq!(shard(1, 2), 3);
-            seats.moved(7, 5, 2);
-            seats.moved(7, 4, 1);
+            seats.moved(7, 5, second);
+            seats.moved(7, 4, first);
             assert_eq!(shard(2, 3), 5);
-            seats.moved(8, 5, 2);
+            seats.moved(8, 5, second);
             assert_eq!(seats.len(), 1);
+            // News of a session that is over say nothing of the next one.
+            seats.free(7);
+            let claim = seats.claim(7, |_| panic!("the seat was free")).await;
+            claim.ticket([6; 16]).unwrap();
+            claim.play(2);
+            seats.moved(7, 5, second.next());
+            assert_eq!(shard(6, 7), 2);
         });
     }
 

@@ -2,13 +2,14 @@
 //! Knows nothing of sockets, the shard or the journal.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::collections::{BinaryHeap, HashMap};
 
 use vyuha_game::gates::Carried;
 use vyuha_game::shard::SessionId;
-use vyuha_net::transport::ConnId;
+use vyuha_net::transport::{ConnId, Released};
 
 use crate::mailbox::Mailbox;
+use crate::seats::Stay;
 
 /// One session.
 pub struct Session {
@@ -19,25 +20,28 @@ pub struct Session {
     /// How its client is reached; none while it is awaited.
     pub conn: Option<ConnId>,
     /// Until which tick a client is awaited whose connection broke.
-    away_until: Option<u64>,
+    pub away_until: Option<u64>,
     /// The character has left; the session lives on until its last reply is sent.
     pub leaving: bool,
     /// What may have to be sent again.
     pub mailbox: Mailbox,
     /// The ticket that the client was given and is not known to have.
     pub ticket_unconfirmed: Option<u32>,
-    /// It goes to another shard; it is in none until then.
+    /// It goes to another shard, alone or with its zone; it is in none until then.
     pub moving: Option<Box<Moving>>,
-    /// How often it went from one shard to another.
-    pub moves: u32,
+    /// Which session of its account it is, and how often it went from one shard to another.
+    pub stay: Stay,
 }
 
 /// A session on its way out of the shard.
+#[derive(Default)]
 pub struct Moving {
-    /// What is the game's of it.
-    pub carried: Carried,
+    /// What is the game's of it; none if it goes with its zone, which has that.
+    pub carried: Option<Carried>,
     /// Frames that came since, for the other shard.
     pub frames: Vec<u8>,
+    /// Its connection, once the transport has let go of that.
+    pub released: Option<Released>,
 }
 
 /// The sessions of a shard. Memory: a slot for each number up to the most sessions at once.
@@ -51,7 +55,7 @@ pub struct Sessions {
     of_account: HashMap<i64, SessionId>,
     serial_last: u64,
     /// Those who are awaited, the first to be given up first; some have come back or ended since.
-    awaited: VecDeque<(u64, SessionId, u64)>,
+    awaited: BinaryHeap<Reverse<(u64, SessionId, u64)>>,
 }
 
 impl Sessions {
@@ -76,7 +80,7 @@ impl Sessions {
             mailbox: Mailbox::default(),
             ticket_unconfirmed: None,
             moving: None,
-            moves: 0,
+            stay: Stay::default(),
         });
         self.of_account.insert(account, id);
         id
@@ -96,25 +100,25 @@ impl Sessions {
         before
     }
 
-    /// Awaits a session's client until a tick. Calls must not name earlier ticks than those before.
+    /// Awaits a session's client until a tick.
     pub fn await_until(&mut self, id: SessionId, tick: u64) {
         self.detach(id);
         let Some(session) = self.get_mut(id) else { return };
         session.away_until = Some(tick);
         let serial = session.serial;
-        self.awaited.push_back((tick, id, serial));
+        self.awaited.push(Reverse((tick, id, serial)));
     }
 
     /// One who is awaited no longer by this tick.
     pub fn overdue(&mut self, tick: u64) -> Option<SessionId> {
         loop {
-            let (until, id, serial) = *self.awaited.front()?;
+            let Reverse((until, id, serial)) = *self.awaited.peek()?;
             let awaits = |session: &Session| session.serial == serial && session.away_until == Some(until);
             let is_away = self.get(id).is_some_and(awaits);
             if is_away && until > tick {
                 return None;
             }
-            self.awaited.pop_front();
+            self.awaited.pop();
             if is_away {
                 return Some(id);
             }
@@ -179,7 +183,8 @@ impl Sessions {
         self.slots.len() - self.free.len() - self.ended.len()
     }
 
-    fn detach(&mut self, id: SessionId) -> Option<ConnId> {
+    /// Takes a session's connection from it.
+    pub fn detach(&mut self, id: SessionId) -> Option<ConnId> {
         let conn = self.get_mut(id)?.conn.take()?;
         self.of_conn[conn.0 as usize] = None;
         Some(conn)
@@ -224,9 +229,10 @@ mod tests {
                         (known.1, known.2) = (Some(ConnId(conn)), None);
                     }
                     (3, Some(id)) => {
-                        sessions.await_until(SessionId(id), tick + 3);
+                        let until = tick + 1 + u64::from(which % 4);
+                        sessions.await_until(SessionId(id), until);
                         let known = model.get_mut(&id).unwrap();
-                        (known.1, known.2) = (None, Some(tick + 3));
+                        (known.1, known.2) = (None, Some(until));
                     }
                     (4, Some(id)) => {
                         let account = sessions.remove(SessionId(id)).map(|session| session.account);

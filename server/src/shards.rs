@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use tokio::sync::watch;
 use vyuha_game::ground::ZoneRow;
+use vyuha_game::presence::Patience;
 use vyuha_game::shard::log::{Head, Recorded};
 use vyuha_game::{Content, ItemRow, Shard, ShardConfig};
 use vyuha_net::runtime::{self as net, ShardHandle, ShardHost, Tick, TickStart, spawn_shard};
@@ -56,6 +57,8 @@ pub struct World {
     pub next_item_id: i64,
     /// Of what is random in this run: another one each time, and known from the log.
     pub seed: u64,
+    /// When this run began, in milliseconds since 1970.
+    pub began_ms: i64,
 }
 
 /// A shard's thread.
@@ -111,9 +114,14 @@ pub fn start(
     } = parts;
     let cpus = vyuha_net::cpu::usable().context("the processors that may be used cannot be listed")?;
     let limits = limits(config);
-    let grace_ticks = match config.session.grace {
+    let ticks_or_none = |time: Duration| match time {
         Duration::ZERO => 0,
-        grace => ticks(grace, config.shard.tick_hz),
+        time => ticks(time, config.shard.tick_hz),
+    };
+    let grace_ticks = ticks_or_none(config.session.grace);
+    let patience = Patience {
+        away_ticks: ticks_or_none(config.session.afk),
+        leave_ticks: ticks_or_none(config.session.afk_kick),
     };
     let shards = zones.len() as i64;
     let mut hosts = Vec::new();
@@ -131,7 +139,10 @@ pub fn start(
                 tick_hz: config.shard.tick_hz as u16,
                 save_interval_ticks: ticks(config.character.save_interval, config.shard.tick_hz),
                 snapshot_bytes_max: config.net.snapshot_bytes_max.bytes(),
+                requests_per_second_max: config.net.requests_per_second_max,
+                patience,
                 seed: world.seed,
+                began_ms: world.began_ms,
                 next_item_id: world.next_item_id + i64::from(index),
                 item_id_stride: shards,
                 simd: config.shard.simd.level(),
@@ -155,6 +166,7 @@ pub fn start(
             backlog_ticks: config.shard.backlog_ticks,
             phase: config.tick() * u32::from(index) / shards as u32,
         };
+        let tick_hz = config.shard.tick_hz;
         let (failed, is_done) = (failed.clone(), done.clone());
         let handle = spawn_shard(host, move || {
             let transport = transport(driver, limits)?;
@@ -169,6 +181,7 @@ pub fn start(
                 producer,
                 draining,
                 telemetry,
+                tick_hz,
                 grace_ticks,
                 kept_bytes_max,
             };
@@ -191,8 +204,8 @@ fn transport(driver: net::Driver, limits: Limits) -> io::Result<Box<dyn Transpor
 fn limits(config: &Config) -> Limits {
     let (net, tick_hz) = (&config.net, config.shard.tick_hz);
     Limits {
-        // Everyone may come to one shard.
-        connections_max: net.connections_max,
+        // Everyone may come to one shard, and come back before the connection that broke is gone.
+        connections_max: 2 * net.connections_max,
         frames_per_second_max: net.frames_per_second_max,
         bytes_per_tick_max: net.bytes_per_tick_max.bytes(),
         reliable_bytes_max: net.reliable_bytes_max.bytes(),

@@ -5,20 +5,18 @@
 
 mod request;
 
-use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout, timeout_at};
 use vyuha_game::character::newcomer_place;
-use vyuha_game::inventory::PLACE_INVENTORY;
+use vyuha_game::inventory::PLACES_OF_CHARACTERS;
 use vyuha_game::{CharacterRow, Content, ItemRow};
 use vyuha_gateway::Metrics;
 use vyuha_gateway::accounts::{AccountName, Accounts, AccountsError, check_password};
+use vyuha_net::transport::Stream;
 use vyuha_protocol::frame::{CLIENT_PAYLOAD_BYTES_MAX, FrameError, first_frame};
 use vyuha_protocol::message::{
     self, AccountRegistered, CharacterCreated, CharacterSummary, Characters, ClientMessage, DecodeError,
@@ -28,6 +26,8 @@ use vyuha_protocol::{CharacterId, ErrorCode, PROTOCOL_VERSION, text};
 use vyuha_record::Record;
 use vyuha_store::{AccountRow, Handle, Store, StoreError, TypedStore};
 
+use crate::addresses::Place;
+use crate::client_stream::ClientStream;
 use crate::doors::{Admission, Resumption, ShardDoors};
 use crate::seats::{Claim, Seats};
 use crate::tickets::{self, Ticket};
@@ -39,10 +39,6 @@ pub const CHARACTERS_MAX: usize = 8;
 const ATTEMPTS_MAX: u32 = 5;
 /// How long a client is waited for to take the last message.
 pub const FAREWELL_TIMEOUT: Duration = Duration::from_secs(2);
-/// Bytes read ahead at once: the longest frame fits.
-const READ_BYTES: usize = 2048;
-const _: () =
-    assert!(READ_BYTES > CLIENT_PAYLOAD_BYTES_MAX as usize + vyuha_protocol::frame::FRAME_HEAD_BYTES);
 
 /// What sign-in needs of the node.
 pub struct SignIn {
@@ -55,7 +51,7 @@ pub struct SignIn {
     /// Who plays.
     pub seats: Rc<Seats>,
     /// The way to the shards.
-    pub doors: ShardDoors,
+    pub doors: Rc<ShardDoors>,
     /// The node's figures.
     pub metrics: Arc<Metrics>,
     /// Whether clients may register accounts.
@@ -66,6 +62,8 @@ pub struct SignIn {
     pub idle_timeout: Duration,
     /// Frames a second from one client.
     pub frames_per_second_max: u32,
+    /// Accounts that may play at once.
+    pub players_max: usize,
     /// Set when the node is to end: whoever signs in is told.
     pub stopping: watch::Receiver<bool>,
 }
@@ -78,6 +76,8 @@ enum End {
     Resume(Resume),
     /// The client went away.
     Gone,
+    /// It speaks no TLS, or broke it.
+    BrokeTls,
     /// The server closes it for this reason, which the client is told.
     Close(ErrorCode),
 }
@@ -107,6 +107,13 @@ enum Refusal {
     End(End),
 }
 
+impl End {
+    /// The end of a stream that failed.
+    fn of(error: &std::io::Error) -> End {
+        if error.kind() == std::io::ErrorKind::InvalidData { End::BrokeTls } else { End::Gone }
+    }
+}
+
 impl From<ErrorCode> for Refusal {
     fn from(code: ErrorCode) -> Refusal {
         Refusal::Refuse(code)
@@ -133,7 +140,8 @@ enum Stage {
 
 struct Connection<'a> {
     node: &'a SignIn,
-    stream: TcpStream,
+    place: &'a Place,
+    stream: ClientStream,
     received: Vec<u8>,
     stage: Stage,
     request_last: u32,
@@ -144,13 +152,14 @@ struct Connection<'a> {
 
 impl SignIn {
     /// Speaks with one client until its socket is handed to a shard or closed.
-    pub async fn welcome(&self, stream: TcpStream) {
+    pub async fn welcome(&self, stream: ClientStream, place: &Place) {
         self.metrics.connections.inc();
         self.metrics.handshakes_in_progress.inc();
         let mut connection = Connection {
             node: self,
+            place,
             stream,
-            received: Vec::with_capacity(READ_BYTES),
+            received: Vec::new(),
             stage: Stage::Fresh,
             request_last: 0,
             attempts: 0,
@@ -167,37 +176,51 @@ impl SignIn {
             End::Enter(entry) => {
                 let Entry { claim, ticket, request, character, items } = *entry;
                 let shard = self.doors.shard_of(character.zone);
-                let Some(socket) = taken_from_control(stream) else { return };
-                let admission = Admission { socket, received, request, character, items, ticket };
+                let Some(stream) = taken_from_control(stream) else { return };
+                let stay = claim.stay();
+                let admission = Admission { stream, received, request, character, items, ticket, stay };
                 match self.doors.admit(shard, admission) {
                     Ok(()) => claim.play(shard),
-                    Err(back) => self.turn_back(back.socket).await,
+                    Err(back) => self.turn_back(back.stream).await,
                 }
             }
             End::Resume(Resume { account, shard, received: messages, ticket }) => {
-                let Some(socket) = taken_from_control(stream) else { return };
-                let resumption = Resumption { account, socket, unread: received, received: messages, ticket };
+                let Some(stream) = taken_from_control(stream) else { return };
+                let resumption = Resumption { account, stream, unread: received, received: messages, ticket };
                 if let Err(back) = self.doors.resume(shard, resumption) {
-                    self.turn_back(back.socket).await;
+                    self.turn_back(back.stream).await;
                 }
             }
             End::Gone => {
                 self.metrics.closed("peer").inc();
+            }
+            End::BrokeTls => {
+                self.metrics.closed("tls").inc();
             }
             End::Close(code) => say_farewell(&self.metrics, &mut stream, code).await,
         }
     }
 
     /// Tells a client whose shard takes nobody just now.
-    async fn turn_back(&self, socket: OwnedFd) {
-        let stream = std::net::TcpStream::from(socket);
-        if let Ok(mut stream) = TcpStream::from_std(stream) {
+    async fn turn_back(&self, stream: Stream) {
+        if let Ok(mut stream) = ClientStream::from_stream(stream) {
             say_farewell(&self.metrics, &mut stream, ErrorCode::ServerFull).await;
         }
     }
 
+    /// Counts a connection that was closed without a word, because too many others are being told the same.
+    pub fn drop_connection(&self, code: ErrorCode) {
+        self.metrics.connections.inc();
+        self.metrics.closed(code.name()).inc();
+    }
+
+    /// Whether nobody can come who does not play.
+    fn is_full(&self) -> bool {
+        self.seats.len() >= self.players_max
+    }
+
     /// Tells a client for whom there is no place, and closes.
-    pub async fn turn_away(&self, mut stream: TcpStream, code: ErrorCode) {
+    pub async fn turn_away(&self, mut stream: ClientStream, code: ErrorCode) {
         self.metrics.connections.inc();
         say_farewell(&self.metrics, &mut stream, code).await;
     }
@@ -206,6 +229,11 @@ impl SignIn {
 impl Connection<'_> {
     async fn run(&mut self) -> End {
         let mut deadline = Instant::now() + self.node.handshake_timeout;
+        match timeout_at(deadline, self.stream.shake_hands(&mut self.received)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => return End::of(&error),
+            Err(_) => return End::Close(self.timeout_code()),
+        }
         loop {
             let request = match timeout_at(deadline, self.next_request()).await {
                 Ok(Ok(request)) => request,
@@ -283,9 +311,10 @@ impl Connection<'_> {
                 Err(FrameError::TooLarge { .. }) => return Err(End::Close(ErrorCode::FrameTooLarge)),
                 Err(FrameError::Reserved) => return Err(End::Close(ErrorCode::Malformed)),
             }
-            let read = (&mut self.stream).take(READ_BYTES as u64).read_buf(&mut self.received).await;
-            if !matches!(read, Ok(1..)) {
-                return Err(End::Gone);
+            match self.stream.read(&mut self.received).await {
+                Ok(true) => {}
+                Ok(false) => return Err(End::Gone),
+                Err(error) => return Err(End::of(&error)),
             }
         }
     }
@@ -295,6 +324,13 @@ impl Connection<'_> {
             (_, Request::Ping { stamp }) => self.send(&Pong { stamp }).await,
             (Stage::Fresh, Request::Hello { version, content_hash }) => {
                 self.greet(version, content_hash).await
+            }
+            // Only a session that is there already can be taken up.
+            (Stage::Greeted, Request::Register { .. } | Request::Login { .. }) if self.node.is_full() => {
+                Err(Refusal::End(End::Close(ErrorCode::ServerFull)))
+            }
+            (Stage::Greeted, Request::Login { .. }) if self.place.has_failed_too_often() => {
+                Err(Refusal::End(End::Close(ErrorCode::SignInLimit)))
             }
             (Stage::Greeted, Request::Register { request, account, password }) => {
                 self.register(request, &account, &password).await
@@ -338,6 +374,9 @@ impl Connection<'_> {
         }
         let name = AccountName::parse(account).map_err(|_| ErrorCode::AccountNameInvalid)?;
         check_password(password).map_err(|_| ErrorCode::PasswordInvalid)?;
+        if !self.place.may_register() {
+            return Err(Refusal::End(End::Close(ErrorCode::SignInLimit)));
+        }
         let taken = account_named(&self.node.store, name.as_str()).await?.is_some();
         if taken {
             return Err(ErrorCode::AccountNameTaken.into());
@@ -369,6 +408,7 @@ impl Connection<'_> {
         let stored = known.as_ref().map(|row| row.password_hash.as_str());
         let right = self.node.accounts.verify(password, stored).await.map_err(hashing_refused)?;
         let Some(row) = known.filter(|_| right) else {
+            self.place.count_failure();
             self.node.metrics.login("refused").inc();
             return Err(ErrorCode::CredentialsWrong.into());
         };
@@ -433,6 +473,9 @@ impl Connection<'_> {
         if !owned.iter().any(|row| row.id == character) {
             return Err(ErrorCode::CharacterUnknown.into());
         }
+        if self.node.is_full() && !self.node.seats.is_taken(account) {
+            return Err(Refusal::End(End::Close(ErrorCode::ServerFull)));
+        }
         let doors = &self.node.doors;
         let claim = self
             .node
@@ -445,8 +488,11 @@ impl Connection<'_> {
             .store
             .call(move |store| {
                 let row = store.load::<CharacterRow>(&[("id", character.into())])?;
-                let items = store
-                    .load::<ItemRow>(&[("place", PLACE_INVENTORY.into()), ("owner", character.into())])?;
+                let mut items = Vec::new();
+                for place in PLACES_OF_CHARACTERS {
+                    let there = [("place", place.into()), ("owner", character.into())];
+                    items.extend(store.load::<ItemRow>(&there)?);
+                }
                 Ok((row.into_iter().next(), items))
             })
             .await?;
@@ -475,10 +521,10 @@ fn secret() -> Result<[u8; 16], Refusal> {
     })
 }
 
-/// A socket for a shard; none if it cannot be had, which closes it.
-fn taken_from_control(stream: TcpStream) -> Option<OwnedFd> {
-    match stream.into_std() {
-        Ok(socket) => Some(OwnedFd::from(socket)),
+/// A stream for a shard; none if it cannot be had, which closes it.
+fn taken_from_control(stream: ClientStream) -> Option<Stream> {
+    match stream.into_stream() {
+        Ok(stream) => Some(stream),
         Err(error) => {
             tracing::error!(%error, "a socket could not be taken from the control plane");
             None
@@ -518,18 +564,15 @@ pub fn error_message(request: u32, code: ErrorCode, closing: bool) -> message::E
 }
 
 /// Tells a client why its connection ends, as far as it listens, and closes.
-async fn say_farewell(metrics: &Metrics, stream: &mut TcpStream, code: ErrorCode) {
+async fn say_farewell(metrics: &Metrics, stream: &mut ClientStream, code: ErrorCode) {
     metrics.error(code.name()).inc();
     metrics.closed(code.name()).inc();
     let mut frame = Vec::new();
     message::append(&mut frame, &error_message(0, code, true));
     let farewell = async {
+        stream.shake_hands(&mut Vec::new()).await?;
         stream.write_all(&frame).await?;
-        stream.shutdown().await?;
-        // A socket that is closed over unread input takes the last frame with it.
-        let mut dropped = [0; READ_BYTES];
-        while stream.read(&mut dropped).await? > 0 {}
-        std::io::Result::Ok(())
+        stream.finish().await
     };
     // A client that does not take these few bytes, or sends on and on, has nobody to tell.
     let _ = timeout(FAREWELL_TIMEOUT, farewell).await;

@@ -10,7 +10,7 @@ use hdrhistogram::Histogram;
 use prometheus_client::metrics::counter::Counter;
 use vyuha_core::{Pass, Probe};
 use vyuha_game::TickProbe;
-use vyuha_game::shard::{Counts, Shard};
+use vyuha_game::shard::{Counts, Shard, ZoneSummary};
 use vyuha_gateway::{
     Feed, MARK_UNITS_PER_TILE, MARKS_MAX, Mark, MarkKind, Metrics, REPORT_HZ, ShardMetrics, ShardReport,
     TickUs, ZoneReport,
@@ -19,7 +19,9 @@ use vyuha_net::runtime::TickStart;
 use vyuha_net::transport::Stats;
 use vyuha_protocol::message::ClientMessage;
 use vyuha_protocol::units::TILE_UNITS;
-use vyuha_protocol::{EntityKind, ErrorCode};
+use vyuha_protocol::{EntityKind, ErrorCode, ZoneId};
+
+use crate::placement::ZoneTable;
 
 /// A stage of a tick, in the order they run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -138,6 +140,11 @@ pub struct Telemetry {
     feed: Feed,
     totals: SharedTotals,
     report_ticks: u64,
+    zones: Arc<ZoneTable>,
+    /// Time spent on each zone's own passes since the last report, in nanoseconds.
+    zone_ns: Vec<(ZoneId, u64)>,
+    /// When the passes of a zone began.
+    zone_begun: Instant,
     /// Since the last report.
     window: Totals,
     window_begun: Instant,
@@ -160,6 +167,7 @@ impl Telemetry {
         metrics: Arc<Metrics>,
         feed: Feed,
         totals: SharedTotals,
+        zones: Arc<ZoneTable>,
     ) -> Telemetry {
         let now = Instant::now();
         Telemetry {
@@ -171,6 +179,9 @@ impl Telemetry {
             feed,
             totals,
             report_ticks: u64::from((tick_hz / REPORT_HZ).max(1)),
+            zones,
+            zone_ns: Vec::new(),
+            zone_begun: now,
             window: Totals::default(),
             window_begun: now,
             begun: now,
@@ -194,6 +205,17 @@ impl Telemetry {
         self.metrics.tick_lateness_seconds.observe(start.lateness);
         self.metrics.late_ticks.inc_by(u64::from(late));
         self.metrics.shed_ticks.inc_by(shed_ticks);
+    }
+
+    /// When the tick began.
+    pub fn begun(&self) -> Instant {
+        self.begun
+    }
+
+    /// A zone came, for which this lay between its last tick elsewhere and its first here.
+    pub fn zone_moved(&self, gap: Duration) {
+        self.node.zone_moves.inc();
+        self.node.zone_move_seconds.observe(gap);
     }
 
     /// A stage of the tick is over.
@@ -254,7 +276,7 @@ impl Telemetry {
         totals.add(&self.window);
         drop(totals);
         let marks_wanted = self.feed.marks_wanted();
-        let zones: Vec<ZoneReport> = shard.zones().map(|zone| zone_report(&zone, marks_wanted)).collect();
+        let zones = self.zone_reports(shard, marks_wanted);
         self.metrics.players.set(zones.iter().map(|zone| u64::from(zone.players)).sum());
         self.metrics.npcs.set(zones.iter().map(|zone| u64::from(zone.npcs)).sum());
         self.metrics.items.set(zones.iter().map(|zone| u64::from(zone.items)).sum());
@@ -281,7 +303,23 @@ impl Telemetry {
             zones,
         });
         self.window = Totals::default();
+        self.zone_ns.clear();
         self.window_begun = Instant::now();
+    }
+
+    /// What each zone took: its own passes, and of all else that its players cause, their share.
+    fn zone_reports(&self, shard: &Shard, marks_wanted: bool) -> Vec<ZoneReport> {
+        let own_ns = |id| self.zone_ns.iter().find(|(zone, _)| *zone == id).map_or(0, |(_, ns)| *ns);
+        let all_ns: u64 = self.window.stage_ns.iter().sum();
+        let zones_ns: u64 = self.zone_ns.iter().map(|(_, ns)| ns).sum();
+        let players: u64 = shard.zones().map(|zone| zone.players as u64).sum();
+        let per_player_ns = all_ns.saturating_sub(zones_ns) / players.max(1);
+        let report = |zone: ZoneSummary<'_>| {
+            let busy_ns = own_ns(zone.id) + per_player_ns * zone.players as u64;
+            self.zones.count(zone.id, busy_ns, self.window.ticks);
+            zone_report(&zone, busy_ns as f32 / self.window.ticks as f32 / 1000.0, marks_wanted)
+        };
+        shard.zones().map(report).collect()
     }
 }
 
@@ -298,6 +336,18 @@ impl Probe for Telemetry {
 }
 
 impl TickProbe for Telemetry {
+    fn begin_zone(&mut self) {
+        self.zone_begun = self.lap;
+    }
+
+    fn end_zone(&mut self, zone: ZoneId) {
+        let took_ns = (self.lap - self.zone_begun).as_nanos() as u64;
+        match self.zone_ns.iter_mut().find(|(id, _)| *id == zone) {
+            Some((_, ns)) => *ns += took_ns,
+            None => self.zone_ns.push((zone, took_ns)),
+        }
+    }
+
     fn lap_system(&mut self, name: &'static str) {
         self.lap(match name {
             "movement" => Stage::Movement,
@@ -307,7 +357,7 @@ impl TickProbe for Telemetry {
     }
 }
 
-fn zone_report(zone: &vyuha_game::shard::ZoneSummary<'_>, marks_wanted: bool) -> ZoneReport {
+fn zone_report(zone: &ZoneSummary<'_>, tick_us: f32, marks_wanted: bool) -> ZoneReport {
     let mut marks = Vec::new();
     if marks_wanted {
         marks.extend(zone.zone.entities().take(MARKS_MAX).map(|(_, pos, kind, state)| {
@@ -326,6 +376,7 @@ fn zone_report(zone: &vyuha_game::shard::ZoneSummary<'_>, marks_wanted: bool) ->
         players: zone.players as u32,
         npcs: zone.npcs as u32,
         items: zone.items as u32,
+        tick_us,
         marks,
     }
 }

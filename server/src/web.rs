@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, watch};
 use vyuha_game::Content;
 use vyuha_gateway::Metrics;
 use vyuha_gateway::play::{PlayConfig, PlayWorld, PlayZone, WebPlayer, serve_players};
+use vyuha_net::tls::Identity;
 
 use crate::config::Config;
 
@@ -28,6 +29,7 @@ impl WebPort {
         content: &Content,
         metrics: Arc<Metrics>,
         listener: TcpListener,
+        identity: Option<&Arc<Identity>>,
     ) -> anyhow::Result<(WebPort, mpsc::Receiver<WebPlayer>)> {
         let play = PlayConfig {
             connections_max: config.web.connections_max,
@@ -35,6 +37,7 @@ impl WebPort {
             control_frames_per_second_max: config.net.frames_per_second_max,
         };
         let world = world(content);
+        let tls = identity.map(Identity::browsers);
         let (players, arrivals) = mpsc::channel(WAITING_MAX);
         let (stop, mut stopping) = watch::channel(false);
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -47,7 +50,7 @@ impl WebPort {
                 // An error means that the node is gone, which is a stop as well.
                 let _ = stopping.wait_for(|stop| *stop).await;
             };
-            serve_players(listener, play, &world, metrics, players, stopped)
+            serve_players(listener, tls, play, &world, metrics, players, stopped)
                 .await
                 .context("the web port failed")
         };

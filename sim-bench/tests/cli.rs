@@ -56,7 +56,7 @@ fn wire_serves_every_client_in_every_way() {
     assert!(stdout.contains("3 clients: ") && stdout.contains("times the floor"));
     let report: Value = serde_json::from_str(stdout.lines().last().unwrap()).unwrap();
     let rows = report["rows"].as_array().unwrap();
-    let modes = ["floor", "vyuha", "plain", "epoll", "tokio", "glommio_streams"];
+    let modes = ["floor", "vyuha", "vyuha_tls", "plain", "epoll", "tokio", "glommio_streams"];
     let expected = [40, 3].into_iter().flat_map(|clients| modes.map(|mode| (mode, clients)));
     let seen = rows.iter().map(|row| (row["mode"].as_str().unwrap(), row["clients"].as_u64().unwrap()));
     assert!(seen.eq(expected), "{report}");

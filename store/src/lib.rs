@@ -9,6 +9,7 @@
 //! Nothing here knows a game: tables are data ([`vyuha_record::Table`]).
 
 mod accounts;
+pub mod backup;
 mod breaker;
 mod data_dir;
 mod durability;
@@ -31,6 +32,8 @@ pub use durability::{Durability, DurabilityConfig, DurabilityError, OnStopped, S
 pub use journal::{Batch, Journal, JournalConfig, JournalError, JournalStats, Producer, SubmitError};
 pub use memory::{MemoryDatabase, MemoryStore};
 pub use merge::{Changes, TableChanges};
+#[cfg(feature = "simulation")]
+pub use persistence::SteppedPersistence;
 pub use persistence::{Handle, Persistence, PersistenceConfig, PersistenceStats};
 pub use postgres::{LeaseTerms, PostgresSettings, PostgresStore, StoreUrlError};
 pub use sqlite::SqliteStore;

@@ -17,9 +17,28 @@ use crate::{
 #[derive(Debug, Clone, Default)]
 pub struct MemoryDatabase(Arc<Mutex<Contents>>);
 
+impl MemoryDatabase {
+    /// A database with the same contents and a life of its own.
+    #[must_use]
+    pub fn copy(&self) -> Self {
+        Self(Arc::new(Mutex::new(self.contents().clone())))
+    }
+
+    /// Takes over the contents of another, under everybody who is connected.
+    pub fn restore(&self, other: &Self) {
+        let contents = other.contents().clone();
+        *self.contents() = contents;
+    }
+
+    fn contents(&self) -> MutexGuard<'_, Contents> {
+        // Tables are replaced whole: what a panic interrupted was not begun.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 type Rows = BTreeMap<Vec<Value>, Vec<Value>>;
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct Contents {
     positions: BTreeMap<String, Position>,
     tables: BTreeMap<u16, Rows>,
@@ -41,8 +60,7 @@ impl MemoryStore {
     }
 
     fn contents(&self) -> MutexGuard<'_, Contents> {
-        // Tables are replaced whole: what a panic interrupted was not begun.
-        self.database.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.database.contents()
     }
 
     fn known(&self, table: &Table) -> Result<(), StoreError> {

@@ -138,43 +138,17 @@ impl Persistence {
     pub fn start(
         store: Box<dyn Store>,
         position: Position,
-        mut reader: Reader,
+        reader: Reader,
         tables: &[Table],
         config: PersistenceConfig,
         on_failure: OnFailure,
     ) -> Result<Self, StoreError> {
-        reader.seek(position.seq + 1);
-        let shared = Arc::new(Shared::default());
-        shared.applied_place.store(reader.place_of(position.seq + 1), Ordering::Relaxed);
-        shared.applied_seq.store(position.seq, Ordering::Relaxed);
-        let (publish, applied) = watch::channel(position.seq);
-        // One more than there are permits: there is always room for the shutdown.
-        let (messages, received) = bounded(config.queue_requests + 1);
-        let journal = reader.shared.clone();
-        let renew_every = store.lease_renewal();
-        let worker = Worker {
-            renew_every,
-            renew_at: Instant::now(),
-            nudges: reader.nudges().clone(),
-            store,
-            reader,
-            merger: Merger::new(tables),
-            transaction_rows: config.transaction_rows.max(1),
-            messages: received,
-            epoch: position.epoch,
-            applied_seq: position.seq,
-            publish,
-            shared: shared.clone(),
-            checkpointed_segment: None,
-            retry: None,
-            closing: false,
-        };
+        let (worker, handle) = Worker::open(store, position, reader, tables, config);
         let thread = thread::Builder::new()
             .name("vyuha-store".into())
             .spawn(move || worker.run(on_failure))
             .map_err(StoreError::Thread)?;
-        let permits = Arc::new(Semaphore::new(config.queue_requests));
-        Ok(Self { handle: Handle { messages, permits, applied, shared, journal }, thread })
+        Ok(Self { handle, thread })
     }
 
     /// The way to the thread.
@@ -278,6 +252,44 @@ struct Retry {
 }
 
 impl Worker {
+    /// Begins an epoch and stands where the database does.
+    fn open(
+        store: Box<dyn Store>,
+        position: Position,
+        mut reader: Reader,
+        tables: &[Table],
+        config: PersistenceConfig,
+    ) -> (Self, Handle) {
+        reader.seek(position.seq + 1);
+        let shared = Arc::new(Shared::default());
+        shared.applied_place.store(reader.place_of(position.seq + 1), Ordering::Relaxed);
+        shared.applied_seq.store(position.seq, Ordering::Relaxed);
+        let (publish, applied) = watch::channel(position.seq);
+        // One more than there are permits: there is always room for the shutdown.
+        let (messages, received) = bounded(config.queue_requests + 1);
+        let journal = reader.shared.clone();
+        let renew_every = store.lease_renewal();
+        let worker = Self {
+            renew_every,
+            renew_at: Instant::now(),
+            nudges: reader.nudges().clone(),
+            store,
+            reader,
+            merger: Merger::new(tables),
+            transaction_rows: config.transaction_rows.max(1),
+            messages: received,
+            epoch: position.epoch,
+            applied_seq: position.seq,
+            publish,
+            shared: shared.clone(),
+            checkpointed_segment: None,
+            retry: None,
+            closing: false,
+        };
+        let permits = Arc::new(Semaphore::new(config.queue_requests));
+        (worker, Handle { messages, permits, applied, shared, journal })
+    }
+
     fn run(mut self, on_failure: OnFailure) -> Result<(), StoreError> {
         let ended = catch_unwind(AssertUnwindSafe(|| self.serve()));
         let ended = ended.unwrap_or_else(|panic| Err(StoreError::Panicked(panic_text(&*panic))));
@@ -296,9 +308,7 @@ impl Worker {
     fn serve(&mut self) -> Result<(), StoreError> {
         loop {
             *self.shared.breaker() = self.store.breaker();
-            for message in self.messages.clone().try_iter().take(REQUESTS_PER_TURN_MAX) {
-                self.answer(message);
-            }
+            self.answer_waiting();
             if self.retry.as_ref().is_none_or(|retry| retry.at <= Instant::now()) {
                 match self.renew().and_then(|()| self.apply()) {
                     Ok(true) => continue,
@@ -443,6 +453,12 @@ impl Worker {
         }
     }
 
+    fn answer_waiting(&mut self) {
+        for message in self.messages.clone().try_iter().take(REQUESTS_PER_TURN_MAX) {
+            self.answer(message);
+        }
+    }
+
     fn answer(&mut self, message: Message) {
         match message {
             Message::Request(request) => {
@@ -460,5 +476,39 @@ impl Worker {
             tracing::warn!(%error, "the lease was not given back: another process may start this node once it ends");
         }
         Ok(())
+    }
+}
+
+/// The persistence thread's work without the thread, for the fault simulator: whoever drives it says when it is done.
+#[cfg(feature = "simulation")]
+pub struct SteppedPersistence(Worker);
+
+#[cfg(feature = "simulation")]
+impl SteppedPersistence {
+    /// As [`Persistence::start`], without a thread.
+    pub fn open(
+        store: Box<dyn Store>,
+        position: Position,
+        reader: Reader,
+        tables: &[Table],
+        config: PersistenceConfig,
+    ) -> (Self, Handle) {
+        let (worker, handle) = Worker::open(store, position, reader, tables, config);
+        (Self(worker), handle)
+    }
+
+    /// Answers requests that wait, then applies one transaction's worth of frames; false where there are none, or the
+    /// database failed. How long the thread would wait after that is the caller's to say.
+    ///
+    /// # Errors
+    /// If it was shut out.
+    pub fn step(&mut self) -> Result<bool, StoreError> {
+        self.0.answer_waiting();
+        self.0.renew().and_then(|()| self.0.apply()).or_else(|error| self.0.failed(error).map(|()| false))
+    }
+
+    /// Syncs the database and lets the journal go of what is in it.
+    pub fn close(mut self) -> Result<(), StoreError> {
+        self.0.close()
     }
 }

@@ -57,6 +57,39 @@ impl SqliteStore {
         Ok(Self { connection, node: node.into(), tables: tables.to_vec(), epoch: 0 })
     }
 
+    /// What SQLite's own check finds first in a file, if anything.
+    pub(crate) fn first_fault(path: &Path) -> Result<Option<String>, StoreError> {
+        let connection = Connection::open(path).map_err(failed("open its file"))?;
+        let mut check = connection.prepare("PRAGMA integrity_check(1)").map_err(failed("check its file"))?;
+        let verdict: String = check.query_row((), |row| row.get(0)).map_err(failed("check its file"))?;
+        Ok(Some(verdict).filter(|verdict| verdict != "ok"))
+    }
+
+    /// Reads every row of a table as its columns are declared. How many there are.
+    pub(crate) fn check_rows(&self, table: &Table) -> Result<u64, StoreError> {
+        let sql = format!("SELECT {} FROM \"{}\"", names(table.columns.iter()), table.name);
+        let mut select = self.connection.prepare(&sql).map_err(failed("select"))?;
+        let mut found = select.query(()).map_err(failed("select"))?;
+        let mut rows = 0;
+        while let Some(row) = found.next().map_err(failed("select"))? {
+            values_of(table, row)?;
+            rows += 1;
+        }
+        Ok(rows)
+    }
+
+    /// The position of every node, by name: its epoch and the last frame applied.
+    pub(crate) fn positions(&self) -> Result<Vec<(String, u64, u64)>, StoreError> {
+        let sql = "SELECT node, epoch, seq FROM position ORDER BY node";
+        let mut select = self.connection.prepare(sql).map_err(failed("read the positions"))?;
+        let positions = select
+            .query_map((), |row| {
+                Ok((row.get(0)?, row.get::<_, i64>(1)? as u64, row.get::<_, i64>(2)? as u64))
+            })
+            .and_then(Iterator::collect);
+        positions.map_err(failed("read the positions"))
+    }
+
     fn known(&self, table: &Table) -> Result<(), StoreError> {
         let known = self.tables.contains(table);
         if known { Ok(()) } else { Err(StoreError::UnknownTable { id: table.id }) }

@@ -1,8 +1,10 @@
 //! The node's admin port, as anybody sees it: plain HTTP, and the text of `/metrics`.
 
 use std::collections::BTreeMap;
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+
+use serde_json::Value;
 
 use crate::PATIENCE;
 
@@ -11,18 +13,37 @@ use crate::PATIENCE;
 /// # Panics
 /// If there is no answer.
 pub fn http_get(address: SocketAddr, path: &str) -> (u16, String) {
-    let mut stream = TcpStream::connect(address).expect("the admin port is open");
-    stream.set_read_timeout(Some(PATIENCE)).expect("a timeout can be set");
     let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).expect("the request can be sent");
+    ask(address, path, &request).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// The status and the body of the answer to an order.
+///
+/// # Errors
+/// If nobody answers, or not to the end.
+pub fn http_post(address: SocketAddr, path: &str, body: &Value) -> io::Result<(u16, String)> {
+    let body = body.to_string();
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nContent-Type: application/json"
+    );
+    ask(address, path, &format!("{head}\r\nContent-Length: {}\r\n\r\n{body}", body.len()))
+}
+
+fn ask(address: SocketAddr, path: &str, request: &str) -> io::Result<(u16, String)> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.write_all(request.as_bytes())?;
     let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).expect("the answer can be read");
+    stream.read_to_end(&mut answer)?;
+    if answer.is_empty() {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
     let answer = String::from_utf8_lossy(&answer);
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{path} answers {answer:?}"));
     let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
     let chunked = head.to_ascii_lowercase().contains("transfer-encoding: chunked");
     let body = if chunked { joined_chunks(body) } else { body.to_owned() };
-    (status.unwrap_or_else(|| panic!("{path} answers {head:?}")), body)
+    Ok((status.unwrap_or_else(|| panic!("{path} answers {head:?}")), body))
 }
 
 fn joined_chunks(mut body: &str) -> String {

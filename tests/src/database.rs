@@ -5,11 +5,16 @@ use std::fs;
 
 use rusqlite::{Connection, Row};
 use tempfile::TempDir;
-use vyuha_game::inventory::{INVENTORY_SLOTS, PLACE_GROUND, PLACE_INVENTORY};
-use vyuha_protocol::CharacterId;
+use vyuha_game::bank::BANK_SLOTS;
+use vyuha_game::content::{Content, EQUIPMENT_SLOTS};
+use vyuha_game::inventory::{
+    INVENTORY_SLOTS, ItemRow, PLACE_BANK, PLACE_EQUIPMENT, PLACE_GROUND, PLACE_INVENTORY,
+};
+use vyuha_game::ledger::{LedgerRow, scan};
 use vyuha_protocol::message::InventorySlot;
+use vyuha_protocol::{CharacterId, ItemKind};
 
-use crate::Node;
+use crate::{Node, test_world};
 
 /// The database's file and what SQLite keeps beside it, in the data directory.
 const FILES: [&str; 2] = ["world.sqlite", "world.sqlite-wal"];
@@ -18,28 +23,13 @@ const FILES: [&str; 2] = ["world.sqlite", "world.sqlite-wal"];
 #[derive(Debug)]
 pub struct Database {
     connection: Connection,
+    /// The world that was played.
+    content: &'static Content,
     _folder: TempDir,
 }
 
-/// A row of the table of items.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Item {
-    /// Its id.
-    pub id: i64,
-    /// What it is.
-    pub kind: i64,
-    /// How many.
-    pub count: i64,
-    /// On the ground or in an inventory.
-    pub place: i64,
-    /// The zone or the character.
-    pub owner: i64,
-    /// The slot in an inventory.
-    pub slot: i64,
-}
-
 impl Database {
-    /// Copies the database of a node that has ended, however it did. A copy, so that looking at it changes nothing: the
+    /// Copies the database of a node of the test world that has ended, however it did. A copy, so that looking at it changes nothing: the
     /// last to close a database folds its write-ahead log into it.
     pub fn of(node: &mut Node) -> Database {
         assert!(!node.is_running(), "the node still writes");
@@ -55,25 +45,53 @@ impl Database {
             .query_row("PRAGMA integrity_check", (), |row| row.get(0))
             .expect("the database can be read");
         assert_eq!(sound, "ok", "the database is damaged");
-        Database { connection, _folder: folder }
+        Database { connection, content: test_world(), _folder: folder }
     }
 
     /// Every item, by rising id.
-    pub fn items(&self) -> Vec<Item> {
-        let item = |row: &Row<'_>| {
-            Ok(Item {
+    pub fn items(&self) -> Vec<ItemRow> {
+        self.rows("SELECT id, kind, count, place, owner, slot, x, y, wear FROM item ORDER BY id", |row| {
+            Ok(ItemRow {
                 id: row.get(0)?,
                 kind: row.get(1)?,
                 count: row.get(2)?,
                 place: row.get(3)?,
                 owner: row.get(4)?,
                 slot: row.get(5)?,
+                x: row.get(6)?,
+                y: row.get(7)?,
+                wear: row.get(8)?,
             })
-        };
-        let sql = "SELECT id, kind, count, place, owner, slot FROM item ORDER BY id";
-        let mut statement = self.connection.prepare(sql).expect("there is a table of items");
-        let items = statement.query_map((), item).expect("the items can be read");
-        items.collect::<Result<_, _>>().expect("the items can be read")
+        })
+    }
+
+    /// The whole ledger.
+    pub fn ledger(&self) -> Vec<LedgerRow> {
+        let sql = "SELECT source, seq, idx, at_ms, reason, item, kind, count, from_place, from_owner, to_place, \
+                   to_owner, counterparty FROM ledger ORDER BY source, seq, idx";
+        self.rows(sql, |row| {
+            Ok(LedgerRow {
+                source: row.get(0)?,
+                seq: row.get(1)?,
+                idx: row.get(2)?,
+                at_ms: row.get(3)?,
+                reason: row.get(4)?,
+                item: row.get(5)?,
+                kind: row.get(6)?,
+                count: row.get(7)?,
+                from_place: row.get(8)?,
+                from_owner: row.get(9)?,
+                to_place: row.get(10)?,
+                to_owner: row.get(11)?,
+                counterparty: row.get(12)?,
+            })
+        })
+    }
+
+    fn rows<T>(&self, sql: &str, read: impl Fn(&Row<'_>) -> rusqlite::Result<T>) -> Vec<T> {
+        let mut statement = self.connection.prepare(sql).expect("there is such a table");
+        let rows = statement.query_map((), |row| read(row)).expect("it can be read");
+        rows.collect::<Result<_, _>>().expect("it can be read")
     }
 
     /// What every character carries, by slot.
@@ -98,30 +116,31 @@ impl Database {
 
     /// Everything about items that must hold in any database, whatever happened to the node; what does not is said.
     pub fn item_violations(&self) -> Vec<String> {
-        let (mut violations, mut ids, mut slots) = (Vec::new(), BTreeSet::new(), BTreeSet::new());
-        let numbers = |sql: &str| -> BTreeSet<i64> {
-            let mut statement = self.connection.prepare(sql).expect("there is such a table");
-            let numbers = statement.query_map((), |row| row.get(0)).expect("it can be read");
-            numbers.collect::<Result<_, _>>().expect("it can be read")
+        let mut violations = Vec::new();
+        let characters: BTreeSet<i64> =
+            self.rows("SELECT id FROM character", |row| row.get(0)).into_iter().collect();
+        let items = self.items();
+        let stacks = |kind| {
+            let item = u16::try_from(kind).ok().and_then(|kind| self.content.item(ItemKind(kind)));
+            item.is_some_and(|item| item.stack_max > 1)
         };
-        let characters = numbers("SELECT id FROM character");
-        for item in self.items() {
+        violations.extend(scan(&items, &self.ledger(), stacks).iter().map(ToString::to_string));
+        for item in items {
             let mut check = |holds: bool, what: &str| {
                 if !holds {
                     violations.push(format!("{what}: {item:?}"));
                 }
             };
-            check(ids.insert(item.id), "an id twice");
-            check(item.count >= 1, "an empty stack");
-            match item.place {
-                PLACE_GROUND => {}
-                PLACE_INVENTORY => {
-                    check(characters.contains(&item.owner), "carried by nobody");
-                    check((0..INVENTORY_SLOTS as i64).contains(&item.slot), "in no slot");
-                    check(slots.insert((item.owner, item.slot)), "two in one slot");
-                }
-                _ => check(false, "nowhere"),
-            }
+            check(item.count >= 1 || item.place == PLACE_BANK, "an empty stack");
+            let slots = match item.place {
+                PLACE_GROUND => continue,
+                PLACE_INVENTORY => INVENTORY_SLOTS,
+                PLACE_EQUIPMENT => EQUIPMENT_SLOTS.len(),
+                PLACE_BANK => BANK_SLOTS,
+                _ => 0,
+            };
+            check((0..slots as i64).contains(&item.slot), "in no slot");
+            check(characters.contains(&item.owner), "of nobody");
         }
         violations
     }

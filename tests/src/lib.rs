@@ -11,6 +11,7 @@ mod admin;
 mod browser;
 mod confinement;
 mod database;
+mod mover;
 mod node;
 mod player;
 mod program;
@@ -22,10 +23,11 @@ mod world;
 
 use std::time::Duration;
 
-pub use admin::{Metrics, http_get};
+pub use admin::{Metrics, http_get, http_post};
 pub use browser::Browser;
 pub use confinement::Confinement;
-pub use database::{Database, Item};
+pub use database::Database;
+pub use mover::Mover;
 pub use node::{Exit, Node, Options, SharedNode, run_node, run_program};
 pub use player::{Identity, Player, Walk};
 pub use program::program;

@@ -2,7 +2,7 @@
 //! Rust client to play by it.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::thread::JoinHandle;
 
 use futures_util::{SinkExt, StreamExt};
@@ -19,7 +19,7 @@ use vyuha_protocol::message::Message;
 use vyuha_protocol::msgpack::{self, SUBPROTOCOL};
 use vyuha_protocol::snapshot::SNAPSHOT_KIND;
 
-use crate::wire::narrow_socket;
+use crate::wire::{narrow_socket, socket_from};
 use crate::{Heard, Node, PATIENCE};
 
 /// The request that a browser opens a game's WebSocket with.
@@ -41,6 +41,11 @@ impl WebWire {
     /// Connects and says nothing.
     pub fn connect(node: &Node) -> WebWire {
         WebWire::over(node, TcpStream::connect(node.web).expect("the web port is open"))
+    }
+
+    /// Connects from one of the addresses of this machine, and says nothing.
+    pub fn connect_from(node: &Node, from: Ipv4Addr) -> WebWire {
+        WebWire::over(node, socket_from(from, node.web))
     }
 
     /// Connects with next to no room for what the server sends, and says nothing.

@@ -1,7 +1,7 @@
 //! A connection without a client library: whatever bytes a stranger may send, and what comes back.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream};
 
 use rustix::net::{AddressFamily, SocketType};
 use vyuha_protocol::frame::{SERVER_PAYLOAD_BYTES_MAX, first_frame};
@@ -29,6 +29,15 @@ pub(crate) fn narrow_socket(address: SocketAddr) -> TcpStream {
         rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).expect("a socket can be made");
     rustix::net::sockopt::set_socket_recv_buffer_size(&socket, 1).expect("a buffer can be small");
     rustix::net::connect(&socket, &address).expect("the port is open");
+    TcpStream::from(socket)
+}
+
+/// A connection from one of the addresses of this machine.
+pub(crate) fn socket_from(from: Ipv4Addr, to: SocketAddr) -> TcpStream {
+    let socket =
+        rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).expect("a socket can be made");
+    rustix::net::bind(&socket, &SocketAddrV4::new(from, 0)).expect("it is an address of this machine");
+    rustix::net::connect(&socket, &to).expect("the port is open");
     TcpStream::from(socket)
 }
 
@@ -73,6 +82,11 @@ impl Wire {
     /// Connects and says nothing.
     pub fn connect(node: &Node) -> Wire {
         Wire::over(TcpStream::connect(node.listen).expect("the game port is open"))
+    }
+
+    /// Connects from one of the addresses of this machine, and says nothing.
+    pub fn connect_from(node: &Node, from: Ipv4Addr) -> Wire {
+        Wire::over(socket_from(from, node.listen))
     }
 
     /// Connects with next to no room for what the server sends, and says nothing.

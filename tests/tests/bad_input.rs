@@ -221,8 +221,8 @@ fn messages_out_of_place_are_refused_and_the_connection_goes_on() {
     out_of_order(&mut wire, 4, &CreateCharacter { request: 4, name: "Nobody".into() });
     out_of_order(&mut wire, 5, &SelectCharacter { request: 5, character: 1 });
     out_of_order(&mut wire, 6, &Say { request: 6, text: "hello".into() });
-    out_of_order(&mut wire, 7, &PickUp { request: 7, entity: 1 });
-    out_of_order(&mut wire, 8, &Drop { request: 8, slot: 0, count: 1 });
+    out_of_order(&mut wire, 7, &PickUp { request: 7, nonce: 0, entity: 1 });
+    out_of_order(&mut wire, 8, &Drop { request: 8, nonce: 0, slot: 0, count: 1 });
     out_of_order(&mut wire, 9, &Logout { request: 9 });
 
     // Signed in.
@@ -446,7 +446,10 @@ fn a_node_with_enough_players_says_so_and_makes_room_again() {
     let witness = Witness::start(&node, "WitMany");
     let second = Player::sign_up(&node, "Second", YARD);
     let before = node.metrics().errors("ServerFull");
-    Wire::connect(&node).expect_closed(ErrorCode::ServerFull);
+    let mut third = Wire::connect(&node);
+    third.greet(&node);
+    third.send(&Login { request: 1, account: "third".into(), password: "password".into() });
+    third.expect_closed(ErrorCode::ServerFull);
     assert!(node.metrics().errors("ServerFull") > before);
     let second = second.log_out();
     // The seat is free once what was saved is in the database.

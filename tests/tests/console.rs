@@ -67,7 +67,7 @@ fn the_page_shows_the_node_its_zones_its_players_and_its_ticks() {
     let zone = |name, players, chosen| json!({ "name": name, "players": players, "chosen": chosen });
     let zones = json!([zone("Yard", "2", true), zone("Depot", "1", false), zone("Closet", "0", false)]);
     assert_eq!(page["zones"], zones);
-    assert_eq!(page["counts"], "2 players · 20 NPCs · 400 items");
+    assert_eq!(page["counts"], "2 players · 20 NPCs · 400 items · shard 0");
     for ink in ["floor", "wall", "player", "wandering", "item"] {
         assert!(page["inks"][ink].as_u64() > Some(0), "nothing on the map has the colour of {ink}: {page:#}");
     }
@@ -96,7 +96,7 @@ fn the_page_shows_the_node_its_zones_its_players_and_its_ticks() {
 
     browser.press("2", "Digit2");
     browser.await_page("the other zone", |page| {
-        let counts = "1 player · 60 NPCs · 600 items";
+        let counts = "1 player · 60 NPCs · 600 items · shard 1";
         page["marks"] == 661 && page["counts"] == counts && page["zones"][1]["chosen"] == true
     });
 

@@ -21,7 +21,7 @@ use vyuha_net::client::{ClientError, Event};
 use vyuha_protocol::message::InventorySlot;
 use vyuha_protocol::motion::Heading;
 use vyuha_protocol::{ErrorCode, ItemId, ItemKind};
-use vyuha_tests::{DEPOT, Database, Identity, Node, Options, Player, StoppedThread, test_world};
+use vyuha_tests::{DEPOT, Database, Identity, Mover, Node, Options, Player, StoppedThread, test_world};
 
 const ROUNDS_DEFAULT: u64 = 20;
 const BOTS: usize = 24;
@@ -163,7 +163,7 @@ fn after(slots: &Slots, asked: Asked) -> Slots {
         Asked::PickUp { kind, count } => {
             let mut stacks = [None; INVENTORY_SLOTS];
             for held in slots.values() {
-                let stack = Stack { id: ItemId(0), kind: ItemKind(held.kind), count: held.count };
+                let stack = Stack { id: ItemId(0), kind: ItemKind(held.kind), count: held.count, wear: 0 };
                 stacks[usize::from(held.slot)] = Some(stack);
             }
             let stack_max = test_world().item(ItemKind(kind)).expect("it was seen").stack_max;
@@ -245,7 +245,7 @@ fn kill_9_twenty_times_under_load() {
     let mut violations = database_violations(&mut node);
     assert_eq!(violations, [""; 0], "before anything happened");
 
-    let (mut killed, mut round, mut recovery_ms) = (0, 0, Vec::new());
+    let (mut killed, mut round, mut moved, mut recovery_ms) = (0, 0, 0, Vec::new());
     while killed < rounds {
         round += 1;
         node.start_again();
@@ -257,14 +257,18 @@ fn kill_9_twenty_times_under_load() {
         );
         // Half of the time the database falls behind before the end, so that the next start finds much in the journal.
         let behind = kills && rng.random();
+        // Half of the time the zones go back and forth between the shards meanwhile.
+        let moves: bool = rng.random();
         let found: Vec<String> = std::thread::scope(|scope| {
             let playing: Vec<_> =
                 bots.iter_mut().map(|bot| scope.spawn(|| bot.play(&node, &counts))).collect();
+            let mover = moves.then(|| Mover::start(&node, round));
             std::thread::sleep(alive / 2);
             let store = behind.then(|| StoppedThread::of(&node, "vyuha-store"));
             std::thread::sleep(alive / 2);
             node.kill_process(signal);
             drop(store);
+            moved += mover.map_or(0, |mover| mover.finish().len());
             playing.into_iter().filter_map(|bot| bot.join().expect("a bot does not panic").err()).collect()
         });
         violations.extend(found);
@@ -299,6 +303,7 @@ fn kill_9_twenty_times_under_load() {
         "seed": seed,
         "rounds": killed,
         "bots": BOTS,
+        "zones_moved": moved,
         "acknowledged": count(&counts.acknowledged),
         "refused": count(&counts.refused),
         "done_unheard": count(&counts.done_unheard),

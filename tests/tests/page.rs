@@ -2,7 +2,7 @@
 //! picks up and drops.
 
 use serde_json::Value;
-use vyuha_net::client::Event;
+use vyuha_net::client::{ClientCore, Event};
 use vyuha_protocol::motion::Heading;
 use vyuha_protocol::units::TILE_UNITS;
 use vyuha_tests::{Browser, CLOSET, COIN, DEPOT, Node, Options, PASSWORD, PATIENCE, Player, YARD};
@@ -200,5 +200,46 @@ fn what_is_refused_is_said_and_a_lost_connection_comes_back() {
     browser.await_page("that it is back", |page| page["link"] == "live" && page["names"] == "Taken");
     browser.evaluate("document.getElementById('leave').click()");
     browser.await_page("the form", |page| page["stage"] == "door");
+    node.terminate();
+}
+
+#[test]
+fn a_connection_that_breaks_is_taken_up_where_it_was() {
+    let mut node = Node::start(&Options::test_world().with("session-grace", "20s"));
+    let mut browser = Browser::open(node.web, PAGE);
+    browser.evaluate(
+        "window.sockets = []; window.WebSocket = class extends WebSocket {
+            constructor(...how) { super(...how); sockets.push(this); }
+        }; 0",
+    );
+    sign_up(&mut browser, "webby");
+    browser.await_page("the world", |page| page["stage"] == "game" && page["zone"] == "Depot");
+    let mut player = Player::sign_up(&node, "Tessa", DEPOT);
+    let webby = |core: &ClientCore| {
+        core.world().players().find(|other| other.name() == "Webby").map(|other| other.id)
+    };
+    let before = player.until("Webby", webby);
+    browser.await_page("the other", |page| page["players"] == "2");
+
+    for nth in 1..=2 {
+        browser.evaluate("sockets.at(-1).close()");
+        player.say(&format!("said meanwhile {nth}")).expect("it is said");
+        browser.await_page("that it is back", |page| {
+            page["link"] == "live" && page["said"].as_array().is_some_and(|said| said.len() == nth)
+        });
+        assert_eq!(browser.evaluate("sockets.length"), 1 + nth, "each was taken up at once");
+    }
+    assert_eq!(player.until("Webby still", webby), before, "the character never left");
+    browser.press("Enter", "Enter");
+    browser.type_text("I am back");
+    browser.press("Enter", "Enter");
+    let page = browser.await_page("what it says", |page| page["said"].as_array().map(Vec::len) == Some(3));
+    assert_eq!(page["said"][2], "Webby I am back");
+    browser.key("keyDown", "d", "KeyD");
+    let begins = tile(&page);
+    browser.await_page("a walk", |page| tile(page) != begins);
+    browser.key("keyUp", "d", "KeyD");
+    player.log_out();
+    assert_eq!(browser.faults, [""; 0], "the page complained");
     node.terminate();
 }

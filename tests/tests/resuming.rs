@@ -15,7 +15,7 @@ use vyuha_net::client::{BlockingClient, ClientCore, ClientError, Event};
 use vyuha_protocol::message::{Acknowledge, Hello, Resume};
 use vyuha_protocol::motion::Heading;
 use vyuha_protocol::{EntityId, ErrorCode, PROTOCOL_VERSION, RequestId, ZoneId};
-use vyuha_tests::{COIN, DEPOT, Identity, Node, Options, PASSWORD, PATIENCE, Player, Wire, YARD};
+use vyuha_tests::{COIN, DEPOT, Identity, Mover, Node, Options, PASSWORD, PATIENCE, Player, Wire, YARD};
 
 fn options() -> Options {
     Options::test_world().with("session-grace", "20s")
@@ -153,6 +153,7 @@ fn talk(mut speaker: Player, stop: &AtomicBool) -> usize {
 fn wherever_connections_break_nothing_is_lost_and_nothing_comes_twice() {
     const ROUNDS: usize = 60;
     let node = Node::start(&options());
+    let mover = Mover::start(&node, 11);
     let mut player = Player::sign_up(&node, "Torn", DEPOT);
     let slot = (0..3).map(|_| player.pick_up_any(COIN).slot).max().expect("three heaps were picked up");
     let mut coins = player.inventory[&slot].count;
@@ -219,6 +220,7 @@ fn wherever_connections_break_nothing_is_lost_and_nothing_comes_twice() {
             }
         }
     }
+    assert!(mover.finish().len() > 5, "few moves prove little");
     stop.store(true, Ordering::Relaxed);
     let told: BTreeMap<String, usize> =
         speakers.into_iter().map(|(name, speaker)| (name, speaker.join().unwrap())).collect();
@@ -415,6 +417,8 @@ fn who_walks_into_a_zone_of_another_shard_goes_on_there_with_all_that_is_its_own
 fn who_walks_between_shards_loses_nothing_wherever_connections_break() {
     const CROSSINGS: usize = 6;
     let node = Node::start(&options());
+    // Half of the crossings between zones that stay where they are.
+    let mut mover = None;
     let mut player = Player::sign_up(&node, "Strider", DEPOT);
     let slot = player.pick_up_any(COIN).slot;
     let who = player.log_out();
@@ -427,6 +431,9 @@ fn who_walks_between_shards_loses_nothing_wherever_connections_break() {
     let mut asked = 0;
     while crossings(&torn) < CROSSINGS {
         assert!(Instant::now() < deadline, "{} crossings", crossings(&torn));
+        if crossings(&torn) >= CROSSINGS / 2 && mover.is_none() {
+            mover = Some(Mover::start(&node, 13));
+        }
         let heading = if crossings(&torn).is_multiple_of(2) { SOUTH } else { NORTH };
         let _ = torn.core.input(heading);
         // Something is always on its way, whatever comes of it.
@@ -452,6 +459,7 @@ fn who_walks_between_shards_loses_nothing_wherever_connections_break() {
             torn.tear();
         }
     }
+    assert!(mover.expect("it began").finish().len() > 5, "few moves prove little");
     let refused = torn.events.iter().filter(|event| matches!(event, Event::Refused { .. })).count();
     assert_eq!(refused, asked, "each request has one answer");
     assert!(torn.connections > 4, "{} connections prove little", torn.connections);
@@ -462,6 +470,7 @@ fn who_walks_between_shards_loses_nothing_wherever_connections_break() {
 #[test]
 fn a_newer_login_finds_its_character_wherever_it_walks() {
     let node = Node::start(&options());
+    let _mover = Mover::start(&node, 17);
     let mut player = Player::sign_up(&node, "Hunted", YARD);
     let who = player.who.clone();
     std::thread::scope(|scope| {

@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use tokio_tungstenite::tungstenite::{self, Message as WebMessage};
 use vyuha_protocol::message::{
-    CreateCharacter, Drop, Hello, ListCharacters, Login, PickUp, Ping, RegisterAccount, Say, SelectCharacter,
+    AskTrade, CreateCharacter, Hello, ListCharacters, Login, PickUp, Ping, RegisterAccount, Say,
+    SelectCharacter,
 };
 use vyuha_protocol::msgpack::CLIENT_MESSAGE_BYTES_MAX;
 use vyuha_protocol::snapshot::Snapshot;
@@ -179,10 +180,10 @@ fn refusals_are_those_of_tcp() {
     refused(&mut web, 2, ErrorCode::Replayed);
     web.send(&Say { request: 3, text: "line\nbreak".into() });
     refused(&mut web, 3, ErrorCode::TextInvalid);
-    web.send(&PickUp { request: 4, entity: u32::MAX });
-    refused(&mut web, 4, ErrorCode::ItemGone);
-    web.send(&Drop { request: 5, slot: 255, count: 1 });
-    refused(&mut web, 5, ErrorCode::SlotEmpty);
+    web.send(&PickUp { request: 4, nonce: 0, entity: u32::MAX });
+    refused(&mut web, 4, ErrorCode::NonceStale);
+    web.send(&AskTrade { request: 5, entity: u32::MAX });
+    refused(&mut web, 5, ErrorCode::PartnerGone);
     web.send(&CreateCharacter { request: 6, name: "Nobody".into() });
     refused(&mut web, 6, ErrorCode::OutOfOrder);
     for stamp in 0..2000 {

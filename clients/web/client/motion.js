@@ -103,6 +103,12 @@ export class Predictor {
     return ++this.#sequence;
   }
 
+  /** The newest inputs that are not acknowledged, as they were sent. @param {number} count @returns {[number, number, number][]} */
+  lastPending(count) {
+    const last = this.#pending.slice(-count);
+    return last.map(([x, y], nth) => [this.#sequence - last.length + 1 + nth, x, y]);
+  }
+
   /**
    * Takes a snapshot's word: `pos` is where the character stood after the input `ack`. Gives how far the prediction was off.
    * @param {number} ack

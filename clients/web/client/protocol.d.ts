@@ -23,6 +23,22 @@ export interface InventorySlot {
   count: number;
 }
 
+/** A slot's content, wherever it is. */
+export interface ItemSlot {
+  /** 0 in the inventory, 2 worn, 3 in the bank. */
+  place: number;
+  /** 0 to 27 in the inventory, 0 to 10 worn, 0 to 399 in the bank. */
+  slot: number;
+  /** The item's kind; 0 if the slot is empty. */
+  kind: number;
+  /** How many; with a kind, 0 is a placeholder. */
+  count: number;
+  /** How often it was used, of as often as its kind can be. */
+  wear: number;
+  /** The item's id; 0 if the slot is empty. What does not stack keeps it for good. */
+  item: Int64;
+}
+
 /** Opens a connection: what the client speaks and holds. Answered by `Welcome` or an `Error` and close. */
 export interface Hello {
   /** The client's `PROTOCOL_VERSION`. */
@@ -103,6 +119,8 @@ export interface Say {
 export interface PickUp {
   /** Rises with each request of the connection. */
   request: number;
+  /** The session's number, from `EnteredZone`. */
+  nonce: number;
   /** The item's entity, as the snapshots name it. */
   entity: number;
 }
@@ -111,6 +129,8 @@ export interface PickUp {
 export interface Drop {
   /** Rises with each request of the connection. */
   request: number;
+  /** The session's number, from `EnteredZone`. */
+  nonce: number;
   /** The slot, 0 to 27. */
   slot: number;
   /** How many, at least 1. */
@@ -133,6 +153,120 @@ export interface Logout {
 export interface Acknowledge {
   /** Numbered messages received since the session began, as `is_numbered` counts them. */
   received: number;
+}
+
+/** Moves a stack within the inventory or the bank: it joins one of its kind that has room for all of it, else the two slots change places. In the bank only where there is one near. Answered by `SlotsChanged` once that is durable. */
+export interface Move {
+  /** Rises with each request of the connection. */
+  request: number;
+  /** The session's number, from `EnteredZone`. */
+  nonce: number;
+  /** 0 in the inventory, 3 in the bank. */
+  place: number;
+  /** The slot. */
+  from: number;
+  /** Another slot of the same place. */
+  to: number;
+}
+
+/** Puts on what an inventory slot holds; what was worn in its place comes into that slot. Answered by `SlotsChanged` once that is durable. */
+export interface Equip {
+  /** Rises with each request of the connection. */
+  request: number;
+  /** The session's number, from `EnteredZone`. */
+  nonce: number;
+  /** The slot, 0 to 27. */
+  slot: number;
+}
+
+/** Takes off what is worn. Answered by `SlotsChanged` once that is durable. */
+export interface Unequip {
+  /** Rises with each request of the connection. */
+  request: number;
+  /** The session's number, from `EnteredZone`. */
+  nonce: number;
+  /** What is worn there: the number of an equipment slot. */
+  slot: number;
+}
+
+/** Asks what lies in the character's bank. Only near a bank. Answered by `BankOpened`. */
+export interface OpenBank {
+  /** Rises with each request of the connection. */
+  request: number;
+}
+
+/** Puts items from an inventory slot into the bank: to a stack that has room for all of them, else where a placeholder keeps a slot for their kind, else into the tab. Only near a bank. Answered by `SlotsChanged` once that is durable. */
+export interface Deposit {
+  /** Rises with each request of the connection. */
+  request: number;
+  /** The session's number, from `EnteredZone`. */
+  nonce: number;
+  /** The inventory slot, 0 to 27. */
+  slot: number;
+  /** How many, at least 1. */
+  count: number;
+  /** The tab, 0 to 7; its slots are 50 times its number and the 49 after. */
+  tab: number;
+}
+
+/** Takes items out of the bank. Only near a bank. Answered by `SlotsChanged` once that is durable. */
+export interface Withdraw {
+  /** Rises with each request of the connection. */
+  request: number;
+  /** The session's number, from `EnteredZone`. */
+  nonce: number;
+  /** The bank slot, 0 to 399. */
+  slot: number;
+  /** How many, at least 1; or 0, of a placeholder, to give its slot up. */
+  count: number;
+  /** Whether a slot that becomes empty is kept for the kind by a placeholder. */
+  keep: boolean;
+}
+
+/** Asks another character within reach to trade. Answered by `Done`; the other is told by `TradeAsked`. */
+export interface AskTrade {
+  /** Rises with each request of the connection. */
+  request: number;
+  /** The other's entity. */
+  entity: number;
+}
+
+/** Agrees to trade with who asked. Answered by `Done`; both are told by `TradeChanged`. */
+export interface AcceptTrade {
+  /** Rises with each request of the connection. */
+  request: number;
+  /** The entity of who asked. */
+  entity: number;
+}
+
+/** Says how much of an inventory slot is offered, in place of what was. While any of it is, the slot cannot be used otherwise. Withdraws every confirmation. Answered by `Done`; both are told by `TradeChanged`. */
+export interface Offer {
+  /** Rises with each request of the connection. */
+  request: number;
+  /** The session's number, from `EnteredZone`. */
+  nonce: number;
+  /** The slot, 0 to 27. */
+  slot: number;
+  /** How many; 0 for none. */
+  count: number;
+}
+
+/** Confirms the trade as it stands: step 1 of what both offer, and step 2 once both have confirmed step 1. Answered by `Done`; both are told by `TradeChanged`, or by `TradeDone` once that is durable when both have confirmed step 2. */
+export interface ConfirmTrade {
+  /** Rises with each request of the connection. */
+  request: number;
+  /** The session's number, from `EnteredZone`. */
+  nonce: number;
+  /** The revision that the player saw, from `TradeChanged`. */
+  revision: number;
+  /** 1 or 2. */
+  step: number;
+}
+
+/** Ends the trade. Answered by `Done`; both are told by `TradeEnded`. */
+export interface CancelTrade {
+  /** Rises with each request of the connection. */
+  request: number;
 }
 
 /** The answer to `Hello`. */
@@ -191,6 +325,10 @@ export interface EnteredZone {
   y: number;
   /** What the character carries; slots not named are empty. Empty when it walked there: nothing of it has changed. */
   inventory: InventorySlot[];
+  /** What it wears, likewise. */
+  worn: ItemSlot[];
+  /** The session's number, which commands about items carry: one that was meant for another session is refused. */
+  nonce: number;
 }
 
 /** What takes the session up again if its connection breaks, once. The session begins here: numbered messages are counted from this one on. */
@@ -255,6 +393,66 @@ export interface LoggedOut {
   request: number;
 }
 
+/** Slots changed, durably. */
+export interface SlotsChanged {
+  /** The request's id; 0 if no request was for this change. */
+  request: number;
+  /** The slots that changed, as they are now. */
+  slots: ItemSlot[];
+}
+
+/** What lies in the character's bank. */
+export interface BankOpened {
+  /** The request's id. */
+  request: number;
+  /** The slots that are not empty. */
+  slots: ItemSlot[];
+}
+
+/** Somebody near asks to trade. */
+export interface TradeAsked {
+  /** Whose entity. */
+  entity: number;
+  /** Whose name. */
+  name: string;
+}
+
+/** A trade as it stands now. */
+export interface TradeChanged {
+  /** The other's entity. */
+  partner: number;
+  /** Rises with each change of what is offered. */
+  revision: number;
+  /** What the character offers: its inventory slots, each with how many of it. */
+  yours: ItemSlot[];
+  /** What the other offers, likewise. */
+  theirs: ItemSlot[];
+  /** The step that the character confirmed, 0 to 2. */
+  your_step: number;
+  /** The step that the other confirmed, 0 to 2. */
+  their_step: number;
+}
+
+/** A trade was carried out, durably. */
+export interface TradeDone {
+  /** The slots that changed, as they are now. */
+  slots: ItemSlot[];
+}
+
+/** A trade ended without effect. */
+export interface TradeEnded {
+  /** Why: the number of an `ErrorCode`. */
+  code: number;
+}
+
+/** Whether the player is taken to be away: nothing but pings, acknowledgements and steps on the spot came of its client for a while. Those who see the character see it too. The next step or request changes it back. */
+export interface Away {
+  /** Whether it is away from now on, or back. */
+  away: boolean;
+  /** Seconds after which the character is saved and the connection closed with `AwayTooLong`; 0 for never, or if it is back. */
+  closing_s: number;
+}
+
 /** A request was refused, or, with `closing`, the connection ends. */
 export interface Error {
   /** The request's id; 0 if it was not a request's. */
@@ -283,6 +481,17 @@ export interface ClientMessages {
   Ping: Ping;
   Logout: Logout;
   Acknowledge: Acknowledge;
+  Move: Move;
+  Equip: Equip;
+  Unequip: Unequip;
+  OpenBank: OpenBank;
+  Deposit: Deposit;
+  Withdraw: Withdraw;
+  AskTrade: AskTrade;
+  AcceptTrade: AcceptTrade;
+  Offer: Offer;
+  ConfirmTrade: ConfirmTrade;
+  CancelTrade: CancelTrade;
 }
 
 export type ClientMessage = { [Name in keyof ClientMessages]: [Name, ClientMessages[Name]] }[keyof ClientMessages];
@@ -303,6 +512,13 @@ export interface ServerMessages {
   Dropped: Dropped;
   Pong: Pong;
   LoggedOut: LoggedOut;
+  SlotsChanged: SlotsChanged;
+  BankOpened: BankOpened;
+  TradeAsked: TradeAsked;
+  TradeChanged: TradeChanged;
+  TradeDone: TradeDone;
+  TradeEnded: TradeEnded;
+  Away: Away;
   Error: Error;
   /** See snapshot.js. */
   Snapshot: Uint8Array;
@@ -326,6 +542,8 @@ export type ErrorName =
   | "ServerFull"
   | "ShuttingDown"
   | "Unavailable"
+  | "AwayTooLong"
+  | "AddressLimit"
   | "AccountNameInvalid"
   | "AccountNameTaken"
   | "PasswordInvalid"
@@ -334,6 +552,7 @@ export type ErrorName =
   | "SignedInElsewhere"
   | "SignInBusy"
   | "ResumeRefused"
+  | "SignInLimit"
   | "CharacterNameInvalid"
   | "CharacterNameTaken"
   | "CharacterLimit"
@@ -346,7 +565,22 @@ export type ErrorName =
   | "TextInvalid"
   | "ChatTooFast"
   | "JournalBusy"
-  | "GroundFull";
+  | "GroundFull"
+  | "TooHeavy"
+  | "NotWearable"
+  | "RequirementUnmet"
+  | "NotAtBank"
+  | "BankFull"
+  | "SlotInvalid"
+  | "NonceStale"
+  | "NotTradeable"
+  | "ItemOffered"
+  | "AlreadyTrading"
+  | "NoTrade"
+  | "TradeMoved"
+  | "TradeCancelled"
+  | "PartnerGone"
+  | "RequestsTooFast";
 
 export const PROTOCOL_VERSION: number;
 export const SUBPROTOCOL: string;

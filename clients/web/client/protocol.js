@@ -1,6 +1,6 @@
 // Written from the protocol's declarations: UPDATE_DOCS=1 cargo test -p vyuha-protocol --test web
 
-export const PROTOCOL_VERSION = 3;
+export const PROTOCOL_VERSION = 4;
 export const SUBPROTOCOL = "vyuha.msgpack.v1";
 
 // Position units along the side of a tile, of a cell, and of the longest step.
@@ -23,6 +23,8 @@ export const ERROR_NAMES = {
   12: "ServerFull",
   13: "ShuttingDown",
   14: "Unavailable",
+  15: "AwayTooLong",
+  16: "AddressLimit",
   20: "AccountNameInvalid",
   21: "AccountNameTaken",
   22: "PasswordInvalid",
@@ -31,6 +33,7 @@ export const ERROR_NAMES = {
   25: "SignedInElsewhere",
   26: "SignInBusy",
   27: "ResumeRefused",
+  28: "SignInLimit",
   30: "CharacterNameInvalid",
   31: "CharacterNameTaken",
   32: "CharacterLimit",
@@ -44,4 +47,19 @@ export const ERROR_NAMES = {
   46: "ChatTooFast",
   47: "JournalBusy",
   48: "GroundFull",
+  49: "TooHeavy",
+  50: "NotWearable",
+  51: "RequirementUnmet",
+  52: "NotAtBank",
+  53: "BankFull",
+  54: "SlotInvalid",
+  55: "NonceStale",
+  56: "NotTradeable",
+  57: "ItemOffered",
+  58: "AlreadyTrading",
+  59: "NoTrade",
+  60: "TradeMoved",
+  61: "TradeCancelled",
+  62: "PartnerGone",
+  63: "RequestsTooFast",
 };

@@ -1,4 +1,5 @@
-// A session: signs in, enters the world, and comes back by itself where the connection is lost.
+// A session: signs in, enters the world, and comes back by itself where the connection is lost: to where it was if the server still
+// holds that, or by signing in again.
 
 import { Client, Refused } from "./vyuha.js";
 
@@ -25,6 +26,8 @@ const FINAL = ["SignedInElsewhere", "VersionMismatch", "ContentMismatch", "Crede
 export class Session {
   /** @type {Client | null} */
   client = null;
+  /** One whose connection was lost, to be taken up again. @type {Client | null} */
+  #lost = null;
   #retryMs = RETRY_MS_MIN;
   #sinceMs = 0;
   #over = false;
@@ -60,10 +63,31 @@ export class Session {
       client.close();
       throw why;
     }
+    this.#play(client);
+  }
+
+  /** @param {Client} client */
+  #play(client) {
     if (this.#over) return client.close();
     this.client = client;
     this.#sinceMs = performance.now();
     this.listener.onPlaying?.();
+  }
+
+  /** Goes on where it was, or else signs in again. */
+  async #comeBack() {
+    const lost = this.#lost;
+    if (lost?.canResume) {
+      try {
+        await lost.resume();
+        this.#lost = null;
+        return this.#play(lost);
+      } catch (why) {
+        if (lost.canResume) throw why;
+      }
+    }
+    this.#lost = null;
+    if (!this.#over) await this.open(false);
   }
 
   /** Leaves in good order. */
@@ -75,14 +99,16 @@ export class Session {
       // Lost on the way out: the server saves the character all the same.
     }
     this.client?.close();
+    this.#lost?.close();
     this.listener.onEnd?.(null);
   }
 
   /** @param {Client | null} client @param {Refused | null} why */
   #closed(client, why) {
     // One that never got as far as to play is told to whoever opened it.
-    if (this.#over || client === null || client !== this.client) return;
+    if (this.#over || client === null || client !== this.client) return client?.close();
     this.client = null;
+    this.#lost = client;
     // One that is lost again and again is waited for ever longer.
     if (performance.now() - this.#sinceMs > RETRY_MS_MAX) this.#retryMs = RETRY_MS_MIN;
     this.#retry(why);
@@ -92,6 +118,7 @@ export class Session {
   #retry(why) {
     if (why instanceof Refused && FINAL.includes(why.code)) {
       this.#over = true;
+      this.#lost?.close();
       this.listener.onEnd?.(why);
       return;
     }
@@ -99,7 +126,7 @@ export class Session {
     this.#retryMs = Math.min(this.#retryMs * 2, RETRY_MS_MAX);
     this.listener.onLost?.(afterMs);
     setTimeout(() => {
-      if (!this.#over) this.open(false).catch((again) => this.#retry(again));
+      if (!this.#over) this.#comeBack().catch((again) => this.#retry(again));
     }, afterMs);
   }
 }

@@ -122,6 +122,11 @@ const listener = {
     chat.add(name, text, entity === session?.client?.entered?.entity);
     view.say(entity, text);
   },
+  /** @param {import("/client/protocol.js").Away} away */
+  onAway({ away, closing_s }) {
+    const limit = closing_s ? `: move within ${Math.ceil(closing_s / 60)} min to stay` : "";
+    showLink("live", away ? `away${limit}` : "live");
+  },
   onInventory() {
     const client = session?.client;
     if (client) bag.show(client.inventory, (kind) => client.info.items.find(({ id }) => id === kind)?.name ?? `item ${kind}`);

@@ -222,7 +222,7 @@ export class View {
   #label(client, entity, track, own, now) {
     const bubble = this.#bubbles.get(entity.id);
     const pointed = this.pointer && this.#isUnder(track);
-    if (isPlayer(entity)) this.#text(track, 0.58, entity.name, own ? ink("self") : "#c9d8f5");
+    if (isPlayer(entity)) this.#text(track, 0.58, entity.state ? `${entity.name} (away)` : entity.name, own ? ink("self") : "#c9d8f5");
     else if (pointed) this.#text(track, 0.5, client.info.npcs.find(({ id }) => id === entity.kind)?.name ?? "", "#d8c9b2");
     if (bubble && bubble.until > now) this.#bubble(track, bubble.text);
     else if (bubble) this.#bubbles.delete(entity.id);

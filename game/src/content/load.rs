@@ -7,17 +7,17 @@ use sha2::{Digest, Sha256};
 use toml::Table;
 use vyuha_core::{GROUP_MEMBERS_MAX, HIDING_RADIUS_UNITS_MAX, HYSTERESIS_UNITS, Scope};
 use vyuha_protocol::units::{STEP_UNITS_MAX, UNITS_PER_METRE, metres};
-use vyuha_protocol::{ItemKind, Pos, TileMap, ZoneId};
+use vyuha_protocol::{Pos, TileMap, ZoneId};
 
 use super::faults::{ContentErrors, ContentFault};
+use super::items::{ITEMS, ItemContent, Items, read_items};
 use super::reader::{Faults, Reader};
 use super::{
-    Content, GROUND_ITEMS_MAX, Gate, GroundSpawn, ItemContent, NPC_COUNT_MAX, NpcContent, NpcSpawn,
-    SPAWN_STROLL_M_MAX, STACK_MAX, ZoneContent, ZoneKind, units_per_step,
+    Content, GROUND_ITEMS_MAX, Gate, GroundSpawn, NPC_COUNT_MAX, NpcContent, NpcSpawn, SPAWN_STROLL_M_MAX,
+    STACK_MAX, ZoneContent, ZoneKind, units_per_step,
 };
 
 const WORLD: &str = "world.toml";
-const ITEMS: &str = "items.toml";
 const NPCS: &str = "npcs.toml";
 
 /// Speeds that content may name, in centimetres a second. What a step may be is checked besides.
@@ -28,7 +28,7 @@ pub fn load(read: &dyn Fn(&str) -> Result<String, String>) -> Result<Content, Co
     let mut files = Files { read, texts: BTreeMap::new() };
     let mut found = Vec::new();
 
-    let items = read_items(&mut files, &mut found);
+    let Items { list: items, carry_g_max } = read_items(&mut files, &mut found);
     let npcs = read_npcs(&mut files, &mut found);
     let mut zones = read_world(&mut files, &items, &npcs, &mut found);
     zones.sort_by_key(|zone| zone.id);
@@ -36,24 +36,24 @@ pub fn load(read: &dyn Fn(&str) -> Result<String, String>) -> Result<Content, Co
     if found.is_empty() {
         let items = items.into_iter().filter_map(|item| item.sound).collect();
         let npcs = npcs.into_iter().filter_map(|npc| npc.sound).collect();
-        Ok(Content { zones, items, npcs, hash: files.hash() })
+        Ok(Content { zones, items, carry_g_max, npcs, hash: files.hash() })
     } else {
         Err(ContentErrors(found))
     }
 }
 
 /// An entry that others may name, though it be faulty.
-struct Named<T> {
-    key: String,
-    sound: Option<T>,
+pub(super) struct Named<T> {
+    pub key: String,
+    pub sound: Option<T>,
 }
 
 /// The entry of a key and its place in the list.
-fn named<'a, T>(list: &'a [Named<T>], key: &str) -> Option<(usize, &'a Named<T>)> {
+pub(super) fn named<'a, T>(list: &'a [Named<T>], key: &str) -> Option<(usize, &'a Named<T>)> {
     list.iter().enumerate().find(|(_, entry)| entry.key == key)
 }
 
-struct Files<'a> {
+pub(super) struct Files<'a> {
     read: &'a dyn Fn(&str) -> Result<String, String>,
     texts: BTreeMap<String, String>,
 }
@@ -68,7 +68,7 @@ impl Files<'_> {
     }
 
     /// A TOML file's fields; none, with the fault noted, if it cannot be read.
-    fn table(&mut self, path: &str, faults: &mut Faults<'_>) -> Option<Table> {
+    pub fn table(&mut self, path: &str, faults: &mut Faults<'_>) -> Option<Table> {
         match self.text(path).and_then(|text| text.parse().map_err(|fault| format!("is no TOML: {fault}"))) {
             Ok(table) => Some(table),
             Err(problem) => {
@@ -91,48 +91,22 @@ impl Files<'_> {
 }
 
 /// Notes each value that stands more than once.
-struct Unique<T> {
+pub(super) struct Unique<T> {
     seen: Vec<T>,
     name: &'static str,
 }
 
 impl<T: PartialEq + std::fmt::Display> Unique<T> {
-    fn new(name: &'static str) -> Unique<T> {
+    pub fn new(name: &'static str) -> Unique<T> {
         Unique { seen: Vec::new(), name }
     }
 
-    fn check(&mut self, entry: &mut Reader<'_, '_>, value: T) {
+    pub fn check(&mut self, entry: &mut Reader<'_, '_>, value: T) {
         if self.seen.contains(&value) {
             entry.fault(self.name, format!("{value} is used twice"));
         }
         self.seen.push(value);
     }
-}
-
-fn read_items(files: &mut Files<'_>, found: &mut Vec<ContentFault>) -> Vec<Named<ItemContent>> {
-    let mut faults = Faults::new(ITEMS, found);
-    let Some(table) = files.table(ITEMS, &mut faults) else { return Vec::new() };
-    let mut root = Reader::new(String::new(), table, &mut faults);
-    let (mut ids, mut keys) = (Unique::new("id"), Unique::new("key"));
-    let mut items = root.list("items", |entry| {
-        let mut key = String::new();
-        let sound = entry.sound(|entry| {
-            key = entry.text("key");
-            keys.check(entry, key.clone());
-            let item = ItemContent {
-                id: ItemKind(entry.integer("id", 1..=i64::from(i16::MAX))),
-                key: key.clone(),
-                name: entry.text("name"),
-                stack_max: entry.integer("stack_max", 1..=i64::from(STACK_MAX)),
-            };
-            ids.check(entry, item.id);
-            item
-        });
-        Named { key, sound }
-    });
-    items.sort_by_key(|item| item.sound.as_ref().map(|item| item.id));
-    root.finish();
-    items
 }
 
 fn read_npcs(files: &mut Files<'_>, found: &mut Vec<ContentFault>) -> Vec<Named<NpcContent>> {
@@ -273,7 +247,9 @@ fn read_zone(
     let (east, south) = entry.tile("spawn");
     let spawn_stroll_m = entry.integer("spawn_stroll_m", 0..=i64::from(SPAWN_STROLL_M_MAX));
     let begin = entry.tiles("begin");
+    let banks = entry.tiles("banks");
     let all = [("spawn", (east, south))].into_iter().chain(begin.iter().map(|tile| ("begin", *tile)));
+    let all = all.chain(banks.iter().map(|tile| ("banks", *tile)));
     for (field, (east, south)) in all {
         if let Some((map, _)) = &map
             && map.is_wall(east, south)
@@ -301,7 +277,10 @@ fn read_zone(
     let (kind, (map, tiles)) = (kind?.clone(), map?);
     let map = Arc::new(map);
     let spawn = Pos::tile_centre(east, south);
-    let begins = begin.into_iter().map(|(east, south)| Pos::tile_centre(east, south)).collect();
+    let centres = |tiles: Vec<(u32, u32)>| {
+        tiles.into_iter().map(|(east, south)| Pos::tile_centre(east, south)).collect::<Vec<Pos>>()
+    };
+    let (begins, banks) = (centres(begin), centres(banks));
     Some(ZoneContent {
         id,
         name,
@@ -315,6 +294,7 @@ fn read_zone(
         npcs,
         ground,
         gates,
+        banks,
     })
 }
 

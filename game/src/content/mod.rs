@@ -4,6 +4,7 @@
 //! open. So nothing that plays it has to check it again. Content never changes while a node runs.
 
 mod faults;
+mod items;
 mod load;
 mod reader;
 #[cfg(test)]
@@ -18,6 +19,8 @@ use vyuha_protocol::units::UNITS_PER_METRE;
 use vyuha_protocol::{ItemKind, Pos, TileMap, ZoneId};
 
 pub use faults::{ContentErrors, ContentFault};
+pub(crate) use items::SHIELD_SLOT;
+pub use items::{Bonuses, EQUIPMENT_SLOTS, ItemContent, Wearable};
 
 static EXAMPLE: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../content");
 
@@ -37,6 +40,8 @@ pub struct Content {
     pub zones: Vec<ZoneContent>,
     /// The items, by rising id.
     pub items: Vec<ItemContent>,
+    /// Grams that a character can carry and wear together without anything that helps it.
+    pub carry_g_max: u32,
     /// The NPCs, by rising id.
     pub npcs: Vec<NpcContent>,
     /// SHA-256 of every file that was read: for each, by rising path, the length of the path and of the file (u64,
@@ -72,6 +77,8 @@ pub struct ZoneContent {
     pub ground: Vec<GroundSpawn>,
     /// Where one walks out of it.
     pub gates: Vec<Gate>,
+    /// Where a bank is used: within the kind's reach of any of these.
+    pub banks: Vec<Pos>,
 }
 
 /// A tile from which one comes into another zone, or elsewhere in the same.
@@ -124,19 +131,6 @@ pub struct GroundSpawn {
     pub count: u32,
     /// How many heaps.
     pub number: u32,
-}
-
-/// A kind of item.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ItemContent {
-    /// Its number, from 1.
-    pub id: ItemKind,
-    /// How content names it.
-    pub key: String,
-    /// Its name, for people.
-    pub name: String,
-    /// How many fit into a slot, from 1; 1 if it does not stack.
-    pub stack_max: u32,
 }
 
 /// A kind of NPC.

@@ -340,3 +340,74 @@ fn the_example_world_can_be_walked_all_over() {
         assert!((1000..=1500).contains(&npcs), "{}: {npcs} NPCs", zone.name);
     }
 }
+
+/// What an entry beside the coin is at fault in.
+fn check_item(fields: &str, expected: &[&str]) {
+    let sword = format!("[[items]]\nid = 2\nkey = \"sword\"\nname = \"Sword\"\nstack_max = 1\n{fields}\n");
+    check("items.toml", "[[items]]", &format!("{sword}\n[[items]]"), expected);
+}
+
+#[test]
+fn what_is_worn_says_where_and_what_it_does() {
+    check_item("slot = \"weapon\"\nattack = 3\nreach_cm = 200\ndurability = 5\ntwo_handed = true", &[]);
+    check_item("weight_g = 7\ntradeable = false", &[]);
+    let slots = "weapon, shield, head, body, legs, hands, feet, neck, ring, ammunition, back";
+    check_item(
+        "slot = \"nose\"",
+        &[&format!("items.toml: items[0].slot: there is no \"nose\"; there are {slots}")],
+    );
+    check_item("attack = 3", &["items.toml: items[0].attack: there is no such field"]);
+    check_item("weight_g = -1", &["items.toml: items[0].weight_g: -1 is not from 0 to 1000000"]);
+    check_item(
+        "slot = \"back\"\ndurability = 0",
+        &["items.toml: items[0].durability: 0 is not from 1 to 65535"],
+    );
+    check_item(
+        "slot = \"shield\"\ntwo_handed = true",
+        &["items.toml: items[0].two_handed: the shield's slot cannot keep itself free"],
+    );
+    check_item(
+        "slot = \"back\"\nneeds_worn = \"bow\"",
+        &["items.toml: items: needs_worn of sword: items.toml has no \"bow\""],
+    );
+    check_item(
+        "slot = \"back\"\nneeds_worn = \"coin\"",
+        &["items.toml: items: needs_worn of sword: \"coin\" cannot be worn"],
+    );
+    check(
+        "items.toml",
+        "stack_max = 100",
+        "stack_max = 100\nslot = \"neck\"\ndurability = 5",
+        &["items.toml: items[0].durability: only what does not stack wears out"],
+    );
+    check(
+        "items.toml",
+        "[[items]]",
+        "carry_g_max = 0\n[[items]]",
+        &["items.toml: carry_g_max: 0 is not from 1 to 4294967295"],
+    );
+}
+
+#[test]
+fn what_is_needed_needs_nothing_itself() {
+    let chain = "[[items]]\nid = 2\nkey = \"bow\"\nname = \"Bow\"\nstack_max = 1\nslot = \"weapon\"\nneeds_worn = \"bow\"\n";
+    check(
+        "items.toml",
+        "[[items]]",
+        &format!("{chain}[[items]]"),
+        &["items.toml: items: needs_worn of bow: \"bow\" itself needs another"],
+    );
+}
+
+#[test]
+fn banks_are_on_open_ground() {
+    let banks = |banks: &str, expected: &[&str]| {
+        check("world.toml", "npcs = [{", &format!("banks = {banks}\nnpcs = [{{"), expected);
+    };
+    banks("[[2, 1], [1, 2]]", &[]);
+    banks("[[2, 2]]", &["world.toml: zones[0].banks: tile [2, 2] of yard.map is blocked or outside"]);
+    banks(
+        "7",
+        &["world.toml: zones[0].banks: expected a list of tiles [[east, south], ...], found integer 7"],
+    );
+}

@@ -22,10 +22,12 @@ pub use rules::gate_at;
 pub struct Carried {
     /// The character, at the place to which it goes.
     pub character: CharacterRow,
-    /// What it carries.
+    /// What it owns.
     pub items: Vec<ItemRow>,
     /// The last request that was received.
     pub request: u32,
+    /// What its commands about items carry.
+    pub nonce: u32,
     /// The last input that was accepted; those that were not carried out yet are left out.
     pub sequence: u32,
     /// Ticks until its chat allowance is whole.

@@ -70,7 +70,6 @@ impl Ground {
     }
 
     /// The items, by rising entity.
-    #[cfg(test)]
     pub fn iter(&self) -> impl Iterator<Item = (EntityId, &GroundItem)> {
         self.items.iter().map(|(entity, item)| (*entity, item))
     }

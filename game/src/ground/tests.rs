@@ -41,7 +41,7 @@ fn litter_is_chosen_as_often_as_there_are_heaps() {
 fn an_item_lies_there_until_it_is_taken_once() {
     let mut zone = Zone::new(Arc::new(TileMap::open(40, 40)));
     let mut ground = Ground::default();
-    let stack = Stack { id: ItemId(5), kind: ItemKind(6), count: 70_000 };
+    let stack = Stack { id: ItemId(5), kind: ItemKind(6), count: 70_000, wear: 0 };
     let at = Pos::tile_centre(3, 4);
     let entity = ground.lay(&mut zone, stack, at);
     assert_eq!((zone.position(entity), zone.state(entity)), (Some(at), Some(u16::MAX)));

@@ -11,14 +11,15 @@ mod rules;
 #[cfg(test)]
 mod tests;
 
-use vyuha_protocol::message::InventorySlot;
-use vyuha_protocol::{CharacterId, ItemId, ItemKind};
+use vyuha_protocol::message::{InventorySlot, ItemSlot};
+use vyuha_protocol::{ItemId, ItemKind};
 
-use crate::content::Content;
 use crate::hash::StateHash;
 
-pub use rows::{ItemFault, ItemRow, PLACE_GROUND, PLACE_INVENTORY};
-pub use rules::{Removal, placement, removal};
+pub use rows::{
+    ItemFault, ItemRow, PLACE_BANK, PLACE_EQUIPMENT, PLACE_GROUND, PLACE_INVENTORY, PLACES_OF_CHARACTERS,
+};
+pub use rules::{Removal, Transfer, placement, removal, transfer};
 
 /// Slots of an inventory.
 pub const INVENTORY_SLOTS: usize = 28;
@@ -30,16 +31,37 @@ pub struct Stack {
     pub id: ItemId,
     /// What it is.
     pub kind: ItemKind,
-    /// How many, at least 1.
+    /// How many, at least 1; 0 only where a bank's slot is kept for the kind.
     pub count: u32,
+    /// How often it was used.
+    pub wear: u16,
 }
 
 impl Stack {
+    /// The same of another count.
+    #[must_use]
+    pub fn with_count(self, count: u32) -> Stack {
+        Stack { count, ..self }
+    }
+
     /// Feeds the stack to a hash.
     pub fn hash_into(&self, hash: &mut StateHash) {
         hash.write(self.id.0 as u64);
-        hash.write(u64::from(self.kind.0) << 32 | u64::from(self.count));
+        hash.write(u64::from(self.wear) << 48 | u64::from(self.kind.0) << 32 | u64::from(self.count));
     }
+}
+
+/// A slot of a place as clients are told of it.
+pub fn item_slot(place: i64, slot: usize, stack: Option<Stack>) -> ItemSlot {
+    let (place, slot) = (place as u8, slot as u16);
+    stack.map_or(ItemSlot { place, slot, kind: 0, count: 0, wear: 0, item: 0 }, |stack| ItemSlot {
+        place,
+        slot,
+        kind: stack.kind.0,
+        count: stack.count,
+        wear: stack.wear,
+        item: stack.id.0,
+    })
 }
 
 /// A character's slots.
@@ -49,18 +71,6 @@ pub struct Inventory {
 }
 
 impl Inventory {
-    /// The inventory that a character's rows describe.
-    pub fn load(content: &Content, owner: CharacterId, rows: &[ItemRow]) -> Result<Inventory, ItemFault> {
-        let mut inventory = Inventory::default();
-        for row in rows {
-            let slot = row.slot_of(owner)?;
-            if inventory.slots[slot].replace(row.stack(content)?).is_some() {
-                return Err(ItemFault::Slot { item: row.id, slot: row.slot });
-            }
-        }
-        Ok(inventory)
-    }
-
     /// The slots in order.
     pub fn slots(&self) -> &[Option<Stack>; INVENTORY_SLOTS] {
         &self.slots

@@ -1,6 +1,6 @@
 //! Where things go, and what may be taken out.
 
-use vyuha_protocol::{ErrorCode, ItemKind};
+use vyuha_protocol::{ErrorCode, ItemId, ItemKind};
 
 use super::{INVENTORY_SLOTS, Stack};
 
@@ -41,4 +41,30 @@ pub fn removal(
         Some(left) if count > 0 => Ok(Removal::Part { rest: Stack { count: left, ..stack } }),
         _ => Err(ErrorCode::CountInvalid),
     }
+}
+
+/// What moving some of a stack, all of it or a part, to a slot does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Transfer {
+    /// What stays behind, if anything does.
+    pub rest: Option<Stack>,
+    /// What moves: under the stack's own id if all of it does.
+    pub moved: Stack,
+    /// What the slot holds then.
+    pub arrived: Stack,
+    /// The stack that is no more, because all of it joined another.
+    pub gone: Option<Stack>,
+}
+
+/// Moves `count`, at least 1 and at most all, of a stack to where `into` is or nothing. `issue` gives the id of a part that
+/// stays by itself.
+pub fn transfer(stack: Stack, count: u32, into: Option<Stack>, issue: impl FnOnce() -> ItemId) -> Transfer {
+    let whole = count == stack.count;
+    let rest = (!whole).then_some(Stack { count: stack.count - count, ..stack });
+    if let Some(into) = into {
+        let arrived = Stack { count: into.count + count, ..into };
+        return Transfer { rest, moved: Stack { count, ..stack }, arrived, gone: whole.then_some(stack) };
+    }
+    let moved = if whole { stack } else { Stack { id: issue(), count, ..stack } };
+    Transfer { rest, moved, arrived: moved, gone: None }
 }

@@ -1,9 +1,11 @@
-use vyuha_protocol::{ErrorCode, Pos, ZoneId};
+use vyuha_protocol::{CharacterId, ErrorCode, Pos, ZoneId};
 
 use super::*;
+use crate::character::Belongings;
+use crate::content::Content;
 
 fn stack(kind: u16, count: u32) -> Stack {
-    Stack { id: ItemId(i64::from(kind) * 100), kind: ItemKind(kind), count }
+    Stack { id: ItemId(i64::from(kind) * 100), kind: ItemKind(kind), count, wear: 0 }
 }
 
 /// Slots from `(kind, count)`; a count of 0 leaves a slot empty, and slots not named hold kind 99.
@@ -50,11 +52,11 @@ fn what_is_taken_out_must_be_there() {
 fn rows_come_back_as_they_were_and_impossible_ones_are_refused() {
     let content = Content::example();
     let owner = CharacterId(7);
-    let bread = Stack { id: ItemId(12), kind: ItemKind(6), count: 4 };
+    let bread = Stack { id: ItemId(12), kind: ItemKind(6), count: 4, wear: 0 };
     let row = ItemRow::carried(bread, owner, 27);
     let check = |rows: &[ItemRow], expected: Result<&[(usize, Stack)], ItemFault>| {
-        let got = Inventory::load(&content, owner, rows).map(|inventory| {
-            let slots = inventory.slots().iter().enumerate();
+        let got = Belongings::load(&content, owner, rows).map(|belongings| {
+            let slots = belongings.inventory.slots().iter().enumerate();
             slots.filter_map(|(slot, stack)| stack.map(|stack| (slot, stack))).collect::<Vec<_>>()
         });
         assert_eq!(got, expected.map(<[_]>::to_vec), "{rows:?}");

@@ -2,7 +2,7 @@
 //!
 //! - One input is one step of the law of motion, so a client that replays its unacknowledged inputs from the
 //!   acknowledged place predicts its own to the bit.
-//! - A character earns one step a tick of its zone and banks at most [`STEPS_BANKED_MAX`]: a late client catches
+//! - A character earns one step a tick of its zone, those that the zone missed on its way to another shard included, and banks at most [`STEPS_BANKED_MAX`]: a late client catches
 //!   up, but nobody is ever ahead of one step a tick since it came.
 //! - At most [`INPUTS_QUEUED_MAX`] inputs wait; beyond that the oldest is dropped, and counts as processed.
 
@@ -93,6 +93,12 @@ impl Steering {
         self.processed = self.queue.get(due.checked_sub(1)?)?.sequence;
         self.credit -= due as u8;
         Some(walk(map, from, self.queue.drain(..due).map(|input| input.heading), speed))
+    }
+
+    /// Earns steps of ticks in which nobody could take any.
+    pub fn earn(&mut self, steps: u32) {
+        let earned = steps.min(STEPS_BANKED_MAX.into()) as u8;
+        self.credit = (self.credit + earned).min(STEPS_BANKED_MAX);
     }
 
     /// The last input that was processed; 0 if none was.

@@ -1,16 +1,16 @@
 //! What clients ask for. Each command is judged whole before anything changes; what is refused changes nothing
 //! but the last request's id.
 
-use vyuha_protocol::message::{ClientMessage, Done, Dropped, LoggedOut, PickedUp, Pong, Said};
+use vyuha_protocol::message::{Away, ClientMessage, Done, LoggedOut, Pong, Said};
 use vyuha_protocol::motion::Heading;
 use vyuha_protocol::{EntityId, ErrorCode};
 
 use super::session::new_view;
 use super::{LeaveCause, Outbox, SessionId, Shard};
 use crate::chat;
-use crate::ground::within_reach;
-use crate::inventory::{ItemRow, Removal, Stack, placement, removal};
 use crate::movement::Received;
+use crate::presence::Presence;
+use crate::requests;
 
 impl Shard {
     /// Acts on a message of a session, at once; only inputs wait for their tick.
@@ -36,24 +36,93 @@ impl Shard {
             Client::PickUp(asked) => asked.request,
             Client::Drop(asked) => asked.request,
             Client::Logout(asked) => asked.request,
+            Client::Move(asked) => asked.request,
+            Client::Equip(asked) => asked.request,
+            Client::Unequip(asked) => asked.request,
+            Client::OpenBank(asked) => asked.request,
+            Client::Deposit(asked) => asked.request,
+            Client::Withdraw(asked) => asked.request,
+            Client::AskTrade(asked) => asked.request,
+            Client::AcceptTrade(asked) => asked.request,
+            Client::Offer(asked) => asked.request,
+            Client::ConfirmTrade(asked) => asked.request,
+            Client::CancelTrade(asked) => asked.request,
         }
         .to_native();
 
-        let result = self.check_request(session, request).and_then(|()| match message {
+        let is_leaving = matches!(message, Client::Logout(_));
+        let checked = self.check_request(session, request, is_leaving);
+        if checked.is_ok() {
+            self.welcome_back(session, out);
+        }
+        let result = checked.and_then(|()| match message {
             Client::Say(asked) => self.say(session, request, asked.text.as_str(), out),
-            Client::PickUp(asked) => self.pick_up(session, request, EntityId(asked.entity.to_native()), out),
-            Client::Drop(asked) => {
-                self.drop_items(session, request, usize::from(asked.slot), asked.count.to_native(), out)
-            }
             Client::Logout(_) => {
                 self.end(session, LeaveCause::LoggedOut, out);
                 out.send_durable(session, &LoggedOut { request });
                 Ok(())
             }
-            _ => Err(ErrorCode::OutOfOrder),
+            Client::OpenBank(_) => self.open_bank(session, request, out),
+            Client::AskTrade(asked) => {
+                self.ask_trade(session, request, EntityId(asked.entity.to_native()), out)
+            }
+            Client::AcceptTrade(asked) => {
+                self.accept_trade(session, request, EntityId(asked.entity.to_native()), out)
+            }
+            Client::CancelTrade(_) => self.cancel_trade(session, request, out),
+            message => self.handle(session, request, message, out),
         });
         if let Err(code) = result {
             out.refuse(session, request, code);
+        }
+    }
+
+    /// Acts on a command that moves items or prepares it.
+    fn handle(
+        &mut self,
+        session: SessionId,
+        request: u32,
+        message: ClientMessage<'_>,
+        out: &mut Outbox,
+    ) -> Result<(), ErrorCode> {
+        use ClientMessage as Client;
+        let nonce = match message {
+            Client::PickUp(asked) => asked.nonce,
+            Client::Drop(asked) => asked.nonce,
+            Client::Move(asked) => asked.nonce,
+            Client::Equip(asked) => asked.nonce,
+            Client::Unequip(asked) => asked.nonce,
+            Client::Deposit(asked) => asked.nonce,
+            Client::Withdraw(asked) => asked.nonce,
+            Client::Offer(asked) => asked.nonce,
+            Client::ConfirmTrade(asked) => asked.nonce,
+            _ => return Err(ErrorCode::OutOfOrder),
+        };
+        self.check_durable(session, nonce.to_native())?;
+        match message {
+            Client::PickUp(asked) => self.pick_up(session, request, EntityId(asked.entity.to_native()), out),
+            Client::Drop(asked) => {
+                self.drop_items(session, request, asked.slot.into(), asked.count.to_native(), out)
+            }
+            Client::Move(asked) => {
+                let slots = [asked.from, asked.to].map(|slot| usize::from(slot.to_native()));
+                self.move_item(session, request, asked.place.into(), slots, out)
+            }
+            Client::Equip(asked) => self.equip(session, request, asked.slot.into(), out),
+            Client::Unequip(asked) => self.unequip(session, request, asked.slot.into(), out),
+            Client::Deposit(asked) => {
+                let what = (asked.slot.into(), asked.count.to_native());
+                self.deposit(session, request, what, asked.tab.into(), out)
+            }
+            Client::Withdraw(asked) => {
+                let what = (asked.slot.to_native().into(), asked.count.to_native());
+                self.withdraw(session, request, what, asked.keep, out)
+            }
+            Client::Offer(asked) => self.offer(session, request, asked.slot, asked.count.to_native(), out),
+            Client::ConfirmTrade(asked) => {
+                self.confirm_trade(session, request, asked.revision.to_native(), asked.step, out)
+            }
+            _ => Err(ErrorCode::OutOfOrder),
         }
     }
 
@@ -73,18 +142,38 @@ impl Shard {
             Received::Queued { skipped, dropped } => {
                 out.counts.inputs_skipped += u64::from(skipped);
                 out.counts.inputs_dropped += u64::from(dropped);
+                if heading != (Heading { x: 0, y: 0 }) {
+                    self.welcome_back(session, out);
+                }
             }
             Received::Replayed => out.count_refused(ErrorCode::Replayed),
         }
     }
 
-    fn check_request(&mut self, session: SessionId, request: u32) -> Result<(), ErrorCode> {
+    /// Takes note of a sign of a session's player.
+    fn welcome_back(&mut self, id: SessionId, out: &mut Outbox) {
+        let Some(session) = self.sessions.get_mut(id) else { return };
+        let before = std::mem::replace(&mut session.presence, Presence::new(self.tick));
+        if before.is_away {
+            let state = session.presence.state();
+            self.zones[session.zone].zone.set_state(session.entity, state);
+            out.send(id, &Away { away: false, closing_s: 0 });
+        }
+    }
+
+    /// Judges a request before it is looked at; `always` is for what no rate may keep a client from.
+    fn check_request(&mut self, session: SessionId, request: u32, always: bool) -> Result<(), ErrorCode> {
+        let (tick, tick_hz) = (self.tick, self.config.tick_hz);
+        let per_second_max = self.config.requests_per_second_max;
         let asking = self.sessions.playing(session)?;
         if request <= asking.request {
             return Err(ErrorCode::Replayed);
         }
         asking.request = request;
-        Ok(())
+        match requests::spend(&mut asking.budget, tick, tick_hz, per_second_max) {
+            Err(_) if always => Ok(()),
+            spent => spent,
+        }
     }
 
     fn say(
@@ -114,81 +203,11 @@ impl Shard {
         Ok(())
     }
 
-    fn pick_up(
-        &mut self,
-        session: SessionId,
-        request: u32,
-        entity: EntityId,
-        out: &mut Outbox,
-    ) -> Result<(), ErrorCode> {
-        if !self.durable_open {
-            return Err(ErrorCode::JournalBusy);
+    /// Refuses commands of another session, and all that must be durable while nothing can be.
+    fn check_durable(&mut self, session: SessionId, nonce: u32) -> Result<(), ErrorCode> {
+        if self.sessions.playing(session)?.nonce != nonce {
+            return Err(ErrorCode::NonceStale);
         }
-        let taking = self.sessions.playing(session)?;
-        let zone = &mut self.zones[taking.zone];
-        let item = *zone.ground.get(entity).ok_or(ErrorCode::ItemGone)?;
-        let at = zone.place_of(taking.entity);
-        if !within_reach(at, item.at, self.content.zones[zone.content].kind.reach) {
-            return Err(ErrorCode::TooFar);
-        }
-        let taken = item.stack;
-        let stack_max =
-            self.content.item(taken.kind).expect("only kinds of the content are loaded").stack_max;
-        let slot = placement(taking.inventory.slots(), taken.kind, taken.count, stack_max)?;
-
-        let joined = match taking.inventory.slots()[slot] {
-            Some(stack) => Stack { count: stack.count + taken.count, ..stack },
-            None => taken,
-        };
-        taking.inventory.set(slot, Some(joined));
-        zone.ground.take(&mut zone.zone, entity);
-        out.transact(|transaction| {
-            if joined.id != taken.id {
-                transaction.delete(&ItemRow::lying(taken, zone.id, item.at));
-            }
-            transaction.put(&ItemRow::carried(joined, taking.character_id(), slot));
-        });
-        let slot = taking.inventory.slot_message(slot);
-        out.send_durable(session, &PickedUp { request, entity: entity.0, slot });
-        Ok(())
-    }
-
-    fn drop_items(
-        &mut self,
-        session: SessionId,
-        request: u32,
-        slot: usize,
-        count: u32,
-        out: &mut Outbox,
-    ) -> Result<(), ErrorCode> {
-        if !self.durable_open {
-            return Err(ErrorCode::JournalBusy);
-        }
-        let dropping = self.sessions.playing(session)?;
-        let removal = removal(dropping.inventory.slots(), slot, count)?;
-        let zone = &mut self.zones[dropping.zone];
-        if zone.ground.count() >= self.content.zones[zone.content].kind.ground_items_max as usize {
-            return Err(ErrorCode::GroundFull);
-        }
-
-        let at = zone.place_of(dropping.entity);
-        let (rest, dropped) = match removal {
-            Removal::Whole(stack) => (None, stack),
-            Removal::Part { rest } => {
-                let id = self.item_ids.issue();
-                (Some(rest), Stack { id, kind: rest.kind, count })
-            }
-        };
-        dropping.inventory.set(slot, rest);
-        let entity = zone.ground.lay(&mut zone.zone, dropped, at);
-        out.transact(|transaction| {
-            if let Some(rest) = rest {
-                transaction.put(&ItemRow::carried(rest, dropping.character_id(), slot));
-            }
-            transaction.put(&ItemRow::lying(dropped, zone.id, at));
-        });
-        let slot = dropping.inventory.slot_message(slot);
-        out.send_durable(session, &Dropped { request, entity: entity.0, slot });
-        Ok(())
+        if self.durable_open { Ok(()) } else { Err(ErrorCode::JournalBusy) }
     }
 }

@@ -4,6 +4,7 @@ use vyuha_core::SimdLevel;
 use vyuha_protocol::ZoneId;
 
 use crate::inventory::ItemFault;
+use crate::presence::Patience;
 
 /// What a shard is to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,9 +17,15 @@ pub struct ShardConfig {
     pub save_interval_ticks: u32,
     /// Most bytes of one snapshot's payload.
     pub snapshot_bytes_max: usize,
+    /// Most requests of one session in a second, from 1.
+    pub requests_per_second_max: u32,
+    /// How long players may give no sign of themselves.
+    pub patience: Patience,
     /// Seed of everything that is random here. A zone's numbers depend on it and on the zone alone.
     pub seed: u64,
-    /// The first id that the shard gives to a new item.
+    /// When the shard begins, in milliseconds since 1970: what the ledger's times count from.
+    pub began_ms: i64,
+    /// The first id that the shard gives to a new item. It also stands for this run of the shard in the ledger.
     pub next_item_id: i64,
     /// The distance to the next one, from 1: with as many as there are shards, each starting at another, no two
     /// give the same.
@@ -51,6 +58,9 @@ pub enum ShardError {
     /// The save interval is 0.
     #[error("the save interval is 0 ticks; make it at least 1")]
     SaveInterval,
+    /// Sessions could make no request.
+    #[error("sessions may make 0 requests a second; let them make at least 1")]
+    Requests,
     /// The stride of item ids is below 1.
     #[error("the stride of item ids is {0}; make it at least 1")]
     ItemIdStride(i64),
@@ -71,7 +81,7 @@ pub enum JoinError {
     /// The character's zone is not of this shard.
     #[error("zone {0} is not of this shard; hand the session to the shard that owns it")]
     ZoneElsewhere(i64),
-    /// A stored item that it carries cannot be played with.
-    #[error("the inventory cannot be loaded: {0}")]
+    /// A stored item that it owns cannot be played with.
+    #[error("what the character owns cannot be loaded: {0}")]
     Inventory(#[from] ItemFault),
 }

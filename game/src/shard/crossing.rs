@@ -2,19 +2,22 @@
 
 use vyuha_core::{Spawn, Warm};
 use vyuha_protocol::message::EnteredZone;
-use vyuha_protocol::{CharacterId, EntityId, EntityKind, Pos};
+use vyuha_protocol::{CharacterId, EntityId, EntityKind, ErrorCode, Pos};
 
 use super::session::{Session, new_view};
 use super::{Departed, JoinError, Outbox, SessionId, Shard};
-use crate::character::{CharacterRow, arrival};
+use crate::character::{Belongings, CharacterRow, arrival};
 use crate::chat::Allowance;
 use crate::gates::{Carried, gate_at};
-use crate::inventory::{Inventory, ItemRow};
+use crate::hash::StateHash;
+use crate::inventory::{ItemRow, PLACE_EQUIPMENT, Stack, item_slot};
 use crate::movement::Steering;
+use crate::presence::Presence;
+use crate::requests::Budget;
 
 impl Shard {
     /// Takes a character in: answers `request` with [`EnteredZone`], and snapshots follow. `items` are the rows of
-    /// its inventory.
+    /// what it owns.
     ///
     /// # Errors
     /// If the session cannot be: nothing was changed, and the driver answers.
@@ -26,7 +29,8 @@ impl Shard {
         items: &[ItemRow],
         out: &mut Outbox,
     ) -> Result<(), JoinError> {
-        let carried = Carried { character, items: items.to_vec(), request, sequence: 0, chat_ticks: 0 };
+        let carried =
+            Carried { character, items: items.to_vec(), request, nonce: 0, sequence: 0, chat_ticks: 0 };
         self.take_in(session, carried, Some(request), out)
     }
 
@@ -49,6 +53,9 @@ impl Shard {
         let from = &self.zones[session.zone];
         let gates = &self.content.zones[from.content].gates;
         let Some(gate) = gate_at(gates, from.place_of(session.entity)).copied() else { return };
+        self.end_trade(id, ErrorCode::TooFar, out);
+        self.trades.forget(id);
+        let Some(session) = self.sessions.get_mut(id) else { return };
         session.character.set_place(gate.to_zone, gate.to);
         out.transact(|transaction| transaction.put(&session.character));
         let entity = session.entity;
@@ -61,12 +68,10 @@ impl Shard {
             return;
         }
         let Some(session) = self.sessions.remove(id) else { return };
-        let character = session.character_id();
-        let slots = session.inventory.slots().iter().enumerate();
-        let items = slots.filter_map(|(slot, stack)| Some(ItemRow::carried((*stack)?, character, slot)));
         let carried = Carried {
-            items: items.collect(),
+            items: session.belongings.rows(session.character_id()),
             request: session.request,
+            nonce: session.nonce,
             sequence: session.steering.accepted(),
             chat_ticks: session.allowance.whole_at_tick.saturating_sub(self.tick),
             character: session.character,
@@ -81,7 +86,7 @@ impl Shard {
         answers: Option<u32>,
         out: &mut Outbox,
     ) -> Result<(), JoinError> {
-        let Carried { character, items, request, sequence, chat_ticks } = carried;
+        let Carried { character, items, request, nonce, sequence, chat_ticks } = carried;
         if self.sessions.get_mut(id).is_some() {
             return Err(JoinError::SlotTaken);
         }
@@ -90,20 +95,24 @@ impl Shard {
         }
         let zone = self.zones.iter().position(|zone| i64::from(zone.id.0) == character.zone);
         let zone = zone.ok_or(JoinError::ZoneElsewhere(character.zone))?;
-        let inventory = Inventory::load(&self.content, CharacterId(character.id), &items)?;
+        let belongings = Belongings::load(&self.content, CharacterId(character.id), &items)?;
+        let nonce = if answers.is_some() { self.issue_nonce() } else { nonce };
         let content = &self.content.zones[self.zones[zone].content];
         let pos = arrival(&content.map, character.place(), content.spawn);
         let joined = Session {
             zone,
             entity: EntityId(0),
             character,
-            inventory,
+            belongings,
             steering: Steering::after(sequence),
             allowance: Allowance { whole_at_tick: if chat_ticks == 0 { 0 } else { self.tick + chat_ticks } },
+            budget: Budget::default(),
+            presence: Presence::new(self.tick),
             request,
+            nonce,
             view: new_view(&content.kind),
         };
-        self.sessions.insert(id, joined);
+        self.sessions.put(id, Box::new(joined));
         self.appear(id, pos, answers, out);
         Ok(())
     }
@@ -117,15 +126,18 @@ impl Shard {
         session.entity = state.zone.spawn(Spawn {
             pos,
             kind: EntityKind::PLAYER,
-            state: 0,
+            state: session.presence.state(),
             name: &session.character.name,
             warm: Warm::default(),
         });
         session.view = new_view(&content.kind);
         state.players.insert(session.entity, id);
-        let inventory = &session.inventory;
-        let carried = inventory.slots().iter().enumerate().filter(|(_, stack)| stack.is_some());
-        let told = carried.filter(|_| answers.is_some());
+        let Belongings { inventory, equipment, .. } = &session.belongings;
+        let told = |slots: &[Option<Stack>]| -> Vec<usize> {
+            let taken = slots.iter().enumerate().filter(|(_, stack)| stack.is_some() && answers.is_some());
+            taken.map(|(slot, _)| slot).collect()
+        };
+        let (carried, worn) = (told(inventory.slots()), told(equipment.slots()));
         out.send(
             id,
             &EnteredZone {
@@ -136,8 +148,22 @@ impl Shard {
                 entity: session.entity.0,
                 x: pos.x,
                 y: pos.y,
-                inventory: told.map(|(slot, _)| inventory.slot_message(slot)).collect(),
+                inventory: carried.into_iter().map(|slot| inventory.slot_message(slot)).collect(),
+                worn: worn
+                    .into_iter()
+                    .map(|slot| item_slot(PLACE_EQUIPMENT, slot, equipment.slots()[slot]))
+                    .collect(),
+                nonce: session.nonce,
             },
         );
+    }
+
+    /// A number that no other session of this shard's run has had, and of another run hardly any.
+    fn issue_nonce(&mut self) -> u32 {
+        self.sessions_begun = self.sessions_begun.wrapping_add(1);
+        let mut run = StateHash::default();
+        run.write(self.config.seed);
+        run.write(self.config.next_item_id as u64);
+        (run.finish() as u32).wrapping_add(self.sessions_begun)
     }
 }

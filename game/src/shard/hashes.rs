@@ -11,8 +11,8 @@ use super::Shard;
 use super::zone::ZoneState;
 use crate::hash::StateHash;
 
-/// The only part of a shard that is of no zone: its tick, the next item id, whether durable commands are taken,
-/// who stands on a gate.
+/// The only part of a shard that is of no zone: its tick, the next item id, the ledger's transactions, how many
+/// sessions began, whether durable commands are taken, trades, who stands on a gate, which number each session has.
 const OF_SHARD: &str = "shard";
 /// Of a zone, before the core's columns: its tick and the hash that the core took in its last step.
 const OF_STEP: &str = "step";
@@ -54,19 +54,41 @@ impl Shard {
     /// told of it is none.
     pub fn hash_parts(&self, hashes: &mut Vec<u64>) {
         hashes.clear();
-        let mut own = vec![self.tick, self.item_ids.next as u64, u64::from(self.durable_open)];
+        let mut trades = StateHash::default();
+        self.trades.hash_into(&mut trades);
+        let begun = u64::from(self.sessions_begun) << 1 | u64::from(self.durable_open);
+        let mut own =
+            vec![self.tick, self.item_ids.next as u64, self.ledger.seq() as u64, begun, trades.finish()];
         own.extend(self.at_gates.iter().map(|session| u64::from(session.0)));
-        hashes.push(joined(&own));
-        let mut sessions = vec![StateHash::default(); self.zones.len()];
+        own.push(self.sessions.len() as u64);
         for (slot, session) in self.sessions.iter() {
-            let hash = &mut sessions[session.zone];
-            hash.write(u64::from(slot.0));
-            session.hash_into(hash);
+            own.extend([u64::from(slot.0) << 32 | u64::from(session.entity.0), session.zone as u64]);
         }
-        for (zone, sessions) in self.zones.iter().zip(sessions) {
-            zone.hash_columns(hashes);
-            hashes.push(sessions.finish());
+        hashes.push(joined(&own));
+        for zone in &self.zones {
+            self.hash_zone(zone, hashes);
         }
+    }
+
+    /// A hash of all that is in a zone, which is the same in whatever shard it is; `None` if it is not in this one.
+    pub fn zone_hash(&self, zone: ZoneId) -> Option<u64> {
+        let zone = self.zones.iter().find(|own| own.id == zone)?;
+        let mut hashes = Vec::new();
+        self.hash_zone(zone, &mut hashes);
+        Some(joined(&hashes))
+    }
+
+    /// Appends the hash of each of [`columns`].
+    fn hash_zone(&self, zone: &ZoneState, hashes: &mut Vec<u64>) {
+        zone.hash_columns(self.tick, hashes);
+        let (mut players, mut sessions) = (StateHash::default(), StateHash::default());
+        for (entity, number) in &zone.players {
+            let session = self.sessions.get(*number).expect("every player of a zone has a session");
+            players.write(u64::from(entity.0));
+            players.write(session.character.id as u64);
+            session.hash_into(self.tick, &mut sessions);
+        }
+        hashes.extend([players.finish(), sessions.finish()]);
     }
 
     /// A hash of the whole state, but for what clients were told of it.
@@ -78,17 +100,15 @@ impl Shard {
 }
 
 impl ZoneState {
-    /// Appends the hash of each of [`columns`] but for the last, which is not the zone's to know.
-    fn hash_columns(&self, hashes: &mut Vec<u64>) {
+    /// Appends the hash of each of [`columns`] but for the last two, which are not the zone's to know.
+    fn hash_columns(&self, tick: u64, hashes: &mut Vec<u64>) {
         let zone = &self.zone;
-        hashes.push(joined(&[u64::from(self.id.0) << 32 | u64::from(zone.tick()), zone.state_hash()]));
+        let step = u64::from(self.id.0) << 32 | u64::from(zone.tick());
+        hashes.push(joined(&[step, self.ticks_since_step(tick), zone.state_hash()]));
         hashes.extend(zone.column_hashes());
-        let (mut npcs, mut ground, mut players) = Default::default();
+        let (mut npcs, mut ground) = (StateHash::default(), StateHash::default());
         self.npcs.hash_into(&mut npcs);
         self.ground.hash_into(&mut ground);
-        for (entity, session) in &self.players {
-            StateHash::write(&mut players, u64::from(entity.0) << 32 | u64::from(session.0));
-        }
-        hashes.extend([self.rng.fingerprint(), npcs.finish(), ground.finish(), players.finish()]);
+        hashes.extend([self.rng.fingerprint(), npcs.finish(), ground.finish()]);
     }
 }

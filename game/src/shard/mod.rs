@@ -9,16 +9,21 @@
 //! [`crate::movement::INPUTS_QUEUED_MAX`]), by the content (NPCs, items on the ground) and by what the driver
 //! leaves in the outbox.
 
+mod audit;
+mod banking;
 mod commands;
 mod config;
 mod crossing;
 mod hashes;
+mod items;
 pub mod log;
+mod moving;
 mod outbox;
 pub(crate) mod passes;
 mod session;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
+mod trading;
 mod zone;
 
 use std::sync::Arc;
@@ -32,10 +37,13 @@ use crate::character::arrival;
 use crate::content::Content;
 use crate::ground::ZoneRow;
 use crate::inventory::{ItemRow, Stack};
+use crate::ledger::{Holder, Ledger, Movement, Reason};
 use crate::systems::{Runs, SYSTEMS, TickProbe};
+use crate::trade::Trades;
 
 pub use config::{JoinError, ShardConfig, ShardError};
 pub use hashes::Part;
+pub use moving::{AttachError, MovingZone};
 pub use outbox::{Counts, Departed, LeaveCause, Left, OutMessage, Outbox};
 pub use session::SessionId;
 
@@ -49,7 +57,11 @@ pub struct Shard {
     tick: u64,
     zones: Vec<ZoneState>,
     sessions: Sessions,
+    /// How many sessions have begun.
+    sessions_begun: u32,
     item_ids: ItemIds,
+    ledger: Ledger,
+    trades: Trades,
     durable_open: bool,
     /// Who walked onto a gate in the last tick.
     at_gates: Vec<SessionId>,
@@ -72,6 +84,7 @@ pub struct ZoneSummary<'a> {
 }
 
 /// The ids that the shard gives to new items.
+#[derive(Clone, Copy)]
 struct ItemIds {
     next: i64,
     stride: i64,
@@ -100,6 +113,9 @@ impl Shard {
         if config.save_interval_ticks == 0 {
             return Err(ShardError::SaveInterval);
         }
+        if config.requests_per_second_max == 0 {
+            return Err(ShardError::Requests);
+        }
         if config.item_id_stride < 1 {
             return Err(ShardError::ItemIdStride(config.item_id_stride));
         }
@@ -117,13 +133,17 @@ impl Shard {
             zones.push(ZoneState::new(&content, at, u64::from(tick_hz / zone_hz), config.seed, config.simd));
         }
         let item_ids = ItemIds { next: config.next_item_id, stride: config.item_id_stride };
+        let ledger = Ledger::new(config.next_item_id, config.began_ms, config.tick_hz);
         let mut shard = Shard {
             config,
             content,
             tick: 0,
             zones,
             sessions: Sessions::default(),
+            sessions_begun: 0,
             item_ids,
+            ledger,
+            trades: Trades::default(),
             durable_open: true,
             at_gates: Vec::new(),
             moved: Vec::new(),
@@ -170,9 +190,10 @@ impl Shard {
             }
         }
         for zone in 0..self.zones.len() {
-            let due = self.tick.is_multiple_of(self.zones[zone].ticks_per_step);
+            let due = self.zones[zone].ticks_since_step(self.tick) == 0;
             self.zones[zone].stepped = due;
             if due {
+                probe.begin_zone();
                 for system in SYSTEMS {
                     if let Runs::EachStep(pass) = system.runs {
                         pass(self, zone);
@@ -180,6 +201,7 @@ impl Shard {
                     }
                 }
                 self.zones[zone].zone.step(probe);
+                probe.end_zone(self.zones[zone].id);
             }
         }
         for system in SYSTEMS {
@@ -231,6 +253,7 @@ impl Shard {
 
     fn end(&mut self, session: SessionId, cause: LeaveCause, out: &mut Outbox) {
         let Some(mut ended) = self.sessions.remove(session) else { return };
+        self.abandon_trade(session, out);
         let zone = &mut self.zones[ended.zone];
         let at = zone.place_of(ended.entity);
         ended.character.set_place(zone.id, at);
@@ -256,11 +279,17 @@ impl Shard {
 
     /// Lays a new item at a random place of a zone, durably.
     fn lay_litter(&mut self, zone: usize, kind: ItemKind, count: u32, out: &mut Outbox) {
-        let stack = Stack { id: self.item_ids.issue(), kind, count };
+        let stack = Stack { id: self.item_ids.issue(), kind, count, wear: 0 };
         let zone = &mut self.zones[zone];
         let content = &self.content.zones[zone.content];
         let at = crate::place::random_open_place(&content.map, content.spawn, &mut zone.rng);
         zone.ground.lay(&mut zone.zone, stack, at);
-        out.transact(|transaction| transaction.put(&ItemRow::lying(stack, zone.id, at)));
+        let mut posting = self.ledger.posting(self.tick);
+        out.transact(|transaction| {
+            transaction.put(&ItemRow::lying(stack, zone.id, at));
+            let (from, to) = (Holder::Nowhere, Holder::Ground(zone.id));
+            let reason = Reason::Litter;
+            posting.moved(transaction, &Movement { reason, stack, from, to, counterparty: None });
+        });
     }
 }

@@ -66,6 +66,8 @@ pub struct Departed {
 pub enum LeaveCause {
     /// The client asked for it; its answer waits for the character's row.
     LoggedOut,
+    /// Nobody was there for too long; that it is told waits for the character's row.
+    Away,
     /// The driver said so: the connection broke or was ended.
     Disconnected,
 }
@@ -138,6 +140,13 @@ impl Outbox {
         self.count_refused(code);
         let text = code.text().to_owned();
         self.send(session, &Error { request, code: code as u16, closing: false, text });
+    }
+
+    /// Tells a session that it is over, once the transactions so far are durable.
+    pub(super) fn close_durable(&mut self, session: SessionId, code: ErrorCode) {
+        self.count_refused(code);
+        let text = code.text().to_owned();
+        self.send_durable(session, &Error { request: 0, code: code as u16, closing: true, text });
     }
 
     /// Counts a message of a client.

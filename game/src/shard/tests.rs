@@ -1,18 +1,22 @@
 //! Scripts against a small world; what is answered is compared as lines of text.
 
 mod crossing;
-pub(super) mod play;
+mod dealing;
+mod economy;
+mod moving;
+pub(crate) mod play;
 mod properties;
 
 use std::collections::BTreeSet;
 
 use vyuha_protocol::message::{Hello, Input, Login, Ping};
 use vyuha_protocol::motion::Heading;
-use vyuha_protocol::{ErrorCode, Pos};
+use vyuha_protocol::{EntityId, ErrorCode, Pos};
 
 use super::session::Session;
 use super::*;
 use crate::ground::Ground;
+use crate::presence::Patience;
 use play::{COIN, Play, SWORD, carried, config, content};
 
 #[test]
@@ -56,7 +60,8 @@ fn what_does_not_fit_is_refused_at_the_start() {
     check(|config| config.tick_hz = 0, ShardError::TickRate { zone: ZoneId(1), zone_hz: 30, tick_hz: 0 });
     check(|config| config.save_interval_ticks = 0, ShardError::SaveInterval);
     check(|config| config.item_id_stride = 0, ShardError::ItemIdStride(0));
-    let stray = Stack { id: ItemId(1), kind: ItemKind(COIN), count: 1 };
+    check(|config| config.requests_per_second_max = 0, ShardError::Requests);
+    let stray = Stack { id: ItemId(1), kind: ItemKind(COIN), count: 1, wear: 0 };
     let ground = [ItemRow::lying(stray, ZoneId(3), Pos::default())];
     let got = Shard::new(config(), Arc::new(content()), &ground, &[]).err();
     assert_eq!(got, Some(ShardError::ZoneUnknown(ZoneId(3))));
@@ -305,7 +310,7 @@ fn the_hash_covers_all_that_is_state() {
         change(&mut play.shard);
         play.shard.state_hash()
     };
-    let changes: [fn(&mut Shard); 12] = [
+    let changes: [fn(&mut Shard); 20] = [
         |_| (),
         |shard| shard.tick += 1,
         |shard| shard.durable_open = false,
@@ -314,14 +319,26 @@ fn the_hash_covers_all_that_is_state() {
         |shard| shard.zones[0].players.clear(),
         |shard| shard.zones[0].ground = Ground::default(),
         |shard| shard.zones[1].zone.step(&mut ()),
-        |shard| playing(shard).inventory.set(3, None),
+        |shard| playing(shard).belongings.inventory.set(3, None),
+        |shard| playing(shard).belongings.equipment.set(3, Some(stack())),
+        |shard| _ = playing(shard).belongings.bank.set(3, Some(stack())),
+        |shard| playing(shard).nonce += 1,
+        |shard| shard.sessions_begun += 1,
+        |shard| _ = shard.ledger.posting(0),
+        |shard| shard.trades.ask(SessionId(0), SessionId(1)).unwrap(),
         |shard| _ = playing(shard).steering.receive(1, Heading::default()),
-        |shard| playing(shard).allowance.whole_at_tick += 1,
+        |shard| playing(shard).allowance.whole_at_tick += 100,
         |shard| playing(shard).request += 1,
+        |shard| playing(shard).budget.spent += 1,
+        |shard| playing(shard).presence.is_away = true,
     ];
     let hashes: BTreeSet<u64> = changes.iter().map(|change| hash_after(*change)).collect();
     assert_eq!(hashes.len(), changes.len());
     assert_eq!(hash_after(|_| ()), hash_after(|_| ()));
+}
+
+fn stack() -> Stack {
+    Stack { id: ItemId(5), kind: ItemKind(COIN), count: 1, wear: 0 }
 }
 
 fn playing(shard: &mut Shard) -> &mut Session {
@@ -340,4 +357,74 @@ fn the_example_world_runs() {
     }
     (0..90).for_each(|_| play.tick());
     assert_eq!(play.shard.tick_number(), 90);
+}
+
+/// Who is away after so many seconds without a sign, and who is gone, as each client is told.
+#[test]
+fn who_gives_no_sign_is_marked_away_and_then_saved_and_gone() {
+    let patience = Patience { away_ticks: 90, leave_ticks: 300 };
+    let content = Arc::new(content());
+    let config = ShardConfig { patience, ..config() };
+    let mut play = Play::of(Shard::new(config, content, &[], &[]).unwrap());
+    play.join(0, 1);
+    play.join(1, 2);
+    let mut told = Vec::new();
+    for tick in 1..=330 {
+        play.shard.tick(&mut (), &mut play.out);
+        told.extend(play.absorb().into_iter().map(|told| (tick, told)));
+        // Signs of life, but of nobody.
+        play.send(0, &Ping { stamp: 1 });
+        play.send(0, &Input { sequence: tick, heading_x: 0, heading_y: 0 });
+        if tick == 150 {
+            assert_eq!(
+                play.shard.sessions.iter().map(|(_, session)| session.presence.state()).sum::<u16>(),
+                2
+            );
+            assert_eq!(play.send(1, &Input { sequence: 1, heading_x: 0, heading_y: -1 }), ["1: Back"]);
+            let entity = play.shard.sessions.get_mut(SessionId(1)).unwrap().entity;
+            assert_eq!(play.shard.zones[0].zone.state(entity), Some(0));
+        }
+    }
+    let told: Vec<(u32, &str)> = told.iter().map(|(tick, told)| (*tick, told.as_str())).collect();
+    let expected = [
+        (90, "0: Away, 7 s left"),
+        (91, "1: Away, 7 s left"),
+        (241, "1: Away, 7 s left"),
+        (300, "0: closed AwayTooLong durably"),
+        (300, "0 left: Away, character 1 of account 10"),
+    ];
+    assert_eq!(told, expected);
+    assert_eq!(play.characters_saved.last().map(|(tick, id, _)| (*tick, *id)), Some((300, 1)));
+    assert_eq!(play.say(0, "still here"), ["0: refused OutOfOrder"]);
+}
+
+#[test]
+fn a_request_is_a_sign_of_a_player_and_what_is_refused_as_replayed_is_none() {
+    let mut play = Play::new();
+    play.join(0, 1);
+    play.say(0, "here");
+    (0..630).for_each(|_| play.tick());
+    play.request = 1;
+    assert_eq!(play.say(0, "again"), ["0: refused Replayed"]);
+    play.request = 9;
+    assert_eq!(play.pick_up(0, EntityId(0)), ["0: Back", "0: refused ItemGone"]);
+}
+
+#[test]
+fn requests_over_the_rate_do_nothing_but_leaving_is_allowed() {
+    let config = ShardConfig { requests_per_second_max: 3, ..config() };
+    let mut play = Play::of(Shard::new(config, Arc::new(content()), &[], &[]).unwrap());
+    play.give(1, carried(100, 1, COIN, 7, 0));
+    play.join(0, 1);
+    for left in [6, 5, 4] {
+        assert_eq!(play.drop_items(0, 0, 1), [format!("0: Dropped 0={left}x1 durably")]);
+    }
+    let before = play.rows();
+    assert_eq!(play.drop_items(0, 0, 1), ["0: refused RequestsTooFast"]);
+    assert_eq!(play.say(0, "so many"), ["0: refused RequestsTooFast"]);
+    assert_eq!(play.rows(), before);
+    (0..10).for_each(|_| play.tick());
+    assert_eq!(play.drop_items(0, 0, 1), ["0: Dropped 0=3x1 durably"]);
+    assert_eq!(play.drop_items(0, 0, 1), ["0: refused RequestsTooFast"]);
+    assert_eq!(play.logout(0).first().map(String::as_str), Some("0: LoggedOut durably"));
 }

@@ -23,6 +23,10 @@ pub(super) struct ZoneState {
     pub walkers: Walkers,
     /// The node's ticks to one step of the zone.
     pub ticks_per_step: u64,
+    /// Ticks by which its steps are out of step with the shard's own count.
+    pub phase: u64,
+    /// How often it went from one shard to another.
+    pub moves: u32,
     pub stepped: bool,
     /// Whether it was never played: nothing of it is stored.
     pub is_new: bool,
@@ -53,9 +57,16 @@ impl ZoneState {
             players: BTreeMap::new(),
             walkers: Walkers::default(),
             ticks_per_step,
+            phase: 0,
+            moves: 0,
             stepped: false,
             is_new: true,
         }
+    }
+
+    /// Ticks since it stepped last, when the shard is at a tick.
+    pub fn ticks_since_step(&self, tick: u64) -> u64 {
+        (tick + self.phase) % self.ticks_per_step
     }
 
     /// Where a character stands.

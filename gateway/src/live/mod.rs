@@ -143,6 +143,10 @@ impl Live {
         let watched = self.metrics.watchers.get() > 0;
         for zone in &mut report.zones {
             let marks = std::mem::take(&mut zone.marks);
+            if !self.is_placed(report.shard, zone) {
+                continue;
+            }
+            self.metrics.place_zone(zone.zone, report.shard, zone.tick_us);
             if let Some(index) = self.zone_index(zone.zone) {
                 let map = if watched { encode_map(zone, report.tick, &marks) } else { Bytes::new() };
                 self.maps[index].send_replace(map);
@@ -172,7 +176,7 @@ impl Live {
             totals.late_ticks += report.late_ticks;
             totals.shed_ticks += report.shed_ticks;
             levels.sessions += u64::from(report.sessions);
-            for zone in &report.zones {
+            for zone in report.zones.iter().filter(|zone| self.is_placed(report.shard, zone)) {
                 levels.players += u64::from(zone.players);
                 levels.npcs += u64::from(zone.npcs);
                 levels.items += u64::from(zone.items);
@@ -188,7 +192,7 @@ impl Live {
             kind: "stats",
             uptime_s: now.duration_since(self.started).as_secs_f32(),
             shards: shards.clone().map(|latest| ShardStats::new(latest, now)).collect(),
-            zones: shards.flat_map(|latest| &latest.report.zones).map(ZoneStats::from).collect(),
+            zones: self.placed(&state.shards).map(|(shard, zone)| ZoneStats::new(shard, zone)).collect(),
             journal: JournalStats {
                 durable_seq: self.metrics.journal_durable_seq.get(),
                 syncs: self.metrics.journal_syncs.get(),
@@ -205,6 +209,22 @@ impl Live {
             Ok(text) => drop(self.stats.send_replace(text.into())),
             Err(error) => tracing::error!(%error, "the console's figures cannot be written as JSON"),
         }
+    }
+
+    /// The newest report of each zone.
+    pub(crate) fn zones(&self) -> Vec<ZoneReport> {
+        self.placed(&self.lock().shards).map(|(_, zone)| zone.clone()).collect()
+    }
+
+    fn placed<'a>(&'a self, shards: &'a [Option<Latest>]) -> impl Iterator<Item = (u16, &'a ZoneReport)> {
+        let reports = shards.iter().flatten().map(|latest| &latest.report);
+        let zones = reports.flat_map(|report| report.zones.iter().map(|zone| (report.shard, zone)));
+        zones.filter(|(shard, zone)| self.is_placed(*shard, zone))
+    }
+
+    /// Whether a shard reports a zone that is still its own: for a moment, the one that it left may report it too.
+    fn is_placed(&self, shard: u16, zone: &ZoneReport) -> bool {
+        self.zone_index(zone.zone).is_some_and(|index| self.node.zones[index].shard.get() == shard)
     }
 
     fn zone_index(&self, zone: u16) -> Option<usize> {
@@ -278,14 +298,17 @@ impl<'a> ShardStats<'a> {
 #[derive(Serialize)]
 struct ZoneStats {
     zone: u16,
+    shard: u16,
     players: u32,
     npcs: u32,
     items: u32,
+    tick_us: f32,
 }
 
-impl From<&ZoneReport> for ZoneStats {
-    fn from(zone: &ZoneReport) -> ZoneStats {
-        ZoneStats { zone: zone.zone, players: zone.players, npcs: zone.npcs, items: zone.items }
+impl ZoneStats {
+    fn new(shard: u16, report: &ZoneReport) -> ZoneStats {
+        let ZoneReport { zone, players, npcs, items, tick_us, .. } = *report;
+        ZoneStats { zone, shard, players, npcs, items, tick_us }
     }
 }
 

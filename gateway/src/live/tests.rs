@@ -1,6 +1,6 @@
 use super::*;
 use crate::feed::{Mark, MarkKind, TickUs};
-use crate::node::ZoneInfo;
+use crate::node::{Placement, ZoneInfo};
 use proptest::prelude::*;
 
 fn live() -> (Live, Instant) {
@@ -8,7 +8,7 @@ fn live() -> (Live, Instant) {
     let zone = |id, shard| ZoneInfo {
         id,
         name: format!("Zone {id}"),
-        shard,
+        shard: Placement::new(shard),
         width_tiles: 8,
         height_tiles: 8,
         walls: vec![0; 8],
@@ -25,7 +25,7 @@ fn live() -> (Live, Instant) {
 }
 
 fn report(shard: u16, tick: u64, zone: u16, marks: Vec<Mark>) -> ShardReport {
-    let zones = vec![ZoneReport { zone, players: 2, npcs: 3, items: 4, marks }];
+    let zones = vec![ZoneReport { zone, players: 2, npcs: 3, items: 4, tick_us: 12.5, marks }];
     ShardReport { shard, tick, zones, tick_us: TickUs { p50: 1, p99: 2, max: 3 }, ..ShardReport::default() }
 }
 
@@ -95,7 +95,9 @@ fn figures_hold_every_shard_zone_and_the_newest_second() {
     assert_eq!(stats["shards"].as_array().unwrap().len(), 1, "only shards that reported");
     assert_eq!(stats["shards"][0]["tick_us"], serde_json::json!([1, 2, 3]));
     assert_eq!(stats["shards"][0]["passes"], serde_json::json!([["integrate", 1.5]]));
-    assert_eq!(stats["zones"], serde_json::json!([{"zone": 7, "players": 2, "npcs": 3, "items": 4}]));
+    let zone =
+        serde_json::json!({"zone": 7, "shard": 0, "players": 2, "npcs": 3, "items": 4, "tick_us": 12.5});
+    assert_eq!(stats["zones"], serde_json::json!([zone]));
     assert_eq!(stats["store"]["lag_frames"], 12);
     let second = &stats["second"];
     assert_eq!(second["at_s"], 0);
@@ -104,6 +106,23 @@ fn figures_hold_every_shard_zone_and_the_newest_second() {
     assert_eq!((&second["sessions"], &second["players"]), (&4.into(), &2.into()));
     let history: serde_json::Value = serde_json::from_slice(&live.history_json().unwrap()).unwrap();
     assert_eq!(history, serde_json::json!([second]));
+}
+
+#[test]
+fn a_zone_that_moved_is_where_it_went_and_nowhere_else() {
+    let (live, start) = live();
+    live.ingest(report(0, 30, 7, vec![]), start);
+    let shards = |live: &Live| live.placed(&live.lock().shards).map(|(shard, _)| shard).collect::<Vec<_>>();
+    assert_eq!(shards(&live), [0]);
+    live.node.zones[0].shard.set(1);
+    assert_eq!(shards(&live), [0; 0], "it has gone, and nobody has told of it since");
+    live.ingest(report(1, 30, 7, vec![]), start);
+    live.ingest(report(0, 31, 7, vec![]), start);
+    assert_eq!(shards(&live), [1]);
+    assert_eq!(live.zones().len(), 1);
+    let text = live.metrics.encode().unwrap();
+    assert!(text.contains("vyuha_zone_shard{zone=\"7\"} 1\n"), "{text}");
+    assert!(text.contains("vyuha_zone_tick_seconds{zone=\"7\"} 0.0000125\n"), "{text}");
 }
 
 proptest! {

@@ -19,6 +19,9 @@ pub use histogram::DurationHistogram;
 /// A gauge that is never negative.
 pub type Level = Gauge<u64, AtomicU64>;
 
+/// A time in seconds.
+pub type Seconds = Gauge<f64, AtomicU64>;
+
 /// Seconds summed since the start.
 pub type SecondsCounter = Counter<f64, AtomicU64>;
 /// Seconds that rise and fall.
@@ -32,9 +35,17 @@ const TICK_BOUNDS_US: &[u64] =
 const TICK_LATENESS_BOUNDS_US: &[u64] =
     &[20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 33_333, 100_000];
 
+/// Upper bounds of `vyuha_zone_move_seconds`, in microseconds.
+const ZONE_MOVE_BOUNDS_US: &[u64] = &[20_000, 40_000, 70_000, 100_000, 150_000, 250_000, 500_000, 1_000_000];
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ShardLabel {
     shard: u16,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ZoneLabel {
+    zone: u16,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -111,6 +122,15 @@ pub struct Metrics {
     errors: Family<CodeLabel, Counter>,
     closed: Family<ReasonLabel, Counter>,
     logins: Family<ResultLabel, Counter>,
+    zone_shard: Family<ZoneLabel, Level>,
+    zone_tick_seconds: Family<ZoneLabel, Seconds>,
+    /// Zones that went from one shard to another.
+    pub zone_moves: Counter,
+    /// How long each of them stood still, from its last tick where it was to its first where it is.
+    pub zone_move_seconds: DurationHistogram,
+    tls_reloads: Family<ResultLabel, Counter>,
+    /// When the certificate expires, in seconds since 1970; 0 without TLS.
+    pub tls_certificate_expires: Level,
     /// Connections accepted.
     pub connections: Counter,
     /// Connections that have not finished their handshake yet.
@@ -168,6 +188,30 @@ impl Metrics {
             errors: family(vyuha, "errors", "Error replies sent to clients, by code"),
             closed: family(vyuha, "connections_closed", "Connections closed, by reason"),
             logins: family(vyuha, "logins", "Login attempts, by result"),
+            zone_shard: {
+                let family = Family::default();
+                vyuha.register("zone_shard", "The shard on which a zone is", family.clone());
+                family
+            },
+            zone_tick_seconds: {
+                let family = Family::default();
+                let help = "What a zone takes of a tick, with its sessions' share of what is done for all";
+                vyuha.register_with_unit("zone_tick", help, Unit::Seconds, family.clone());
+                family
+            },
+            zone_moves: counter(vyuha, "zone_moves", "Zones that went from one shard to another"),
+            zone_move_seconds: {
+                let histogram = DurationHistogram::new(ZONE_MOVE_BOUNDS_US);
+                let help = "From a zone's last tick where it was to its first where it is";
+                vyuha.register_with_unit("zone_move", help, Unit::Seconds, histogram.clone());
+                histogram
+            },
+            tls_reloads: family(vyuha, "tls_reloads", "Certificates that replaced the one before, by result"),
+            tls_certificate_expires: level(
+                vyuha,
+                "tls_certificate_expires",
+                "When the certificate expires, in seconds since 1970; 0 without TLS",
+            ),
             connections: counter(vyuha, "connections", "Connections accepted"),
             handshakes_in_progress: level(
                 vyuha,
@@ -239,6 +283,13 @@ impl Metrics {
         self.shards.get(usize::from(shard))
     }
 
+    /// Notes where a zone is and what it takes of a tick, in microseconds (`vyuha_zone_shard`, `vyuha_zone_tick_seconds`).
+    pub(crate) fn place_zone(&self, zone: u16, shard: u16, tick_us: f32) {
+        let label = ZoneLabel { zone };
+        self.zone_shard.get_or_create(&label).set(shard.into());
+        self.zone_tick_seconds.get_or_create(&label).set(f64::from(tick_us) / 1e6);
+    }
+
     /// The counter of executed commands of one name (`vyuha_commands_total`). Resolve it once and keep it.
     pub fn command(&self, command: &'static str) -> Counter {
         self.commands.get_or_create_owned(&CommandLabel { command })
@@ -253,6 +304,11 @@ impl Metrics {
     /// and keep it.
     pub fn closed(&self, reason: &'static str) -> Counter {
         self.closed.get_or_create_owned(&ReasonLabel { reason })
+    }
+
+    /// The counter of new certificates with one result (`vyuha_tls_reloads_total`).
+    pub fn tls_reloads(&self, result: &'static str) -> Counter {
+        self.tls_reloads.get_or_create_owned(&ResultLabel { result })
     }
 
     /// The counter of logins with one result (`vyuha_logins_total`). Resolve it once and keep it.

@@ -78,6 +78,9 @@ fn every_figure_appears_under_its_name() {
     metrics.store_errors.inc_by(22);
     metrics.recorded_bytes.inc_by(23);
     metrics.recordings_stopped.inc_by(24);
+    metrics.zone_moves.inc_by(25);
+    metrics.zone_move_seconds.observe(Duration::from_millis(60));
+    metrics.place_zone(3, 1, 250.0);
 
     let samples = parse(&metrics.encode().unwrap());
     for (series, expected) in [
@@ -124,6 +127,11 @@ fn every_figure_appears_under_its_name() {
         ("vyuha_store_errors_total", 22.0),
         ("vyuha_recorded_bytes_total", 23.0),
         ("vyuha_recordings_stopped_total", 24.0),
+        ("vyuha_zone_moves_total", 25.0),
+        ("vyuha_zone_move_seconds_bucket{le=\"0.04\"}", 0.0),
+        ("vyuha_zone_move_seconds_bucket{le=\"0.07\"}", 1.0),
+        ("vyuha_zone_shard{zone=\"3\"}", 1.0),
+        ("vyuha_zone_tick_seconds{zone=\"3\"}", 0.00025),
         ("vyuha_telemetry_dropped_total", 0.0),
         ("vyuha_console_watchers", 0.0),
     ] {

@@ -28,6 +28,7 @@ use axum::routing::get;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
+use tokio_rustls::rustls::ServerConfig;
 use vyuha_protocol::msgpack::{CLIENT_MESSAGE_BYTES_MAX, SUBPROTOCOL};
 
 use crate::guard::{SECURITY_HEADERS, same_origin};
@@ -85,7 +86,7 @@ struct App {
     open: mpsc::Sender<()>,
 }
 
-/// Serves players on `listener` until `shutdown` completes; whoever comes to play is sent to `players`. Then answers
+/// Serves players on `listener`, over TLS where there is a configuration for it, until `shutdown` completes; whoever comes to play is sent to `players`. Then answers
 /// under way, and bridges whose other end was closed, may finish for at most two seconds. Must run inside a tokio
 /// runtime.
 ///
@@ -93,6 +94,7 @@ struct App {
 /// If the world cannot be written as JSON.
 pub async fn serve_players(
     listener: TcpListener,
+    tls: Option<Arc<ServerConfig>>,
     config: PlayConfig,
     world: &PlayWorld,
     metrics: Arc<Metrics>,
@@ -111,8 +113,8 @@ pub async fn serve_players(
     let app = App { config, world, metrics, players, open };
     let (stopping, mut stop) = watch::channel(false);
     let service = routes(app).into_make_service_with_connect_info::<Visitor>();
-    let server =
-        axum::serve(BoundedListener::new(listener, bounds), service).with_graceful_shutdown(async move {
+    let server = axum::serve(BoundedListener::new(listener, bounds).with_tls(tls), service)
+        .with_graceful_shutdown(async move {
             // An error means that the sender is gone, which is a stop as well.
             let _ = stop.wait_for(|stopping| *stopping).await;
         });

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use vyuha_protocol::{CharacterId, ErrorCode, RequestId};
 
-use super::{ClientContent, ClientCore, ClientError, Connection, EnteredZone, Event, Received};
+use super::{ClientContent, ClientCore, ClientError, Connection, EnteredZone, Event, Received, ServerTrust};
 
 const SCRATCH_BYTES: usize = 1 << 16;
 
@@ -28,7 +28,20 @@ impl BlockingClient {
         content: Arc<ClientContent>,
         timeout: Duration,
     ) -> Result<BlockingClient, ClientError> {
-        let connection = Connection::open(server, content)?;
+        BlockingClient::welcomed(Connection::open(server, content)?, timeout)
+    }
+
+    /// The same over TLS.
+    pub fn connect_tls(
+        server: SocketAddr,
+        content: Arc<ClientContent>,
+        trust: &ServerTrust,
+        timeout: Duration,
+    ) -> Result<BlockingClient, ClientError> {
+        BlockingClient::welcomed(Connection::open_tls(server, content, trust)?, timeout)
+    }
+
+    fn welcomed(connection: Connection, timeout: Duration) -> Result<BlockingClient, ClientError> {
         let mut client = BlockingClient { connection, timeout, scratch: vec![0; SCRATCH_BYTES] };
         client.wait_for(timeout, |event| matches!(event, Event::Welcome { .. }).then_some(()))?;
         Ok(client)
@@ -158,7 +171,7 @@ impl BlockingClient {
 
     fn wait_ready(&self, timeout: Duration) -> Result<(), ClientError> {
         let mut wanted = PollFlags::IN;
-        wanted.set(PollFlags::OUT, !self.connection.core().outgoing().is_empty());
+        wanted.set(PollFlags::OUT, self.connection.wants_write());
         let timeout = Timespec { tv_sec: timeout.as_secs() as i64, tv_nsec: timeout.subsec_nanos().into() };
         match poll(&mut [PollFd::new(&self.connection, wanted)], Some(&timeout)) {
             Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),

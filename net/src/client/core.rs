@@ -6,9 +6,9 @@ use vyuha_protocol::frame::{
     CLIENT_PAYLOAD_BYTES_MAX, FRAME_HEAD_BYTES, Frame, SERVER_PAYLOAD_BYTES_MAX, first_frame,
 };
 use vyuha_protocol::message::{
-    self, Acknowledge, ArchivedInventorySlot, CharacterSummary, CreateCharacter, Drop, Hello, Input,
-    InventorySlot, ListCharacters, Login, Logout, Message, PickUp, Ping, RegisterAccount, Resume, Say,
-    SelectCharacter, ServerMessage,
+    self, Acknowledge, ArchivedInventorySlot, ArchivedItemSlot, CharacterSummary, CreateCharacter, Hello,
+    Input, InventorySlot, ItemSlot, ListCharacters, Login, Logout, Message, Ping, RegisterAccount, Resume,
+    Say, SelectCharacter, ServerMessage,
 };
 use vyuha_protocol::motion::Heading;
 use vyuha_protocol::snapshot::{SNAPSHOT_KIND, Snapshot};
@@ -46,6 +46,8 @@ pub struct ClientCore {
     request_last: u32,
     requests: Vec<OpenRequest>,
     session: Option<Session>,
+    /// What the session's commands about items carry.
+    pub(super) nonce: u32,
     /// The server was asked to take the session up again and has not answered.
     resuming: bool,
     zone: Option<Zone>,
@@ -97,6 +99,7 @@ impl ClientCore {
             request_last: 0,
             requests: Vec::new(),
             session: None,
+            nonce: 0,
             resuming: false,
             zone: None,
             watch: Watch::All,
@@ -218,6 +221,11 @@ impl ClientCore {
         self.send(&Resume { ticket, received })
     }
 
+    /// What takes the session up, if there is one: the newest ticket, and how many numbered messages were taken as events.
+    pub fn session(&self) -> Option<([u8; 16], u32)> {
+        self.session.as_ref().map(|session| (session.ticket, session.received))
+    }
+
     /// Whether there is a session that can be taken up on a new connection, as far as is known here.
     pub fn can_resume(&self) -> bool {
         self.session.is_some()
@@ -279,16 +287,6 @@ impl ClientCore {
         self.request(message::Done::KIND, |request| Say { request, text: text.to_owned() })
     }
 
-    /// Picks up an item; answered by [`Event::PickedUp`] once that is durable.
-    pub fn pick_up(&mut self, entity: EntityId) -> Result<RequestId, SendError> {
-        self.request(message::PickedUp::KIND, |request| PickUp { request, entity: entity.0 })
-    }
-
-    /// Drops `count` items of an inventory slot; answered by [`Event::Dropped`] once that is durable.
-    pub fn drop_items(&mut self, slot: u8, count: u32) -> Result<RequestId, SendError> {
-        self.request(message::Dropped::KIND, |request| Drop { request, slot, count })
-    }
-
     /// Asks for a sign of life; answered by [`Event::Pong`] with the same stamp.
     pub fn ping(&mut self, stamp: u64) -> Result<(), SendError> {
         self.send(&Ping { stamp })
@@ -319,7 +317,7 @@ impl ClientCore {
         if self.outgoing.len() > OUTGOING_BYTES_MAX { Err(SendError::OutgoingFull) } else { Ok(()) }
     }
 
-    fn request<M: Message>(
+    pub(super) fn request<M: Message>(
         &mut self,
         answer: u16,
         message: impl FnOnce(u32) -> M,
@@ -447,13 +445,16 @@ impl ClientCore {
                     entity: EntityId(m.entity.into()),
                     pos: Pos { x: m.x.into(), y: m.y.into() },
                     inventory: m.inventory.iter().map(slot).collect(),
+                    worn: m.worn.iter().map(item_slot).collect(),
                 };
+                self.nonce = m.nonce.into();
                 self.enter(&entered)?;
                 Event::EnteredZone(entered)
             }
             ServerMessage::Done(m) => {
                 Event::Done { request: self.answered::<message::Done>(m.request.into())? }
             }
+            ServerMessage::Away(m) => Event::Away { away: m.away, closing_s: m.closing_s.into() },
             ServerMessage::Said(m) => Event::Said {
                 entity: EntityId(m.entity.into()),
                 name: m.name.to_string(),
@@ -469,6 +470,32 @@ impl ClientCore {
                 entity: EntityId(m.entity.into()),
                 slot: slot(&m.slot),
             },
+            ServerMessage::SlotsChanged(m) => Event::SlotsChanged {
+                request: match u32::from(m.request) {
+                    0 => RequestId(0),
+                    request => self.answered::<message::SlotsChanged>(request)?,
+                },
+                slots: m.slots.iter().map(item_slot).collect(),
+            },
+            ServerMessage::BankOpened(m) => Event::BankOpened {
+                request: self.answered::<message::BankOpened>(m.request.into())?,
+                slots: m.slots.iter().map(item_slot).collect(),
+            },
+            ServerMessage::TradeAsked(m) => {
+                Event::TradeAsked { entity: EntityId(m.entity.into()), name: m.name.to_string() }
+            }
+            ServerMessage::TradeChanged(m) => Event::TradeChanged {
+                partner: EntityId(m.partner.into()),
+                revision: m.revision.into(),
+                yours: m.yours.iter().map(item_slot).collect(),
+                theirs: m.theirs.iter().map(item_slot).collect(),
+                your_step: m.your_step,
+                their_step: m.their_step,
+            },
+            ServerMessage::TradeDone(m) => {
+                Event::TradeDone { slots: m.slots.iter().map(item_slot).collect() }
+            }
+            ServerMessage::TradeEnded(m) => Event::TradeEnded { code: ErrorCode::from_number(m.code.into()) },
             ServerMessage::Pong(m) => Event::Pong { stamp: m.stamp.into() },
             ServerMessage::LoggedOut(m) => {
                 let request = self.answered::<message::LoggedOut>(m.request.into())?;
@@ -533,6 +560,17 @@ impl ClientCore {
 
 fn slot(slot: &ArchivedInventorySlot) -> InventorySlot {
     InventorySlot { slot: slot.slot, kind: slot.kind.into(), count: slot.count.into() }
+}
+
+fn item_slot(slot: &ArchivedItemSlot) -> ItemSlot {
+    ItemSlot {
+        place: slot.place,
+        slot: slot.slot.into(),
+        kind: slot.kind.into(),
+        count: slot.count.into(),
+        wear: slot.wear.into(),
+        item: slot.item.into(),
+    }
 }
 
 /// Frees what an empty buffer holds beyond what is kept.

@@ -4,8 +4,9 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use vyuha_protocol::frame::{CLIENT_PAYLOAD_BYTES_MAX, FRAME_HEAD_BYTES, FrameError, first_frame};
 use vyuha_protocol::message::{
-    self, AccountRegistered, CharacterCreated, CharacterSummary, Characters, ClientMessage, DecodeError,
-    Done, Dropped, InventorySlot, LoggedIn, LoggedOut, PickedUp, Pong, Resumed, Said, Ticket, Welcome,
+    self, AccountRegistered, BankOpened, CharacterCreated, CharacterSummary, Characters, ClientMessage,
+    DecodeError, Done, Dropped, InventorySlot, ItemSlot, LoggedIn, LoggedOut, PickedUp, Pong, Resumed, Said,
+    SlotsChanged, Ticket, TradeAsked, TradeChanged, TradeDone, TradeEnded, Welcome,
 };
 use vyuha_protocol::motion::Heading;
 use vyuha_protocol::snapshot::{Enter, SnapshotError};
@@ -33,6 +34,8 @@ pub fn entered(request: u32) -> message::EnteredZone {
         x: pos.x,
         y: pos.y,
         inventory,
+        worn: vec![],
+        nonce: 77,
     }
 }
 
@@ -83,6 +86,25 @@ fn sent(core: &ClientCore) -> Vec<String> {
             ClientMessage::Say(m) => format!("say {} {}", m.request, m.text),
             ClientMessage::PickUp(m) => format!("pick up {} {}", m.request, m.entity),
             ClientMessage::Drop(m) => format!("drop {} {} {}", m.request, m.slot, m.count),
+            ClientMessage::Move(m) => {
+                format!("move {} {} {} {} {}", m.request, m.nonce, m.place, m.from, m.to)
+            }
+            ClientMessage::Equip(m) => format!("equip {} {} {}", m.request, m.nonce, m.slot),
+            ClientMessage::Unequip(m) => format!("unequip {} {} {}", m.request, m.nonce, m.slot),
+            ClientMessage::OpenBank(m) => format!("open bank {}", m.request),
+            ClientMessage::Deposit(m) => {
+                format!("deposit {} {} {} {} {}", m.request, m.nonce, m.slot, m.count, m.tab)
+            }
+            ClientMessage::Withdraw(m) => {
+                format!("withdraw {} {} {} {} {}", m.request, m.nonce, m.slot, m.count, m.keep)
+            }
+            ClientMessage::AskTrade(m) => format!("ask {} {}", m.request, m.entity),
+            ClientMessage::AcceptTrade(m) => format!("accept {} {}", m.request, m.entity),
+            ClientMessage::Offer(m) => format!("offer {} {} {} {}", m.request, m.nonce, m.slot, m.count),
+            ClientMessage::ConfirmTrade(m) => {
+                format!("confirm {} {} {} {}", m.request, m.nonce, m.revision, m.step)
+            }
+            ClientMessage::CancelTrade(m) => format!("cancel {}", m.request),
             ClientMessage::Ping(m) => format!("ping {}", m.stamp),
             ClientMessage::Logout(m) => format!("logout {}", m.request),
             ClientMessage::Resume(m) => format!("resume {} {}", m.ticket[0], m.received),
@@ -104,7 +126,7 @@ fn what_is_sent_is_what_was_asked_with_rising_requests() {
     assert_eq!(core.log_out(), Ok(RequestId(7)));
     let sent = sent(&core);
     let wanted = [
-        "hello 3 9",
+        "hello 4 9",
         "login 1 abe 12345678",
         "list 2",
         "select 3 5",
@@ -120,6 +142,64 @@ fn what_is_sent_is_what_was_asked_with_rising_requests() {
     let second = core.outgoing()[half..].to_vec();
     core.mark_sent(half);
     assert_eq!(core.outgoing(), second);
+}
+
+#[test]
+fn commands_about_items_carry_the_sessions_number() {
+    let mut core = playing();
+    core.mark_sent(core.outgoing().len());
+    core.move_item(3, 399, 0).unwrap();
+    core.equip(1).unwrap();
+    core.unequip(10).unwrap();
+    core.open_bank().unwrap();
+    core.deposit(2, 30, 7).unwrap();
+    core.withdraw(350, 30, true).unwrap();
+    core.ask_trade(EntityId(8)).unwrap();
+    core.accept_trade(EntityId(9)).unwrap();
+    core.offer(2, 0).unwrap();
+    core.confirm_trade(6, 2).unwrap();
+    core.cancel_trade().unwrap();
+    let wanted = [
+        "move 4 77 3 399 0",
+        "equip 5 77 1",
+        "unequip 6 77 10",
+        "open bank 7",
+        "deposit 8 77 2 30 7",
+        "withdraw 9 77 350 30 true",
+        "ask 10 8",
+        "accept 11 9",
+        "offer 12 77 2 0",
+        "confirm 13 77 6 2",
+        "cancel 14",
+    ];
+    assert_eq!(sent(&core), wanted);
+
+    let slot = ItemSlot { place: 3, slot: 350, kind: 4, count: 30, wear: 2, item: 1 << 40 };
+    let mut stream = bytes(&SlotsChanged { request: 4, slots: vec![slot, slot] });
+    stream.extend(bytes(&SlotsChanged { request: 0, slots: vec![] }));
+    stream.extend(bytes(&BankOpened { request: 7, slots: vec![slot] }));
+    stream.extend(bytes(&Done { request: 10 }));
+    stream.extend(bytes(&TradeAsked { entity: 8, name: "Abe".into() }));
+    let (yours, theirs) = (vec![slot], vec![]);
+    let (partner, revision) = (8, 6);
+    let (your_step, their_step) = (1, 2);
+    let changed = TradeChanged { partner, revision, yours: yours.clone(), theirs, your_step, their_step };
+    stream.extend(bytes(&changed));
+    stream.extend(bytes(&TradeDone { slots: vec![slot] }));
+    stream.extend(bytes(&TradeEnded { code: ErrorCode::TooFar as u16 }));
+    let events = vec![
+        Event::SlotsChanged { request: RequestId(4), slots: vec![slot, slot] },
+        Event::SlotsChanged { request: RequestId(0), slots: vec![] },
+        Event::BankOpened { request: RequestId(7), slots: vec![slot] },
+        Event::Done { request: RequestId(10) },
+        Event::TradeAsked { entity: EntityId(8), name: "Abe".into() },
+        Event::TradeChanged { partner: EntityId(8), revision, yours, theirs: vec![], your_step, their_step },
+        Event::TradeDone { slots: vec![slot] },
+        Event::TradeEnded { code: Some(ErrorCode::TooFar) },
+    ];
+    assert_eq!(after(&mut core, &stream), Ok(events));
+    let not_asked = Fault::NotAsked { message: "BankOpened", request: RequestId(5) };
+    assert_eq!(after(&mut core, &bytes(&BankOpened { request: 5, slots: vec![] })), Err(not_asked));
 }
 
 /// Everything a server says in one course, and the events that it makes.
@@ -153,7 +233,7 @@ fn a_session_goes_on_where_it_broke_off() {
     // Half a message and what was not sent go with the connection.
     assert_eq!(after(&mut core, &said[..9]), Ok(vec![]));
     core.resume().unwrap();
-    assert_eq!(sent(&core), ["hello 3 9", "resume 1 2"]);
+    assert_eq!(sent(&core), ["hello 4 9", "resume 1 2"]);
     core.say("two").unwrap();
     assert_eq!(core.input(Heading { x: 5, y: 0 }), Err(SendError::Resuming));
     core.mark_sent(core.outgoing().len());
@@ -170,7 +250,7 @@ fn a_session_goes_on_where_it_broke_off() {
     assert_eq!(sent(&core), wanted.into_iter().chain(inputs).collect::<Vec<_>>());
 
     core.resume().unwrap();
-    assert_eq!(sent(&core), ["hello 3 9", "resume 2 4"]);
+    assert_eq!(sent(&core), ["hello 4 9", "resume 2 4"]);
     let mut stream = bytes(&Welcome { version: PROTOCOL_VERSION, build: "test".into() });
     stream.extend(bytes(&refusal(0, ErrorCode::ResumeRefused as u16, false)));
     assert_eq!(after(&mut core, &stream).unwrap().len(), 2);
@@ -277,6 +357,7 @@ fn course() -> (ClientCore, Vec<u8>, Vec<Event>) {
             entity: EntityId(7),
             pos,
             inventory: vec![slot(30)],
+            worn: vec![],
         }),
         Event::Snapshot(summed),
         Event::Said { entity: EntityId(7), name: "Abe".into(), text: "hello, all of you".into() },

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 use vyuha_protocol::frame::FrameError;
-use vyuha_protocol::message::{CharacterSummary, DecodeError, InventorySlot};
+use vyuha_protocol::message::{CharacterSummary, DecodeError, InventorySlot, ItemSlot};
 use vyuha_protocol::snapshot::SnapshotError;
 use vyuha_protocol::{AccountId, CharacterId, EntityId, ErrorCode, Pos, RequestId, ZoneId};
 
@@ -86,6 +86,59 @@ pub enum Event {
         /// The slot as it is now; a count of 0 if it is empty.
         slot: InventorySlot,
     },
+    /// Slots changed, durably.
+    SlotsChanged {
+        /// The request that this answers; 0 if no request was for this change.
+        request: RequestId,
+        /// The slots that changed, as they are now.
+        slots: Vec<ItemSlot>,
+    },
+    /// What lies in the bank.
+    BankOpened {
+        /// The request that this answers.
+        request: RequestId,
+        /// The slots that are not empty.
+        slots: Vec<ItemSlot>,
+    },
+    /// Somebody near asks to trade.
+    TradeAsked {
+        /// Who.
+        entity: EntityId,
+        /// Its name.
+        name: String,
+    },
+    /// A trade as it stands now.
+    TradeChanged {
+        /// With whom.
+        partner: EntityId,
+        /// Rises with each change of what is offered.
+        revision: u32,
+        /// What the character offers: inventory slots, each with how many of it.
+        yours: Vec<ItemSlot>,
+        /// What the other offers.
+        theirs: Vec<ItemSlot>,
+        /// The step that the character confirmed, 0 to 2.
+        your_step: u8,
+        /// The step that the other confirmed, 0 to 2.
+        their_step: u8,
+    },
+    /// The trade was carried out, durably.
+    TradeDone {
+        /// The slots that changed, as they are now.
+        slots: Vec<ItemSlot>,
+    },
+    /// The trade ended without effect.
+    TradeEnded {
+        /// Why; `None` for a code that is newer than this client.
+        code: Option<ErrorCode>,
+    },
+    /// The server takes the player to be away, or back.
+    Away {
+        /// Away from now on, or back.
+        away: bool,
+        /// Seconds after which the server saves the character and closes; 0 for never, or if back.
+        closing_s: u32,
+    },
     /// The answer to a ping.
     Pong {
         /// The ping's stamp.
@@ -133,6 +186,8 @@ pub struct EnteredZone {
     pub pos: Pos,
     /// What the character carries; slots not named are empty. Empty when it walked there: nothing of it has changed.
     pub inventory: Vec<InventorySlot>,
+    /// What the character wears, likewise.
+    pub worn: Vec<ItemSlot>,
 }
 
 /// What a snapshot changed, in figures; the changes themselves are in the world view.

@@ -13,6 +13,8 @@ mod connection;
 mod core;
 mod event;
 mod predictor;
+mod requests;
+mod tls;
 mod world;
 
 #[cfg(test)]
@@ -36,6 +38,7 @@ pub use self::connection::{Connection, Received};
 pub use self::core::{ClientCore, OUTGOING_BYTES_MAX, RECEIVED_BYTES_MAX, REQUESTS_PENDING_MAX};
 pub use self::event::{ClientError, EnteredZone, Event, Fault, SendError, SnapshotSummary};
 pub use self::predictor::{INPUTS_PENDING_MAX, Predictor, ReconcileError, Reconciled};
+pub use self::tls::{ClientTls, ServerTrust, TrustError};
 pub use self::world::{Applied, Change, ENTITIES_MAX, Entity, Watch, World, WorldError};
 
 /// What a client must hold to play: the same game content as the server.

@@ -6,8 +6,9 @@ use vyuha_protocol::frame::{CLIENT_PAYLOAD_BYTES_MAX, FRAME_HEAD_BYTES, first_fr
 
 use super::{
     AdmitError, CloseCause, ConnId, FAREWELL_BYTES_MAX, LINGER_S, Limits, READ_AHEAD_BYTES_MAX, Received,
-    Released, Stats, set_up,
+    Released, Stats, Stream, set_up,
 };
+use crate::tls::Session;
 
 // What is left of a frame after a reap fits where read-ahead bytes do.
 const _: () = assert!(READ_AHEAD_BYTES_MAX >= FRAME_HEAD_BYTES + CLIENT_PAYLOAD_BYTES_MAX as usize);
@@ -37,8 +38,9 @@ pub(super) struct Connection<L> {
     snapshot_rest: usize,
     /// An incomplete frame, or what was read ahead.
     pub received: Vec<u8>,
-    /// The rest of an earlier flush, then queued frames.
+    /// The rest of an earlier flush, then queued frames. Of a connection that speaks TLS only what is sealed.
     pub unsent: Vec<u8>,
+    pub tls: Option<Box<Session>>,
     pub link: L,
 }
 
@@ -77,14 +79,15 @@ impl<L> Table<L> {
         Table { limits, slots: Vec::new(), free: Vec::new(), tick: 0, stats: Stats::default() }
     }
 
-    pub fn admit(&mut self, socket: OwnedFd, received: &[u8], link: L) -> Result<ConnId, AdmitError> {
+    pub fn admit(&mut self, stream: Stream, received: &[u8], link: L) -> Result<ConnId, AdmitError> {
         if received.len() > READ_AHEAD_BYTES_MAX {
             return Err(AdmitError::ReadAhead { bytes: received.len() });
         }
         let connections_max = self.limits.connections_max;
         if self.free.is_empty() && self.slots.len() == connections_max as usize {
-            return Err(AdmitError::Full { socket, connections_max });
+            return Err(AdmitError::Full { stream, connections_max });
         }
+        let Stream { socket, tls } = stream;
         set_up(&socket)?;
         let connection = Connection {
             socket,
@@ -96,6 +99,7 @@ impl<L> Table<L> {
             snapshot_rest: 0,
             received: received.to_vec(),
             unsent: Vec::new(),
+            tls,
             link,
         };
         self.stats.admitted += 1;
@@ -128,8 +132,10 @@ impl<L> Table<L> {
             _ => return,
         };
         let room = reliable_bytes_max + connection.snapshot_rest + farewell;
-        if connection.unsent.len() + frames.len() <= room {
-            connection.unsent.extend_from_slice(frames);
+        let queued = connection.tls.as_ref().map_or(0, |tls| tls.queued.len());
+        if connection.unsent.len() + queued + frames.len() <= room {
+            let queue = connection.tls.as_mut().map_or(&mut connection.unsent, |tls| &mut tls.queued);
+            queue.extend_from_slice(frames);
         } else if connection.phase == Phase::Open {
             connection.phase = Phase::Overflowed;
         }
@@ -146,10 +152,21 @@ impl<L> Table<L> {
     }
 
     /// Takes an open connection out.
-    pub fn release(&mut self, conn: ConnId) -> Option<(Released, L)> {
-        self.get(conn).filter(|connection| connection.phase == Phase::Open)?;
-        let Connection { socket, received, unsent, link, .. } = self.free(conn.0 as usize)?;
-        Some((Released { socket, unread: received, unsent }, link))
+    pub fn release(&mut self, conn: ConnId) -> Option<Released> {
+        let connection = self.get(conn).filter(|connection| connection.phase == Phase::Open)?;
+        connection.seal_queued();
+        if connection.phase != Phase::Open {
+            return None;
+        }
+        let Connection { socket, tls, received, unsent, .. } = self.free(conn.0 as usize)?;
+        Some(Released { stream: Stream { socket, tls }, unread: received, unsent })
+    }
+
+    /// Has the next flush begin with these bytes, as they are.
+    pub fn send_first(&mut self, conn: ConnId, unsent: Vec<u8>) {
+        if let Some(connection) = self.get(conn) {
+            connection.unsent = unsent;
+        }
     }
 
     /// When a connection that is over now is waited for no longer.
@@ -159,11 +176,33 @@ impl<L> Table<L> {
 }
 
 impl<L> Connection<L> {
+    /// Opens what arrived on a connection that speaks TLS, and hands out the whole frames in it. Says why the connection is
+    /// over, if that does. `plain` is used for a moment.
+    pub fn hand_out_sealed(
+        &mut self,
+        sealed: &mut [u8],
+        plain: &mut Vec<u8>,
+        limits: &Limits,
+        tick: u32,
+        stats: &mut Stats,
+        sink: &mut dyn FnMut(Received<'_>),
+    ) -> Option<CloseCause> {
+        let tls = self.tls.as_mut()?;
+        plain.clear();
+        plain.extend_from_slice(&self.received);
+        let (records, over) = match tls.open(sealed, plain, &mut self.unsent) {
+            Ok(opened) => (opened.records, opened.is_closed_by_peer.then_some(CloseCause::Peer)),
+            Err(_) => (0, Some(CloseCause::Tls)),
+        };
+        self.hand_out(plain, records, limits, tick, stats, sink).or(over)
+    }
+
     /// Hands out the whole frames at the head of `bytes`, which begin with all that is kept of earlier ones, and keeps
-    /// the rest. Says why the connection is over, if a frame does.
+    /// the rest. They came in so many TLS records, 0 without. Says why the connection is over, if a frame does.
     pub fn hand_out(
         &mut self,
         bytes: &[u8],
+        records: u32,
         limits: &Limits,
         tick: u32,
         stats: &mut Stats,
@@ -173,6 +212,7 @@ impl<L> Connection<L> {
         self.frame_credit = self.frame_credit.saturating_add(earned).min(frame_credit_max(limits));
         self.credit_tick = tick;
         let mut rest = bytes;
+        let mut records_left = records;
         loop {
             match first_frame(rest, CLIENT_PAYLOAD_BYTES_MAX) {
                 Ok(Some(frame)) => {
@@ -182,6 +222,7 @@ impl<L> Connection<L> {
                     self.frame_credit = credit;
                     self.heard_tick = tick;
                     stats.frames_in += 1;
+                    records_left = records_left.saturating_sub(1);
                     sink(Received::Frame { kind: frame.kind, payload: frame.payload });
                     rest = &rest[frame.bytes()..];
                 }
@@ -189,6 +230,10 @@ impl<L> Connection<L> {
                 Err(error) => return Some(CloseCause::Malformed(error)),
             }
         }
+        let Some(credit) = self.frame_credit.checked_sub(records_left.saturating_mul(limits.tick_hz)) else {
+            return Some(CloseCause::Flood);
+        };
+        self.frame_credit = credit;
         // Half a frame that nothing was added to stays where it is.
         if rest.len() < bytes.len() || bytes.len() != self.received.len() {
             self.received = rest.to_vec();
@@ -206,6 +251,53 @@ impl<L> Connection<L> {
             _ if self.stalled_tick.is_some_and(stalled) => Some(CloseCause::Slow),
             _ if tick.wrapping_sub(self.heard_tick) >= limits.idle_ticks => Some(CloseCause::Idle),
             _ => None,
+        }
+    }
+
+    /// Why a connection is over whose stream ended: one that speaks TLS would have said before that it does.
+    pub fn cause_of_end(&self) -> CloseCause {
+        if self.tls.is_some() { CloseCause::Reset } else { CloseCause::Peer }
+    }
+
+    /// Appends what is to be sent: what is unsent, what is queued and the snapshot. Returns how many of these bytes are not
+    /// the snapshot's. `plain` is used for a moment.
+    pub fn compose(
+        &mut self,
+        out: &mut Vec<u8>,
+        plain: &mut Vec<u8>,
+        snapshot: impl FnOnce(&mut Vec<u8>),
+    ) -> usize {
+        let begin = out.len();
+        out.extend_from_slice(&self.unsent);
+        let Some(tls) = &mut self.tls else {
+            snapshot(out);
+            return self.unsent.len();
+        };
+        plain.clear();
+        plain.append(&mut std::mem::take(&mut tls.queued));
+        let queued = plain.len();
+        snapshot(plain);
+        if tls.seal(plain, out).is_err() {
+            self.phase = Phase::Broken;
+        }
+        (out.len() - begin).saturating_sub(plain.len() - queued)
+    }
+
+    /// Moves what is queued to what is unsent, where that takes sealing.
+    pub fn seal_queued(&mut self) {
+        let Some(tls) = &mut self.tls else { return };
+        let queued = std::mem::take(&mut tls.queued);
+        if tls.seal(&queued, &mut self.unsent).is_err() && self.phase == Phase::Open {
+            self.phase = Phase::Broken;
+        }
+    }
+
+    /// Moves what is queued to what is unsent, and says after it that nothing follows.
+    pub fn seal_last(&mut self) {
+        self.seal_queued();
+        if let Some(tls) = &mut self.tls {
+            // Fails where it was said before, or where the session is broken and nobody can be told anything.
+            let _ = tls.close(&mut self.unsent);
         }
     }
 

@@ -20,6 +20,7 @@
 //! free and its number may be given to another connection.
 
 mod connection;
+mod stream;
 mod syscall;
 #[cfg(test)]
 mod tests;
@@ -31,6 +32,7 @@ use socket2::{Domain, SockRef, Type};
 use thiserror::Error;
 use vyuha_protocol::frame::FrameError;
 
+pub use stream::Stream;
 pub use syscall::SyscallTransport;
 pub use uring::UringTransport;
 
@@ -71,7 +73,8 @@ pub enum Received<'a> {
 pub enum CloseCause {
     /// The peer closed its side in good order.
     Peer,
-    /// The connection was reset, or broke on the way.
+    /// The connection was reset, or broke on the way. Of one that speaks TLS also: its stream ended without the word
+    /// that it does (`close_notify`).
     Reset,
     /// The bytes are no frames; where the next one begins is not known.
     Malformed(FrameError),
@@ -84,10 +87,13 @@ pub enum CloseCause {
     Slow,
     /// The owner called [`Transport::close`]. Counted, never reported.
     ByServer,
+    /// What arrived breaks the TLS session: a record that does not open, or that does not belong there.
+    Tls,
 }
 
 impl CloseCause {
-    const NAMES: [&'static str; 7] = ["peer", "reset", "malformed", "flood", "idle", "slow", "by_server"];
+    const NAMES: [&'static str; 8] =
+        ["peer", "reset", "malformed", "flood", "idle", "slow", "by_server", "tls"];
 
     /// The cause's stable name, as metrics show it.
     pub fn name(self) -> &'static str {
@@ -103,6 +109,7 @@ impl CloseCause {
             CloseCause::Idle => 4,
             CloseCause::Slow => 5,
             CloseCause::ByServer => 6,
+            CloseCause::Tls => 7,
         }
     }
 }
@@ -114,9 +121,11 @@ impl CloseCause {
 pub struct Limits {
     /// Connections at once, those that are still being closed included.
     pub connections_max: u32,
-    /// Frames a second from one connection; as many may come at once after a silence.
+    /// Frames a second from one connection; as many may come at once after a silence. TLS records beyond one a frame
+    /// count like frames.
     pub frames_per_second_max: u32,
-    /// Bytes read from one connection in one tick; the rest waits in the kernel.
+    /// Bytes read from one connection in one tick; the rest waits in the kernel. A TLS record is handed out whole once
+    /// its last byte is read: 16 KiB at the most.
     pub bytes_per_tick_max: usize,
     /// Bytes of queued frames that wait for one connection.
     pub reliable_bytes_max: usize,
@@ -131,11 +140,11 @@ pub struct Limits {
 /// Why a socket was not admitted.
 #[derive(Debug, Error)]
 pub enum AdmitError {
-    /// Every slot is taken. The socket comes back, so that the client can be told.
+    /// Every slot is taken. The stream comes back, so that the client can be told.
     #[error("all {connections_max} connections are taken: raise net.connections_max or add a node")]
     Full {
-        /// The socket.
-        socket: OwnedFd,
+        /// The stream.
+        stream: Stream,
         /// How many slots there are.
         connections_max: u32,
     },
@@ -199,20 +208,24 @@ impl Stats {
 /// A connection that was given away, with all that had not reached either side.
 #[derive(Debug)]
 pub struct Released {
-    /// The socket.
-    pub socket: OwnedFd,
-    /// Bytes that were received and not handed out.
+    /// The stream.
+    pub stream: Stream,
+    /// Bytes that were received and not handed out, opened where it speaks TLS.
     pub unread: Vec<u8>,
-    /// Bytes that were queued and not sent; they may begin within a frame.
+    /// Bytes that were queued and not sent, sealed where it speaks TLS; they may begin within a frame or a record.
     pub unsent: Vec<u8>,
 }
 
 /// A driver of sockets: [`UringTransport`], or [`SyscallTransport`] where io_uring is not to be had. Both do the same.
 pub trait Transport {
-    /// Takes over a connected stream socket, TCP or Unix, and `received`, what was read of it already (at most
-    /// [`READ_AHEAD_BYTES_MAX`]): the next reap sees that first. Bounds what the kernel queues; sets `TCP_NODELAY` where
-    /// it is TCP.
-    fn admit(&mut self, socket: OwnedFd, received: &[u8]) -> Result<ConnId, AdmitError>;
+    /// Takes over a connected stream, over TCP or a Unix socket, and `received`, what was read of it already, opened where
+    /// it speaks TLS (at most [`READ_AHEAD_BYTES_MAX`]): the next reap sees that first. Bounds what the kernel queues; sets
+    /// `TCP_NODELAY` where it is TCP.
+    fn admit(&mut self, stream: Stream, received: &[u8]) -> Result<ConnId, AdmitError>;
+
+    /// Takes over what another transport has given away: the next reap sees what was unread, and what was unsent is sent
+    /// before all else, as it is. As [`Transport::admit`] otherwise.
+    fn readmit(&mut self, released: Released) -> Result<ConnId, AdmitError>;
 
     /// Begins a tick: reads what is there, within [`Limits`], and hands out each connection's whole frames in order,
     /// then [`Received::Closed`] if it ended.
@@ -230,6 +243,10 @@ pub trait Transport {
     /// Ends a connection once what is queued is sent. Without effect on one that is over.
     fn close(&mut self, conn: ConnId);
 
+    /// Begins to give a connection away, so that [`Transport::release`] finds the kernel done with it by the next reap. Until
+    /// then it is as before, but that no more is received.
+    fn prepare_release(&mut self, conn: ConnId);
+
     /// Gives a connection away, so that another transport can take it over. `None` while the kernel still receives into it,
     /// or once it is over: nothing new is received from then on, what had arrived is handed out by the next reap, and after
     /// that this is to be called again, unless that reap reported its end. A connection that was given away is not
@@ -241,8 +258,12 @@ pub trait Transport {
 }
 
 impl<T: Transport + ?Sized> Transport for Box<T> {
-    fn admit(&mut self, socket: OwnedFd, received: &[u8]) -> Result<ConnId, AdmitError> {
-        (**self).admit(socket, received)
+    fn admit(&mut self, stream: Stream, received: &[u8]) -> Result<ConnId, AdmitError> {
+        (**self).admit(stream, received)
+    }
+
+    fn readmit(&mut self, released: Released) -> Result<ConnId, AdmitError> {
+        (**self).readmit(released)
     }
 
     fn reap(&mut self, sink: &mut dyn FnMut(ConnId, Received<'_>)) {
@@ -259,6 +280,10 @@ impl<T: Transport + ?Sized> Transport for Box<T> {
 
     fn close(&mut self, conn: ConnId) {
         (**self).close(conn);
+    }
+
+    fn prepare_release(&mut self, conn: ConnId) {
+        (**self).prepare_release(conn);
     }
 
     fn release(&mut self, conn: ConnId) -> Option<Released> {

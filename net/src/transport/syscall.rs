@@ -9,24 +9,28 @@ use rustix::net::{RecvFlags, SendFlags, Shutdown, recv, send, shutdown};
 
 use super::connection::{Connection, Phase, Table};
 use super::{
-    AdmitError, CloseCause, ConnId, Limits, READ_AHEAD_BYTES_MAX, Received, Released, Stats, Transport,
+    AdmitError, CloseCause, ConnId, Limits, READ_AHEAD_BYTES_MAX, Received, Released, Stats, Stream,
+    Transport,
 };
 
 /// The transport whose every connection costs two system calls a tick.
 ///
-/// Memory: a slot of at most 112 bytes a connection; beyond it, only while they are needed, an incomplete frame (at most
+/// Memory: a slot of at most 120 bytes a connection, and the [`Session`](crate::tls::Session) of one that speaks TLS; beyond
+/// it, only while they are needed, an incomplete frame (at most
 /// [`READ_AHEAD_BYTES_MAX`]) and unsent bytes (at most [`Limits::reliable_bytes_max`],
-/// [`FAREWELL_BYTES_MAX`](super::FAREWELL_BYTES_MAX) and one snapshot; the allocation may be twice that). Two buffers are
-/// shared by all: one receive and the largest send.
+/// [`FAREWELL_BYTES_MAX`](super::FAREWELL_BYTES_MAX) and one snapshot; the allocation may be twice that). Three buffers are
+/// shared by all: one receive, the largest send, and what of either was opened or is to be sealed.
 pub struct SyscallTransport {
     pub(super) table: Table<()>,
     /// Bytes kept from before, then one receive.
     inbound: Box<[u8]>,
     /// One send.
     outbound: Vec<u8>,
+    /// What was opened, or is to be sealed.
+    plain: Vec<u8>,
 }
 
-const _: () = assert!(size_of::<Option<Connection<()>>>() <= 112);
+const _: () = assert!(size_of::<Option<Connection<()>>>() <= 120);
 
 impl SyscallTransport {
     /// A transport without connections.
@@ -38,17 +42,25 @@ impl SyscallTransport {
             table: Table::new(limits),
             inbound: vec![0; READ_AHEAD_BYTES_MAX + limits.bytes_per_tick_max].into(),
             outbound: Vec::new(),
+            plain: Vec::new(),
         }
     }
 }
 
 impl Transport for SyscallTransport {
-    fn admit(&mut self, socket: OwnedFd, received: &[u8]) -> Result<ConnId, AdmitError> {
-        self.table.admit(socket, received, ())
+    fn admit(&mut self, stream: Stream, received: &[u8]) -> Result<ConnId, AdmitError> {
+        self.table.admit(stream, received, ())
+    }
+
+    fn readmit(&mut self, released: Released) -> Result<ConnId, AdmitError> {
+        let Released { stream, unread, unsent } = released;
+        let conn = self.admit(stream, &unread)?;
+        self.table.send_first(conn, unsent);
+        Ok(conn)
     }
 
     fn reap(&mut self, sink: &mut dyn FnMut(ConnId, Received<'_>)) {
-        let SyscallTransport { table, inbound, .. } = self;
+        let SyscallTransport { table, inbound, plain, .. } = self;
         table.tick = table.tick.wrapping_add(1);
         let Table { limits, slots, tick, stats, .. } = table;
         let mut over = Vec::new();
@@ -57,7 +69,9 @@ impl Transport for SyscallTransport {
             let conn = ConnId(index as u32);
             match connection.phase {
                 Phase::Open | Phase::Broken | Phase::Overflowed => {
-                    let read = connection.read(limits, inbound, *tick, stats, &mut |frame| sink(conn, frame));
+                    let read = connection.read(limits, inbound, plain, *tick, stats, &mut |frame| {
+                        sink(conn, frame);
+                    });
                     let closed = match read {
                         // The send that failed has taken the error; what is left looks like an orderly end.
                         Some(CloseCause::Peer) if connection.phase == Phase::Broken => {
@@ -90,7 +104,7 @@ impl Transport for SyscallTransport {
     }
 
     fn flush(&mut self, snapshot: &mut dyn FnMut(ConnId, &mut Vec<u8>)) {
-        let SyscallTransport { table, outbound, .. } = self;
+        let SyscallTransport { table, outbound, plain, .. } = self;
         let until_tick = table.linger_until();
         let Table { slots, tick, stats, .. } = table;
         let mut over = Vec::new();
@@ -104,9 +118,10 @@ impl Transport for SyscallTransport {
                 Phase::Open => {
                     let sent = if connection.stalled_tick.is_some() {
                         stats.snapshots_skipped += 1;
+                        connection.seal_queued();
                         connection.send_rest(stats)
                     } else {
-                        connection.send_fresh(outbound, |out| snapshot(conn, out), *tick, stats)
+                        connection.send_fresh(outbound, plain, |out| snapshot(conn, out), *tick, stats)
                     };
                     if sent.is_err() {
                         connection.phase = Phase::Broken;
@@ -130,8 +145,11 @@ impl Transport for SyscallTransport {
         self.table.close(conn);
     }
 
+    /// Nothing is ever under way between two calls.
+    fn prepare_release(&mut self, _: ConnId) {}
+
     fn release(&mut self, conn: ConnId) -> Option<Released> {
-        self.table.release(conn).map(|(released, ())| released)
+        self.table.release(conn)
     }
 
     fn stats(&self) -> &Stats {
@@ -145,15 +163,16 @@ impl Connection<()> {
         &mut self,
         limits: &Limits,
         inbound: &mut [u8],
+        plain: &mut Vec<u8>,
         tick: u32,
         stats: &mut Stats,
         sink: &mut dyn FnMut(Received<'_>),
     ) -> Option<CloseCause> {
-        let kept = self.received.len();
-        inbound[..kept].copy_from_slice(&self.received);
+        let kept = if self.tls.is_some() { 0 } else { self.received.len() };
+        inbound[..kept].copy_from_slice(&self.received[..kept]);
         let (fresh, ended) = match receive(&self.socket, &mut inbound[kept..kept + limits.bytes_per_tick_max])
         {
-            Ok(0) => (0, Some(CloseCause::Peer)),
+            Ok(0) => (0, Some(self.cause_of_end())),
             Ok(bytes) => (bytes, None),
             Err(Errno::AGAIN) => (0, None),
             Err(_) => (0, Some(CloseCause::Reset)),
@@ -162,25 +181,28 @@ impl Connection<()> {
             stats.receives += 1;
             stats.bytes_in += fresh as u64;
         }
-        if kept + fresh > 0 {
-            let fault = self.hand_out(&inbound[..kept + fresh], limits, tick, stats, sink);
-            return fault.or(ended);
-        }
-        ended
+        let bytes = &mut inbound[..kept + fresh];
+        let fault = if self.tls.is_some() && self.received.len() + fresh > 0 {
+            self.hand_out_sealed(bytes, plain, limits, tick, stats, sink)
+        } else if bytes.is_empty() {
+            None
+        } else {
+            self.hand_out(bytes, 0, limits, tick, stats, sink)
+        };
+        fault.or(ended)
     }
 
     /// Sends queued frames and a snapshot, and keeps what the kernel does not take.
     fn send_fresh(
         &mut self,
         outbound: &mut Vec<u8>,
+        plain: &mut Vec<u8>,
         snapshot: impl FnOnce(&mut Vec<u8>),
         tick: u32,
         stats: &mut Stats,
     ) -> Result<(), Errno> {
         outbound.clear();
-        outbound.extend_from_slice(&self.unsent);
-        let reliable = outbound.len();
-        snapshot(outbound);
+        let reliable = self.compose(outbound, plain, snapshot);
         if outbound.is_empty() {
             return Ok(());
         }
@@ -199,6 +221,7 @@ impl Connection<()> {
 
     /// Sends the last of a connection that is over. `true` once there is nothing to wait for.
     fn finish(&mut self, until_tick: u32, stats: &mut Stats) -> bool {
+        self.seal_last();
         if !self.unsent.is_empty() && self.send_rest(stats).is_err() {
             return true;
         }

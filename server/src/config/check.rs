@@ -5,7 +5,7 @@ use std::thread::available_parallelism;
 use std::time::Duration;
 
 use super::keys::Config;
-use super::value::Count;
+use super::value::{Count, TlsMode};
 
 /// Keys whose values cannot stand together (or, alone, not on this machine).
 pub(super) struct Conflict {
@@ -26,6 +26,21 @@ impl Config {
         }
     }
 
+    /// Whether the ports speak TLS.
+    pub fn speaks_tls(&self) -> bool {
+        match self.tls.mode {
+            TlsMode::Auto => self.tls.certificate != Path::new(""),
+            TlsMode::Required => true,
+            TlsMode::Off => false,
+        }
+    }
+
+    /// Whether one of the ports can be reached from other machines.
+    pub fn is_reachable(&self) -> bool {
+        let addresses = [self.listen.address, self.web.address, self.admin.address];
+        addresses.iter().any(|address| !address.ip().is_loopback())
+    }
+
     /// The length of one tick.
     pub fn tick(&self) -> Duration {
         Duration::from_secs(1) / self.shard.tick_hz
@@ -41,7 +56,8 @@ fn cores() -> usize {
 pub(super) fn conflicts(config: &Config) -> Vec<Conflict> {
     let mut conflicts = Vec::new();
     let mut fail = |keys, why: String, mend: String| conflicts.push(Conflict { keys, why, mend });
-    let Config { listen, admin, web, data, content, shard, record, net, character, .. } = config;
+    let Config { listen, admin, web, tls, data, content, shard, record, net, session, character, .. } =
+        config;
 
     let (players, console, browsers) = (listen.address, admin.address, web.address);
     for (keys, who, one, other) in [
@@ -54,6 +70,22 @@ pub(super) fn conflicts(config: &Config) -> Vec<Conflict> {
             let why = format!("{who} cannot share port {}", one.port());
             fail(keys, why, "give one of them another port".to_owned());
         }
+    }
+    let is_missing = |path: &Path| path == Path::new("");
+    if config.speaks_tls() && (is_missing(&tls.certificate) || is_missing(&tls.key)) {
+        fail(
+            &["tls.mode", "tls.certificate", "tls.key"],
+            "TLS needs a certificate and its private key".to_owned(),
+            "name both files, or set tls.mode to off".to_owned(),
+        );
+    }
+    if tls.mode == TlsMode::Auto && is_missing(&tls.certificate) && config.is_reachable() {
+        fail(
+            &["tls.mode", "listen.address", "admin.address", "web.address"],
+            "passwords would cross a network in the clear".to_owned(),
+            "name tls.certificate and tls.key, or set tls.mode to off where something in front speaks TLS"
+                .to_owned(),
+        );
     }
     if data.dir.as_os_str().is_empty() {
         fail(
@@ -108,6 +140,13 @@ pub(super) fn conflicts(config: &Config) -> Vec<Conflict> {
             &["net.handshakes_max", "net.connections_max"],
             "more connections could log in than there may be".to_owned(),
             format!("lower net.handshakes_max to {} or less", net.connections_max),
+        );
+    }
+    if !session.afk_kick.is_zero() && session.afk_kick < session.afk {
+        fail(
+            &["session.afk_kick", "session.afk"],
+            "a character would be gone before its player is marked away".to_owned(),
+            "raise session.afk_kick, or set it to 0s".to_owned(),
         );
     }
     if character.save_interval < config.tick() {

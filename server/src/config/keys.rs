@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::value::{Count, LogFormat, LogLevel, Name, NetDriver, Setting, Simd, Size, StoreUrl};
+use super::networks::Networks;
+use super::value::{Count, LogFormat, LogLevel, Name, NetDriver, Setting, Simd, Size, StoreUrl, TlsMode};
 
 /// One key of the configuration, as the table declares it.
 #[derive(Debug)]
@@ -155,6 +156,15 @@ keys! {
         /// Connections of browsers at once, for pages and for play; the next one waits.
         connections_max: u32 = "1024" in "1"..="65536";
     }
+    /// TLS 1.3 on the three ports: players, browsers, console.
+    tls: Tls {
+        /// When TLS is spoken: auto is with a certificate, and without one only where no port can be reached from outside; off is plain TCP on every address.
+        mode: TlsMode = "auto";
+        /// PEM file of the certificate, those that vouch for it after it; read anew when it changes and on SIGHUP.
+        certificate: PathBuf = "";
+        /// PEM file of the certificate's private key.
+        key: PathBuf = "";
+    }
     /// What the node keeps on disk.
     data: Data {
         /// Folder of the journal and the database; it is made if it is missing.
@@ -177,6 +187,10 @@ keys! {
         backlog_ticks: u32 = "3" in "1"..="30";
         /// Buffer that each shard's executor keeps for file input and output; three times as much memory is locked.
         memory: Size = "64KiB" in "64KiB"..="1GiB";
+        /// Time between two looks at what the zones cost, after which one may go to a shard with less to do; 0s to move none but by order.
+        balance_interval: Duration = "0s" in "0s"..="1h";
+        /// Percent of its work that the shard with the most to do must be rid of by a zone's move.
+        balance_gain: u32 = "20" in "5"..="90";
         /// Vector instructions of the zones' passes; auto is the widest that the machine has. Results do not depend on it.
         simd: Simd = "auto" as "VYUHA_SIMD";
     }
@@ -205,11 +219,28 @@ keys! {
         reliable_bytes_max: Size = "64KiB" in "4KiB"..="16MiB";
         /// Connections that log in at once; the next one is refused.
         handshakes_max: u32 = "256" in "1"..="65536";
+        /// Requests a second of one character, such as to say something or to pick something up; those over it are refused.
+        requests_per_second_max: u32 = "30" in "1"..="10000";
     }
-    /// What becomes of a character whose connection breaks.
+    /// What one address may do; all of an IPv6 /64 count as one.
+    address: Address {
+        /// New connections a second from one address, for five seconds at once after a silence; those over it are refused.
+        connections_per_second_max: u32 = "20" in "1"..="1000000";
+        /// Connections from one address that log in at once; the next one is refused.
+        handshakes_max: u32 = "32" in "1"..="65536";
+        /// Failed sign-ins a minute from one address, and as many registrations, a minute's worth of each at once; the next is refused.
+        failures_per_minute_max: u32 = "20" in "1"..="1000000";
+        /// Networks that may do all this as often as they like: this machine, and proxies that many players come through.
+        exempt: Networks = "127.0.0.0/8,::1/128";
+    }
+    /// What becomes of a character whose connection breaks, or whose player is away.
     session: Session {
         /// Time that a character stays in the world after its connection broke, for its client to come back; 0s to take it out at once.
         grace: Duration = "30s" in "0s"..="10m";
+        /// Time without a step or a request after which a player is marked away; 0s for never.
+        afk: Duration = "5m" in "0s"..="1day";
+        /// Time without a step or a request after which a character is saved and its connection closed; 0s for never.
+        afk_kick: Duration = "30m" in "0s"..="1day";
     }
     /// Accounts and their passwords.
     accounts: Accounts {
@@ -253,6 +284,10 @@ keys! {
         timeout: Duration = "10s" in "1s"..="5m";
         /// Time after the node was heard of last in which no other process may take its name.
         lease: Duration = "15s" in "3s"..="10m";
+        /// Folder for archives of what is past its time; empty for one named archive in data.dir.
+        archive_dir: PathBuf = "";
+        /// Time that movements in the ledger are kept in the database, at least; whole months that are older are archived.
+        ledger_retention: Duration = "730days" in "62days"..="36500days";
         /// Whether a database of an older version is migrated at the start; if not, it is refused until `vyuha migrate up` has run.
         migrate: bool = "true";
     }

@@ -10,6 +10,7 @@ mod check;
 mod fault;
 mod keys;
 mod load;
+mod networks;
 mod show;
 #[cfg(test)]
 mod tests;
@@ -17,8 +18,9 @@ mod value;
 
 pub use fault::{Fault, Faults, Place, Source};
 pub use keys::{
-    Accounts, Admin, Character, Config, Content, Data, Database, Identity, Journal, KEYS, Key, Listen, Log,
-    Net, Record, Shard, Web,
+    Accounts, Address, Admin, Character, Config, Content, Data, Database, Identity, Journal, KEYS, Key,
+    Listen, Log, Net, Record, Shard, Tls, Web,
 };
 pub use load::{CONFIG_VARIABLE, Effective, FlagValue, Layers, load};
-pub use value::{Count, LogFormat, LogLevel, Name, NetDriver, Simd, Size, StoreUrl};
+pub use networks::{Networks, masked};
+pub use value::{Count, LogFormat, LogLevel, Name, NetDriver, Simd, Size, StoreUrl, TlsMode};

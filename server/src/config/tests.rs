@@ -251,9 +251,18 @@ fn a_variable_that_is_not_utf_8_is_a_fault() {
 #[test]
 fn keys_that_cannot_stand_together_are_faults() {
     for (file, fault) in [
-        ("listen.address = \"0.0.0.0:5\"\nadmin.address = \"127.0.0.1:5\"", "share port 5"),
+        (
+            "listen.address = \"0.0.0.0:5\"\nadmin.address = \"127.0.0.1:5\"\ntls.mode = \"off\"",
+            "share port 5",
+        ),
         ("listen.address = \"127.0.0.1:7778\"", "players and browsers cannot share port 7778"),
-        ("web.address = \"[::]:7780\"", "console and browsers cannot share port 7780"),
+        ("web.address = \"[::]:7780\"\ntls.mode = \"off\"", "console and browsers cannot share port 7780"),
+        ("listen.address = \"0.0.0.0:7777\"", "in the clear"),
+        ("web.address = \"[::]:7778\"", "in the clear"),
+        ("admin.address = \"10.0.0.1:7780\"", "in the clear"),
+        ("tls.mode = \"required\"", "needs a certificate"),
+        ("tls.certificate = \"c.pem\"", "needs a certificate"),
+        ("tls = { mode = \"required\", key = \"k.pem\" }", "needs a certificate"),
         ("data.dir = \"\"", "need a folder"),
         ("data.dir = \"/dev/null\"", "something else of that name"),
         ("content.dir = \"no/such\"", "no such folder"),
@@ -268,6 +277,9 @@ fn keys_that_cannot_stand_together_are_faults() {
     for file in [
         "listen.address = \"127.0.0.1:0\"\nadmin.address = \"127.0.0.1:0\"",
         "listen.address = \"127.0.0.1:5\"\nadmin.address = \"127.0.0.2:5\"",
+        "listen.address = \"0.0.0.0:7777\"\ntls = { certificate = \"c.pem\", key = \"k.pem\" }",
+        "listen.address = \"0.0.0.0:7777\"\ntls.mode = \"off\"",
+        "tls = { mode = \"off\", certificate = \"c.pem\" }",
         "shard = { pin = false, count = 64 }",
         "[net]",
     ] {

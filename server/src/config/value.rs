@@ -389,6 +389,18 @@ impl NetDriver {
 }
 
 choice! {
+    /// When the ports speak TLS.
+    TlsMode: "one of auto, required, off" {
+        /// With a certificate; without one only loopback is plain.
+        Auto = "auto",
+        /// Always.
+        Required = "required",
+        /// Never.
+        Off = "off",
+    }
+}
+
+choice! {
     /// How severe a line must be to be logged.
     LogLevel: "one of error, warn, info, debug, trace" {
         /// What failed.

@@ -5,7 +5,7 @@ use std::io::{self, Read as _};
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
-use vyuha_game::shard::log::{FRAME_HEAD_BYTES, PREAMBLE_BYTES, check_preamble, first_frame};
+use vyuha_game::shard::log::{FRAME_HEAD_BYTES, LogError, PREAMBLE_BYTES, check_preamble, first_frame};
 
 /// Bytes asked of the file at once.
 const READ_BYTES: u64 = 1 << 20;
@@ -22,6 +22,11 @@ pub enum End {
     },
     /// There is more of it, which was not asked for.
     Stopped,
+    /// A zone comes here that the replay of another shard did not get to.
+    Awaits {
+        /// Which zone.
+        error: LogError,
+    },
     /// What follows cannot be read, or is not as it was written.
     Unreadable {
         /// Where, in bytes from the start of the file.

@@ -32,6 +32,9 @@ pub fn text(outcomes: &[Outcome], hash: bool) -> String {
             End::Torn { bytes } => {
                 let _ = write!(out, " (the last {bytes} bytes are of no whole tick)");
             }
+            End::Awaits { error } => {
+                let _ = write!(out, " (no further: {error})");
+            }
             End::Unreadable { at, error } => {
                 let _ = write!(out, "; UNREADABLE from byte {at} on: {error:#}");
             }
@@ -61,11 +64,15 @@ pub fn json(outcomes: &[Outcome], simd: SimdLevel, hash: bool) -> Value {
                 difference.parts.iter().map(part).collect()
             };
             let (torn_bytes, unreadable) = match &outcome.end {
-                End::Whole | End::Stopped => (0, None),
+                End::Whole | End::Stopped | End::Awaits { .. } => (0, None),
                 End::Torn { bytes } => (*bytes, None),
                 End::Unreadable { at, error } => {
                     (0, Some(json!({ "byte": at, "error": format!("{error:#}") })))
                 }
+            };
+            let awaits = match &outcome.end {
+                End::Awaits { error } => Some(error.to_string()),
+                _ => None,
             };
             let mut shard = json!({
                 "shard": outcome.shard,
@@ -77,6 +84,7 @@ pub fn json(outcomes: &[Outcome], simd: SimdLevel, hash: bool) -> Value {
                     json!({ "tick": difference.tick, "parts": parts(difference) })
                 }),
                 "torn_bytes": torn_bytes,
+                "awaits": awaits,
                 "unreadable": unreadable,
             });
             if hash {

@@ -72,6 +72,17 @@ impl Request {
             ClientMessage::PickUp(m) => Request::Game { request: Some(m.request.into()) },
             ClientMessage::Drop(m) => Request::Game { request: Some(m.request.into()) },
             ClientMessage::Logout(m) => Request::Game { request: Some(m.request.into()) },
+            ClientMessage::Move(m) => Request::Game { request: Some(m.request.into()) },
+            ClientMessage::Equip(m) => Request::Game { request: Some(m.request.into()) },
+            ClientMessage::Unequip(m) => Request::Game { request: Some(m.request.into()) },
+            ClientMessage::OpenBank(m) => Request::Game { request: Some(m.request.into()) },
+            ClientMessage::Deposit(m) => Request::Game { request: Some(m.request.into()) },
+            ClientMessage::Withdraw(m) => Request::Game { request: Some(m.request.into()) },
+            ClientMessage::AskTrade(m) => Request::Game { request: Some(m.request.into()) },
+            ClientMessage::AcceptTrade(m) => Request::Game { request: Some(m.request.into()) },
+            ClientMessage::Offer(m) => Request::Game { request: Some(m.request.into()) },
+            ClientMessage::ConfirmTrade(m) => Request::Game { request: Some(m.request.into()) },
+            ClientMessage::CancelTrade(m) => Request::Game { request: Some(m.request.into()) },
         }
     }
 

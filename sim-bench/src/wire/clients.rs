@@ -8,6 +8,7 @@ use std::time::Duration;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 use socket2::SockRef;
+use vyuha_net::client::ClientTls;
 use vyuha_net::cpu::thread_time;
 use vyuha_protocol::frame::{FRAME_HEAD_BYTES, append_frame};
 
@@ -24,10 +25,14 @@ const CLIENTS_PER_ADDRESS: usize = 5000;
 #[derive(Default)]
 pub struct Clients {
     sockets: Vec<OwnedFd>,
+    /// Their ends of TLS sessions, if they speak TLS.
+    tls: Vec<ClientTls>,
     /// Ticks that count.
     ticks: usize,
     input: Vec<u8>,
     buffer: Vec<u8>,
+    plain: Vec<u8>,
+    sealed: Vec<u8>,
     turns: usize,
     bytes: u64,
     /// Processor time when the server's tick began.
@@ -58,9 +63,12 @@ impl Clients {
         }
         let clients = Clients {
             sockets,
+            tls: Vec::new(),
             ticks,
             input,
             buffer: vec![0; 4096],
+            plain: Vec::new(),
+            sealed: Vec::new(),
             turns: 0,
             bytes: 0,
             begun: Duration::ZERO,
@@ -68,6 +76,11 @@ impl Clients {
             own_times_us: Vec::new(),
         };
         Ok((clients, accepted))
+    }
+
+    /// Lets them speak TLS.
+    pub fn speak_tls(&mut self, tls: Vec<ClientTls>) {
+        self.tls = tls;
     }
 
     /// How many they are.
@@ -87,9 +100,16 @@ impl Clients {
             return Ok(false);
         }
         self.turns += 1;
-        for socket in &self.sockets {
-            let sent = send(socket, &self.input, SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
-            if sent != Ok(INPUT_BYTES) {
+        for (client, socket) in self.sockets.iter().enumerate() {
+            let mut input = &self.input;
+            if let Some(tls) = self.tls.get_mut(client) {
+                self.sealed.clear();
+                tls.seal(input, &mut self.sealed)
+                    .map_err(|error| format!("a client cannot seal: {error}"))?;
+                input = &self.sealed;
+            }
+            let sent = send(socket, input, SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
+            if sent != Ok(input.len()) {
                 return Err(format!("a client cannot send: {sent:?}"));
             }
         }
@@ -100,12 +120,22 @@ impl Clients {
         Ok(true)
     }
 
-    fn take(&mut self) -> Result<(), Errno> {
-        for socket in &self.sockets {
+    fn take(&mut self) -> io::Result<()> {
+        for (client, socket) in self.sockets.iter().enumerate() {
             match recv(socket, &mut self.buffer[..], RecvFlags::DONTWAIT) {
-                Ok((_, bytes)) => self.bytes += bytes as u64,
+                Ok((_, bytes)) => {
+                    self.bytes += match self.tls.get_mut(client) {
+                        Some(tls) => {
+                            self.plain.clear();
+                            self.sealed.clear();
+                            tls.open(&self.buffer[..bytes], &mut self.plain, &mut self.sealed)?;
+                            self.plain.len() as u64
+                        }
+                        None => bytes as u64,
+                    };
+                }
                 Err(Errno::AGAIN) => {}
-                Err(error) => return Err(error),
+                Err(error) => return Err(error.into()),
             }
         }
         Ok(())
@@ -114,6 +144,7 @@ impl Clients {
     /// Ends every connection.
     pub fn leave(&mut self) {
         self.sockets.clear();
+        self.tls.clear();
     }
 
     /// Inputs that each of them has sent.

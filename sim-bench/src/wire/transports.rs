@@ -2,10 +2,10 @@
 
 use std::os::fd::OwnedFd;
 
-use vyuha_net::transport::{Limits, Received, SyscallTransport, Transport, UringTransport};
+use vyuha_net::transport::{Limits, Received, Stream, SyscallTransport, Transport, UringTransport};
 
-use super::Snapshots;
 use super::clients::Clients;
+use super::{Snapshots, tls};
 
 /// As the server's configuration has them by default.
 fn limits(connections: usize) -> Limits {
@@ -22,17 +22,31 @@ fn limits(connections: usize) -> Limits {
 
 pub fn serve_vyuha(clients: &mut Clients, sockets: Vec<OwnedFd>) -> Result<u64, String> {
     let transport = UringTransport::new(limits(clients.count()));
-    serve(clients, sockets, transport.map_err(|error| format!("io_uring is not to be had: {error}"))?)
+    let streams = sockets.into_iter().map(Stream::from);
+    serve(clients, streams, transport.map_err(|error| format!("io_uring is not to be had: {error}"))?)
+}
+
+pub fn serve_vyuha_tls(clients: &mut Clients, sockets: Vec<OwnedFd>) -> Result<u64, String> {
+    let transport = UringTransport::new(limits(clients.count()));
+    let (ends, sessions) = tls::sessions(clients.count())?;
+    clients.speak_tls(ends);
+    let secured = |(socket, session)| Stream { socket, tls: Some(Box::new(session)) };
+    let streams = sockets.into_iter().zip(sessions).map(secured);
+    serve(clients, streams, transport.map_err(|error| format!("io_uring is not to be had: {error}"))?)
 }
 
 pub fn serve_plain(clients: &mut Clients, sockets: Vec<OwnedFd>) -> Result<u64, String> {
     let transport = SyscallTransport::new(limits(clients.count()));
-    serve(clients, sockets, transport)
+    serve(clients, sockets.into_iter().map(Stream::from), transport)
 }
 
-fn serve(clients: &mut Clients, sockets: Vec<OwnedFd>, mut transport: impl Transport) -> Result<u64, String> {
-    for socket in sockets {
-        transport.admit(socket, &[]).map_err(|error| error.to_string())?;
+fn serve(
+    clients: &mut Clients,
+    streams: impl Iterator<Item = Stream>,
+    mut transport: impl Transport,
+) -> Result<u64, String> {
+    for stream in streams {
+        transport.admit(stream, &[]).map_err(|error| error.to_string())?;
     }
     let (mut snapshots, mut tick) = (Snapshots::new(), 0);
     let (mut inputs, mut closed) = (0, None);

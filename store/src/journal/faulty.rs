@@ -17,13 +17,18 @@ const SECTOR_BYTES: usize = 512;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
     /// Every write takes only this many bytes of what it is given.
-    ShortWrites { bytes: usize },
+    ShortWrites {
+        /// How many.
+        bytes: usize,
+    },
     /// The next write finds the disk full; later ones would succeed.
     DiskFull,
     /// The next sync fails, and, as on Linux, forgets that anything was unsynced.
     FailedSync,
     /// Syncs wait until the fault is taken away.
     StuckSync,
+    /// Every sync succeeds and syncs nothing: a disk that lies, against which nothing helps.
+    LyingSync,
 }
 
 /// Clones share the disk.
@@ -55,10 +60,12 @@ struct FaultyFile {
 }
 
 impl FaultyDisk {
+    /// Lets something go wrong from now on.
     pub fn plant(&self, fault: Fault) {
         self.state().fault = Some(fault);
     }
 
+    /// Takes the fault away.
     pub fn mend(&self) {
         self.state().fault = None;
         self.0.1.notify_all();
@@ -96,11 +103,20 @@ impl FaultyDisk {
         }
     }
 
+    /// The names of all files.
+    #[cfg(test)]
     pub fn names(&self) -> Vec<String> {
         self.list(Path::new("")).unwrap()
     }
 
+    /// Whether it stopped, or is about to.
+    #[cfg(feature = "simulation")]
+    pub fn has_stopped(&self) -> bool {
+        self.state().operations_left == Some(0)
+    }
+
     /// Changes a file behind everybody's back.
+    #[cfg(test)]
     pub fn edit(&self, path: &Path, edit: impl FnOnce(&mut Vec<u8>)) {
         let mut state = self.state();
         let inode = state.names[path];
@@ -109,6 +125,7 @@ impl FaultyDisk {
     }
 
     /// A disk with the same contents and a life of its own.
+    #[cfg(test)]
     pub fn copy(&self) -> Self {
         let state = self.state();
         let copy = State {
@@ -120,6 +137,8 @@ impl FaultyDisk {
         Self(Arc::new((Mutex::new(copy), Condvar::new())))
     }
 
+    /// Writes to segments so far.
+    #[cfg(test)]
     pub fn segment_writes(&self) -> u64 {
         self.state().segment_writes
     }
@@ -237,6 +256,9 @@ impl DiskFile for FaultyFile {
         if self.is_segment && state.fault == Some(Fault::FailedSync) {
             state.fault = None;
             return Err(io::Error::other("planted: the sync failed"));
+        }
+        if self.is_segment && state.fault == Some(Fault::LyingSync) {
+            return Ok(());
         }
         let file = &mut state.files[self.inode];
         file.durable = file.cached.clone();

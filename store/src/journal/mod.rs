@@ -17,7 +17,7 @@
 //! it anew.
 
 mod disk;
-#[cfg(test)]
+#[cfg(any(test, feature = "simulation"))]
 mod faulty;
 mod frame;
 mod inspect;
@@ -25,6 +25,8 @@ mod producer;
 mod reader;
 mod recovery;
 mod segment;
+#[cfg(feature = "simulation")]
+mod stepped;
 #[cfg(test)]
 mod tests;
 mod thread;
@@ -48,11 +50,15 @@ use crossbeam::{
 use vyuha_ring::{bell, ring_with};
 
 pub use disk::{Disk, DiskFile, OsDisk};
+#[cfg(any(test, feature = "simulation"))]
+pub use faulty::{Fault, FaultyDisk};
 pub use frame::FRAME_HEADER_BYTES;
 pub use inspect::{Inspection, SegmentReport, TableReport, inspect};
 pub use producer::{Batch, Producer, SubmitError};
 pub use reader::{Frame, Reader};
 pub use segment::SEGMENT_HEADER_BYTES;
+#[cfg(feature = "simulation")]
+pub use stepped::SteppedJournal;
 
 use crate::panic::panic_text;
 use segment::SegmentFiles;
@@ -218,47 +224,16 @@ impl Journal {
         applied_seq: u64,
         on_failure: OnFailure,
     ) -> Result<(Self, Vec<Producer>), JournalError> {
-        let JournalConfig { dir, segment_bytes, schema, .. } = config;
-        let in_range = (SEGMENT_BYTES_MIN..=SEGMENT_BYTES_MAX).contains(segment_bytes);
-        if !in_range || segment_bytes % 8 != 0 {
-            return Err(JournalError::SegmentBytes { found: *segment_bytes });
-        }
-        disk.create_dir(dir).context("create", dir)?;
-        if let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-            disk.sync_dir(parent).context("sync", parent)?;
-        }
-        let recovered = recovery::recover(&*disk, dir, *schema, applied_seq)?;
-        // Segment numbers start anew where there are no segments: an old spare might then hold
-        // frames of the same number.
-        let keep_spare = !recovered.segments.is_empty();
-        let files = SegmentFiles::open(disk.clone(), dir, *segment_bytes, *schema, keep_spare)?;
-        let shared = Arc::new(Shared::new(config, &recovered));
-        let (nudge, nudges) = bounded(1);
-        let (bell, sleeper) = bell();
-        let (producers, submitted) = (0..config.producers)
-            .map(|index| {
-                let (submit, submitted) = ring_with(config.queue_batches, bell.clone());
-                (Producer::new(index, submit, shared.clone(), batch_bytes_max(*segment_bytes)), submitted)
-            })
-            .unzip();
-        let submitted = thread::Submitted::new(submitted, sleeper);
-        let writer = thread::Writer::new(recovered, files, *segment_bytes, shared.clone(), submitted, nudge)?;
-        let thread = writer.spawn(on_failure).context("start the journal's thread for", dir)?;
-        Ok((Self { disk, dir: dir.clone(), shared, nudges, thread }, producers))
+        let Opened { writer, producers, shared, nudges } = Opened::open(&disk, config, applied_seq)?;
+        let dir = config.dir.clone();
+        let thread = writer.spawn(on_failure).context("start the journal's thread for", &dir)?;
+        Ok((Self { disk, dir, shared, nudges, thread }, producers))
     }
 
     /// Reads durable frames from `seq` on. Readers share the nudges, since one journal feeds one
     /// persistence thread.
     pub fn reader(&self, seq: u64) -> Reader {
-        Reader {
-            disk: self.disk.clone(),
-            dir: self.dir.clone(),
-            shared: self.shared.clone(),
-            nudges: self.nudges.clone(),
-            next_seq: seq,
-            open: None,
-            payload: Vec::new(),
-        }
+        Reader::new(self.disk.clone(), self.dir.clone(), self.shared.clone(), self.nudges.clone(), seq)
     }
 
     /// The last durable frame.
@@ -288,6 +263,45 @@ impl Journal {
     /// Waits until every producer is dropped and everything they submitted is durable.
     pub fn join(self) -> Result<(), JournalError> {
         self.thread.join().unwrap_or_else(|panic| Err(JournalError::Panicked(panic_text(&*panic))))
+    }
+}
+
+/// A recovered journal before anybody writes.
+struct Opened {
+    writer: thread::Writer,
+    producers: Vec<Producer>,
+    shared: Arc<Shared>,
+    nudges: Receiver<()>,
+}
+
+impl Opened {
+    fn open(disk: &Arc<dyn Disk>, config: &JournalConfig, applied_seq: u64) -> Result<Self, JournalError> {
+        let JournalConfig { dir, segment_bytes, schema, .. } = config;
+        let in_range = (SEGMENT_BYTES_MIN..=SEGMENT_BYTES_MAX).contains(segment_bytes);
+        if !in_range || segment_bytes % 8 != 0 {
+            return Err(JournalError::SegmentBytes { found: *segment_bytes });
+        }
+        disk.create_dir(dir).context("create", dir)?;
+        if let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+            disk.sync_dir(parent).context("sync", parent)?;
+        }
+        let recovered = recovery::recover(&**disk, dir, *schema, applied_seq)?;
+        // Segment numbers start anew where there are no segments: an old spare might then hold
+        // frames of the same number.
+        let keep_spare = !recovered.segments.is_empty();
+        let files = SegmentFiles::open(disk.clone(), dir, *segment_bytes, *schema, keep_spare)?;
+        let shared = Arc::new(Shared::new(config, &recovered));
+        let (nudge, nudges) = bounded(1);
+        let (bell, sleeper) = bell();
+        let (producers, submitted) = (0..config.producers)
+            .map(|index| {
+                let (submit, submitted) = ring_with(config.queue_batches, bell.clone());
+                (Producer::new(index, submit, shared.clone(), batch_bytes_max(*segment_bytes)), submitted)
+            })
+            .unzip();
+        let submitted = thread::Submitted::new(submitted, sleeper);
+        let writer = thread::Writer::new(recovered, files, *segment_bytes, shared.clone(), submitted, nudge)?;
+        Ok(Self { writer, producers, shared, nudges })
     }
 }
 

@@ -22,16 +22,16 @@ pub struct Frame<'a> {
 
 /// Reads durable frames in order. Holds one frame in memory.
 pub struct Reader {
-    pub(super) disk: Arc<dyn Disk>,
-    pub(super) dir: PathBuf,
+    disk: Arc<dyn Disk>,
+    dir: PathBuf,
     pub(crate) shared: Arc<Shared>,
-    pub(super) nudges: Receiver<()>,
-    pub(super) next_seq: u64,
-    pub(super) open: Option<OpenSegment>,
-    pub(super) payload: Vec<u8>,
+    nudges: Receiver<()>,
+    next_seq: u64,
+    open: Option<OpenSegment>,
+    payload: Vec<u8>,
 }
 
-pub(super) struct OpenSegment {
+struct OpenSegment {
     number: u64,
     file: Box<dyn DiskFile>,
     path: PathBuf,
@@ -41,6 +41,16 @@ pub(super) struct OpenSegment {
 }
 
 impl Reader {
+    pub(super) fn new(
+        disk: Arc<dyn Disk>,
+        dir: PathBuf,
+        shared: Arc<Shared>,
+        nudges: Receiver<()>,
+        next_seq: u64,
+    ) -> Self {
+        Self { disk, dir, shared, nudges, next_seq, open: None, payload: Vec::new() }
+    }
+
     /// The next durable frame; `None` where the caller is up to date.
     pub fn next_frame(&mut self) -> Result<Option<Frame<'_>>, JournalError> {
         let seq = self.next_seq;

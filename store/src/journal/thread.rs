@@ -128,23 +128,50 @@ impl Writer {
             let ended = catch_unwind(AssertUnwindSafe(|| self.serve()));
             let ended = ended.unwrap_or_else(|panic| Err(JournalError::Panicked(panic_text(&*panic))));
             if let Err(error) = &ended {
-                let reason = error.to_string();
-                tracing::error!(%reason, "the journal stopped for good");
-                self.shared.failure.get_or_init(|| reason.clone());
-                on_failure(&reason);
+                on_failure(&self.stop(error));
             }
             ended
         })
     }
 
+    /// Lets nobody go on; the reason comes back.
+    fn stop(&self, error: &JournalError) -> String {
+        let reason = error.to_string();
+        tracing::error!(%reason, "the journal stopped for good");
+        self.shared.failure.get_or_init(|| reason.clone());
+        reason
+    }
+
     /// Until every producer is gone, or the disk fails.
     fn serve(&mut self) -> Result<(), JournalError> {
         while self.wait()? {
-            self.gather();
-            self.write()?;
-            self.publish();
+            self.write_next()?;
         }
         Ok(())
+    }
+
+    /// Makes what waits durable, as one frame.
+    fn write_next(&mut self) -> Result<(), JournalError> {
+        self.gather();
+        self.write()?;
+        self.publish();
+        Ok(())
+    }
+
+    /// What the thread does between two looks for batches, and no more; false where there is nothing to do.
+    #[cfg(feature = "simulation")]
+    pub(super) fn step(&mut self) -> Result<bool, JournalError> {
+        let stepped = self.recycle().and_then(|()| {
+            if self.submitted.front().is_some() {
+                return self.write_next().map(|()| true);
+            }
+            let fills = self.needs_spare();
+            if fills {
+                self.files.fill_spare()?;
+            }
+            Ok(fills)
+        });
+        stepped.inspect_err(|error| drop(self.stop(error)))
     }
 
     /// Waits for a batch, and does the housekeeping while there is none; false once none will come.
@@ -188,6 +215,12 @@ impl Writer {
             batch.bytes = Vec::new();
             self.submitted.release(producer);
         }
+    }
+
+    #[cfg(feature = "simulation")]
+    pub(super) fn last_payload(&self) -> &[u8] {
+        let Some((head, rest)) = self.frame.split_first_chunk() else { return &[] };
+        &rest[..super::frame::FrameHeader::parse(head).payload_bytes as usize]
     }
 
     fn write(&mut self) -> Result<(), JournalError> {

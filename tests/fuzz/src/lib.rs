@@ -7,6 +7,7 @@
 
 mod disk;
 mod mutate;
+mod recording;
 mod stored;
 mod text;
 mod wire;
@@ -30,8 +31,10 @@ pub const TARGETS: &[Target] = &[
     Target { name: "server_frames", check: wire::server_frames, seeds: wire::server_seeds },
     Target { name: "snapshot", check: wire::snapshot, seeds: wire::snapshot_seeds },
     Target { name: "play", check: wire::play, seeds: wire::client_seeds },
+    Target { name: "msgpack", check: wire::msgpack, seeds: wire::msgpack_seeds },
     Target { name: "transactions", check: stored::transactions, seeds: stored::transaction_seeds },
     Target { name: "journal", check: stored::journal, seeds: stored::journal_seeds },
+    Target { name: "recording", check: recording::recording, seeds: recording::seeds },
     Target { name: "map", check: text::map, seeds: text::map_seeds },
     Target { name: "content", check: text::content, seeds: text::content_seeds },
     Target { name: "config", check: text::config, seeds: text::config_seeds },

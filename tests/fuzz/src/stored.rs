@@ -77,7 +77,7 @@ pub fn character() -> CharacterRow {
 }
 
 pub fn transaction_seeds() -> Vec<Vec<u8>> {
-    let item = ItemRow { id: 9, kind: 1, count: 30, place: 0, owner: 5, slot: 3, x: 0, y: 0 };
+    let item = ItemRow { id: 9, kind: 1, count: 30, place: 0, owner: 5, slot: 3, x: 0, y: 0, wear: 0 };
     let mut bytes = Vec::new();
     let mut transaction = Transaction::begin(&mut bytes);
     transaction.put(&character());

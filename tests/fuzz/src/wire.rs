@@ -4,13 +4,17 @@ use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
 use vyuha_core::SimdLevel;
+use vyuha_game::presence::Patience;
 use vyuha_game::{Content, ItemRow, Outbox, SessionId, Shard, ShardConfig};
 use vyuha_net::client::{ClientContent, ClientCore, World};
-use vyuha_protocol::frame::{CLIENT_PAYLOAD_BYTES_MAX, SERVER_PAYLOAD_BYTES_MAX, append_frame, first_frame};
-use vyuha_protocol::message::{
-    ClientMessage, Drop, EnteredZone, Hello, Input, Login, Logout, Message, PickUp, Ping, Say, Welcome,
-    append,
+use vyuha_protocol::frame::{
+    CLIENT_PAYLOAD_BYTES_MAX, Frame, SERVER_PAYLOAD_BYTES_MAX, append_frame, first_frame,
 };
+use vyuha_protocol::message::{
+    ClientMessage, Deposit, Drop, EnteredZone, Equip, Hello, Input, Login, Logout, Message, Move, Offer,
+    PickUp, Ping, Say, ServerMessage, Welcome, append,
+};
+use vyuha_protocol::msgpack;
 use vyuha_protocol::snapshot::{SNAPSHOT_KIND, Snapshot};
 use vyuha_protocol::{EntityId, PROTOCOL_VERSION, TileMap, ZoneId};
 
@@ -92,27 +96,63 @@ pub fn play(input: &[u8]) {
     });
 }
 
-/// A shard of the test world in which one character, with an item, has just arrived.
-fn playing() -> (Shard, SessionId, Outbox) {
+/// A message in MessagePack, from a browser and to one: what is read is a frame, and says the same again.
+pub fn msgpack(input: &[u8]) {
+    let mut frames = Vec::new();
+    if msgpack::append_client_frame(&mut frames, input).is_ok() {
+        let frame = first_frame(&frames, u32::MAX).expect("a frame").expect("a whole one");
+        let (mut packed, mut again) = (Vec::new(), Vec::new());
+        msgpack::append_of_client(&mut packed, frame).expect("what was read is a client's message");
+        msgpack::append_client_frame(&mut again, &packed).expect("what was written can be read");
+        assert_eq!(again, frames);
+        frames.clear();
+    }
+    assert!(frames.is_empty(), "what is refused leaves nothing");
+    if msgpack::append_server_frame(&mut frames, input).is_ok() {
+        let frame = first_frame(&frames, u32::MAX).expect("a frame").expect("a whole one");
+        let (mut packed, mut again) = (Vec::new(), Vec::new());
+        msgpack::append_of_server(&mut packed, frame).expect("what was read is a server's message");
+        msgpack::append_server_frame(&mut again, &packed).expect("what was written can be read");
+        assert_eq!(again, frames);
+    }
+}
+
+/// The test world.
+pub fn content() -> Arc<Content> {
     static CONTENT: OnceLock<Arc<Content>> = OnceLock::new();
-    let content = CONTENT
-        .get_or_init(|| Arc::new(Content::load(&world_folder()).expect("the test world is sound")))
-        .clone();
-    let config = ShardConfig {
-        zones: content.zones.iter().map(|zone| zone.id).collect(),
+    let content =
+        CONTENT.get_or_init(|| Arc::new(Content::load(&world_folder()).expect("the test world is sound")));
+    content.clone()
+}
+
+/// What a shard of the test world is told.
+pub fn shard_config() -> ShardConfig {
+    ShardConfig {
+        zones: content().zones.iter().map(|zone| zone.id).collect(),
         tick_hz: 30,
         save_interval_ticks: 4,
         snapshot_bytes_max: 16 << 10,
+        requests_per_second_max: 30,
+        patience: Patience { away_ticks: 3, leave_ticks: 9 },
         seed: 7,
+        began_ms: 0,
         next_item_id: 1000,
         item_id_stride: 1,
         simd: SimdLevel::detect(),
-    };
-    let mut shard = Shard::new(config, content, &[], &[]).expect("the configuration fits");
+    }
+}
+
+/// What the character of the test world carries.
+pub fn item() -> ItemRow {
+    ItemRow { id: 9, kind: 1, count: 30, place: 0, owner: 5, slot: 3, x: 0, y: 0, wear: 0 }
+}
+
+/// A shard of the test world in which one character, with an item, has just arrived.
+fn playing() -> (Shard, SessionId, Outbox) {
+    let mut shard = Shard::new(shard_config(), content(), &[], &[]).expect("the configuration fits");
     let (session, mut out) = (SessionId(0), Outbox::default());
     shard.bootstrap(&mut out);
-    let item = ItemRow { id: 9, kind: 1, count: 30, place: 0, owner: 5, slot: 3, x: 0, y: 0 };
-    shard.join(session, 1, character(), &[item], &mut out).expect("the character is sound");
+    shard.join(session, 1, character(), &[item()], &mut out).expect("the character is sound");
     (shard, session, out)
 }
 
@@ -133,9 +173,23 @@ fn one<M: Message>(message: &M) -> Vec<u8> {
     frame
 }
 
+/// The nonce of the session of [`playing`], which every run of it has.
+pub fn nonce() -> u32 {
+    let (_, _, out) = playing();
+    let mut nonces = out.messages.iter().filter_map(|message| {
+        let frame = first_frame(out.frame(message), SERVER_PAYLOAD_BYTES_MAX).ok()??;
+        match ServerMessage::decode(frame.kind, frame.payload) {
+            Ok(ServerMessage::EnteredZone(entered)) => Some(entered.nonce.to_native()),
+            _ => None,
+        }
+    });
+    nonces.next().expect("who joins is told of the zone")
+}
+
 pub fn client_seeds() -> Vec<Vec<u8>> {
     let heading = |heading_x, heading_y| Input { sequence: 1, heading_x, heading_y };
     let text = |length: usize| "a".repeat(length);
+    let nonce = nonce();
     vec![
         [
             one(&Hello { version: PROTOCOL_VERSION, content_hash: [9; 32] }),
@@ -145,11 +199,15 @@ pub fn client_seeds() -> Vec<Vec<u8>> {
         [
             one(&heading(127, 0)),
             one(&Say { request: 2, text: text(40) }),
-            one(&PickUp { request: 3, entity: EntityId::new(3, 0).0 }),
-            one(&Drop { request: 4, slot: 3, count: 10 }),
+            one(&PickUp { request: 3, nonce, entity: EntityId::new(3, 0).0 }),
+            one(&Drop { request: 4, nonce, slot: 3, count: 10 }),
             one(&Ping { stamp: 99 }),
+            one(&Move { request: 5, nonce, place: 0, from: 3, to: 4 }),
+            one(&Equip { request: 6, nonce, slot: 4 }),
+            one(&Deposit { request: 7, nonce, slot: 4, count: 1, tab: 0 }),
+            one(&Offer { request: 8, nonce, slot: 4, count: 1 }),
             one(&heading(-127, 5)),
-            one(&Logout { request: 5 }),
+            one(&Logout { request: 9 }),
         ]
         .concat(),
     ]
@@ -167,6 +225,8 @@ pub fn server_seeds() -> Vec<Vec<u8>> {
         x: 70_000,
         y: 90_000,
         inventory: Vec::new(),
+        worn: Vec::new(),
+        nonce: 5,
     };
     let welcome = one(&Welcome { version: PROTOCOL_VERSION, build: "test".to_owned() });
     let mut snapshots = [welcome.clone(), one(&entered)].concat();
@@ -185,4 +245,25 @@ pub fn snapshot_seeds() -> Vec<Vec<u8>> {
         }
     });
     payloads
+}
+
+pub fn msgpack_seeds() -> Vec<Vec<u8>> {
+    let mut seeds = Vec::new();
+    for frames in client_seeds() {
+        each_frame(&frames, CLIENT_PAYLOAD_BYTES_MAX, |kind, payload| {
+            let mut packed = Vec::new();
+            let frame = Frame { kind, payload };
+            msgpack::append_of_client(&mut packed, frame).expect("a seed is sound");
+            seeds.push(packed);
+        });
+    }
+    for frames in server_seeds() {
+        each_frame(&frames, SERVER_PAYLOAD_BYTES_MAX, |kind, payload| {
+            let mut packed = Vec::new();
+            let frame = Frame { kind, payload };
+            msgpack::append_of_server(&mut packed, frame).expect("a seed is sound");
+            seeds.push(packed);
+        });
+    }
+    seeds
 }

@@ -11,6 +11,7 @@ use vyuha_net::client::{ClientCore, EnteredZone, Event, Fault, SendError, Watch}
 use vyuha_protocol::{CharacterId, ErrorCode, Pos, ZoneId};
 
 use crate::LoadOptions;
+use crate::deal::Market;
 use crate::inventory::Book;
 use crate::lean::{Contradiction, Fate, Lean};
 use crate::measure::Measures;
@@ -90,6 +91,8 @@ pub struct Shared<'a> {
     pub rate_hz: u32,
     /// Where each zone's crowd gathers: where the first of it entered.
     pub gatherings: HashMap<ZoneId, Pos>,
+    /// Where each zone's traders meet: where the first of them entered.
+    pub markets: HashMap<ZoneId, Market>,
     /// The figures.
     pub measures: Measures,
     /// Who stands where.
@@ -239,6 +242,24 @@ impl Bot {
             Stage::SigningIn => links.resend(self.index),
             Stage::Waiting | Stage::Out => {}
         }
+    }
+
+    /// Lets a resumer break off and take its session up. `false` if it cannot just now.
+    pub fn resume(&mut self, shared: &mut Shared, links: &mut Links) -> bool {
+        let Session::Lean(lean) = &mut self.session else { return false };
+        if self.role != Role::Resumer || self.stage != Stage::Playing || !lean.can_resume() {
+            return false;
+        }
+        let opened = links.open(self.index, shared.options.target);
+        let opened = opened.map_err(|error| Ending::Gone(format!("{:?}", error.kind())));
+        let said = opened.and_then(|()| {
+            links.send(self.index, |out| lean.resume(out, shared.now_ns)).ok_or_else(does_not_read).map(drop)
+        });
+        match said {
+            Ok(()) => shared.measures.windows[self.role as usize].reconnects += 1,
+            Err(ending) => self.end(shared, links, ending),
+        }
+        true
     }
 
     /// Its connection has brought something.
@@ -438,11 +459,15 @@ impl Bot {
             return Ok(());
         }
         self.tries = 0;
-        if let Err(mismatch) = self.book.entered(&entered.inventory) {
+        if let Err(mismatch) = self.book.entered(&entered.inventory, &entered.worn) {
             shared.measures.error(&self.account, mismatch);
         }
         if self.role == Role::Crowd {
             shared.gatherings.entry(entered.zone).or_insert(entered.pos);
+        }
+        if self.role == Role::Trader {
+            let market = Market { place: entered.pos, waiting: None };
+            shared.markets.entry(entered.zone).or_insert(market);
         }
         if self.role == Role::Lagger {
             let slowed = links.set_slow(self.index, true);
@@ -451,17 +476,20 @@ impl Bot {
         self.wake_ns = shared.now_ns + self.rng.random_range(RECONNECT_NS / 2..=RECONNECT_NS * 3 / 2);
         shared.measures.windows[self.role as usize].relogs += u64::from(std::mem::take(&mut self.returns));
         self.set_stage(shared, Stage::Playing);
-        let watches = self.index < shared.options.watchers;
+        let watches =
+            self.index < shared.options.watchers && !matches!(self.role, Role::Resumer | Role::Idle);
         let Session::Core(core, play) = &mut self.session else { return Ok(()) };
         if watches || self.role == Role::Trader {
             *play = Some(Box::new(Play::new(entered, map, self.role, watches, shared)));
             return Ok(());
         }
         let core = std::mem::replace(&mut **core, ClientCore::new(shared.options.content.clone()));
+        let session = core.session();
         let (unread, request_last) = core.into_unread();
         let rng = Pcg32::new(self.rng.random(), u64::from(self.index));
         let content = shared.options.content.clone();
-        let lean = Lean::new(entered, content, map, self.role, request_last, rng, shared.now_ns);
+        let mut lean = Lean::new(entered, content, map, self.role, request_last, rng, shared.now_ns);
+        lean.set_session(session);
         self.session = Session::Lean(Box::new(lean));
         self.take_bytes(&unread, shared, links)
     }

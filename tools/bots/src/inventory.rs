@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use thiserror::Error;
-use vyuha_protocol::message::InventorySlot;
+use vyuha_protocol::message::{InventorySlot, ItemSlot};
 
+/// The number of a place in an item's slot: what is worn.
+const PLACE_WORN: u8 = 2;
 /// Slots of an inventory.
 pub const SLOTS: usize = 28;
 /// A heap's count as snapshots show it; this one stands for more, too.
@@ -41,6 +43,37 @@ pub enum InFlight {
         /// How many.
         count: u32,
     },
+    /// Something is put on, from this slot.
+    Equip {
+        /// The slot.
+        slot: u8,
+    },
+    /// Something is taken off, from this equipment slot.
+    Unequip {
+        /// The equipment slot.
+        slot: u8,
+    },
+    /// Items are put into the bank.
+    Deposit {
+        /// Their kind.
+        kind: u16,
+        /// How many.
+        count: u32,
+    },
+    /// Items are taken out of the bank.
+    Withdraw {
+        /// Their kind.
+        kind: u16,
+        /// How many.
+        count: u32,
+    },
+    /// A trade is confirmed for good.
+    Trade {
+        /// What is given.
+        gives: Stack,
+        /// What is got.
+        gets: Stack,
+    },
 }
 
 /// What one character was told.
@@ -48,12 +81,18 @@ pub enum InFlight {
 pub struct Book {
     /// What it carries by all that was acknowledged; `None` until it first entered.
     pub slots: Option<[Option<Stack>; SLOTS]>,
+    /// What it wears, by equipment slot.
+    pub worn: BTreeMap<u16, Stack>,
+    /// What it put into the bank, by slot, as far as it was told.
+    pub bank: BTreeMap<u16, Stack>,
     /// The request whose answer did not come; at most one.
     pub in_flight: Option<InFlight>,
     /// Items picked up, acknowledged or seen to have happened: how many of each kind.
     pub picked_up: BTreeMap<u16, u64>,
     /// Items dropped, acknowledged or seen to have happened: how many of each kind.
     pub dropped: BTreeMap<u16, u64>,
+    /// Trades, acknowledged or seen to have happened.
+    pub traded: u64,
 }
 
 /// What the server says is not what the book says.
@@ -79,6 +118,16 @@ pub enum Mismatch {
         /// What the server says it holds.
         after: Option<Stack>,
     },
+    /// What is carried and worn is not what it must be after the request.
+    #[error("after {in_flight:?}, {found:?} of each kind are carried and worn, not {expected:?}")]
+    Totals {
+        /// What was asked.
+        in_flight: InFlight,
+        /// How many of each kind there must be.
+        expected: BTreeMap<u16, i64>,
+        /// How many the server says there are.
+        found: BTreeMap<u16, i64>,
+    },
     /// The inventory at entry is not what was acknowledged.
     #[error("entered with slots {found}, but {acknowledged} were acknowledged, {in_flight:?} in flight")]
     Entered {
@@ -97,14 +146,28 @@ pub enum Mismatch {
 impl Book {
     /// Takes the inventory that the server names at entry. It must be what was acknowledged, or that with the request in
     /// flight carried out. Whatever it is, it counts from then on.
-    pub fn entered(&mut self, inventory: &[InventorySlot]) -> Result<(), Mismatch> {
+    pub fn entered(&mut self, inventory: &[InventorySlot], worn: &[ItemSlot]) -> Result<(), Mismatch> {
         let in_flight = self.in_flight.take();
+        let before = self.totals();
         let found = slots(inventory)?;
+        let worn =
+            worn.iter().map(|slot| (slot.slot, Stack { kind: slot.kind, count: slot.count })).collect();
+        let same_worn = self.worn == worn;
+        self.worn = worn;
         let Some(known) = self.slots.replace(found) else { return Ok(()) };
         let changed: Vec<usize> = (0..SLOTS).filter(|&slot| known[slot] != found[slot]).collect();
         match (changed[..].as_ref(), in_flight) {
-            ([], _) => Ok(()),
-            (&[slot], Some(request)) if carried_out(request, slot as u8, known[slot], found[slot]) => {
+            ([], _) if same_worn => Ok(()),
+            (_, Some(request)) if request.gains().is_some() => {
+                if matches!(request, InFlight::Deposit { .. } | InFlight::Withdraw { .. }) {
+                    // Where it lies in the bank was not heard.
+                    self.bank.clear();
+                }
+                self.check_totals(request, before)
+            }
+            (&[slot], Some(request))
+                if same_worn && carried_out(request, slot as u8, known[slot], found[slot]) =>
+            {
                 self.credit(request, known[slot], found[slot]);
                 Ok(())
             }
@@ -135,6 +198,27 @@ impl Book {
         }
     }
 
+    /// Takes the answer to what puts on, takes off, deposits or withdraws.
+    pub fn rearranged(&mut self, slots: &[ItemSlot]) -> Result<(), Mismatch> {
+        match self.in_flight.take() {
+            Some(
+                request @ (InFlight::Equip { .. }
+                | InFlight::Unequip { .. }
+                | InFlight::Deposit { .. }
+                | InFlight::Withdraw { .. }),
+            ) => self.changed(request, slots),
+            in_flight => Err(Mismatch::NotAsked { answer: format!("changed {slots:?}"), in_flight }),
+        }
+    }
+
+    /// Takes the end of a trade that took place.
+    pub fn traded(&mut self, slots: &[ItemSlot]) -> Result<(), Mismatch> {
+        match self.in_flight.take() {
+            Some(request @ InFlight::Trade { .. }) => self.changed(request, slots),
+            in_flight => Err(Mismatch::NotAsked { answer: format!("traded {slots:?}"), in_flight }),
+        }
+    }
+
     /// Takes a refusal: nothing changed.
     pub fn refused(&mut self) {
         self.in_flight = None;
@@ -148,6 +232,51 @@ impl Book {
     /// The slots that hold something.
     pub fn held(&self) -> impl Iterator<Item = (u8, Stack)> {
         self.slots.iter().flatten().zip(0..).filter_map(|(stack, slot)| stack.map(|stack| (slot, stack)))
+    }
+
+    fn changed(&mut self, request: InFlight, changed: &[ItemSlot]) -> Result<(), Mismatch> {
+        let before = self.totals();
+        for changed in changed {
+            let held = (changed.count > 0).then_some(Stack { kind: changed.kind, count: changed.count });
+            match changed.place {
+                0 => {
+                    let (slot, kind, count) = (changed.slot as u8, changed.kind, changed.count);
+                    let slot = InventorySlot { slot, kind, count };
+                    self.slots.get_or_insert_default()[usize::from(slot.slot) % SLOTS] = stack(slot)?;
+                }
+                place => {
+                    let kept = if place == PLACE_WORN { &mut self.worn } else { &mut self.bank };
+                    match held {
+                        Some(stack) => kept.insert(changed.slot, stack),
+                        None => kept.remove(&changed.slot),
+                    };
+                }
+            }
+        }
+        self.check_totals(request, before)
+    }
+
+    /// How many of each kind are carried and worn.
+    fn totals(&self) -> BTreeMap<u16, i64> {
+        let mut totals = BTreeMap::new();
+        let held = self.slots.iter().flatten().flatten().chain(self.worn.values());
+        held.for_each(|stack| *totals.entry(stack.kind).or_default() += i64::from(stack.count));
+        totals
+    }
+
+    /// Compares with what a request makes of what there was.
+    fn check_totals(&mut self, request: InFlight, before: BTreeMap<u16, i64>) -> Result<(), Mismatch> {
+        let mut expected = before;
+        for (kind, count) in request.gains().into_iter().flatten() {
+            *expected.entry(kind).or_default() += count;
+        }
+        expected.retain(|_, count| *count != 0);
+        let found = self.totals();
+        if found != expected {
+            return Err(Mismatch::Totals { in_flight: request, expected, found });
+        }
+        self.traded += u64::from(matches!(request, InFlight::Trade { .. }));
+        Ok(())
     }
 
     fn answered(&mut self, request: InFlight, slot: InventorySlot) -> Result<(), Mismatch> {
@@ -167,6 +296,7 @@ impl Book {
         match request {
             InFlight::PickUp { kind, .. } => *self.picked_up.entry(kind).or_default() += moved,
             InFlight::Drop { kind, .. } => *self.dropped.entry(kind).or_default() += moved,
+            _ => {}
         }
     }
 }
@@ -191,6 +321,22 @@ fn carried_out(request: InFlight, slot: u8, before: Option<Stack>, after: Option
             };
             let left = before.count.checked_sub(count).map(|count| Stack { kind, count });
             left.is_some() && left.filter(|left| left.count > 0) == after
+        }
+        _ => false,
+    }
+}
+
+impl InFlight {
+    /// What is carried and worn more or less once it is carried out, by kind, where that is known beforehand.
+    fn gains(self) -> Option<[(u16, i64); 2]> {
+        match self {
+            InFlight::PickUp { .. } | InFlight::Drop { .. } => None,
+            InFlight::Equip { .. } | InFlight::Unequip { .. } => Some([(0, 0); 2]),
+            InFlight::Deposit { kind, count } => Some([(kind, -i64::from(count)), (0, 0)]),
+            InFlight::Withdraw { kind, count } => Some([(kind, i64::from(count)), (0, 0)]),
+            InFlight::Trade { gives, gets } => {
+                Some([(gives.kind, -i64::from(gives.count)), (gets.kind, i64::from(gets.count))])
+            }
         }
     }
 }
@@ -234,7 +380,7 @@ mod tests {
 
     fn book() -> Book {
         let mut book = Book::default();
-        book.entered(&[slot(2, 4, 20), slot(5, 7, 1)]).unwrap();
+        book.entered(&[slot(2, 4, 20), slot(5, 7, 1)], &[]).unwrap();
         book
     }
 
@@ -278,7 +424,7 @@ mod tests {
         assert!(book.picked_up(8, slot(2, 4, 50)).is_err());
         book.ask(PICK_UP);
         book.refused();
-        assert_eq!(book.entered(&[slot(2, 4, 20), slot(5, 7, 1)]), Ok(()));
+        assert_eq!(book.entered(&[slot(2, 4, 20), slot(5, 7, 1)], &[]), Ok(()));
     }
 
     #[test]
@@ -294,7 +440,7 @@ mod tests {
         let enter = |in_flight: Option<InFlight>, inventory: &[InventorySlot]| {
             let mut book = book();
             book.in_flight = in_flight;
-            let fits = book.entered(inventory).is_ok();
+            let fits = book.entered(inventory, &[]).is_ok();
             assert_eq!(book.in_flight, None);
             assert_eq!(book.held().count(), inventory.len());
             fits
@@ -308,5 +454,57 @@ mod tests {
         assert!(!enter(Some(PICK_UP), &less) && !enter(Some(DROP), &more));
         // Both lost and gained at once.
         assert!(!enter(Some(PICK_UP), &[slot(2, 4, 50)]));
+    }
+
+    fn item(place: u8, slot: u16, kind: u16, count: u32) -> ItemSlot {
+        ItemSlot { place, slot, kind, count, wear: 0, item: 1 }
+    }
+
+    #[test]
+    fn what_is_worn_banked_and_traded_is_judged_by_what_is_carried_and_worn_in_all() {
+        let check = |request: InFlight, told: &[ItemSlot], fits: bool| {
+            let mut book = book();
+            book.ask(request);
+            let got = match request {
+                InFlight::Trade { .. } => book.traded(told),
+                _ => book.rearranged(told),
+            };
+            assert_eq!((got.is_ok(), book.in_flight), (fits, None), "{request:?}, {told:?}: {got:?}");
+        };
+        let equip = InFlight::Equip { slot: 5 };
+        check(equip, &[item(0, 5, 0, 0), item(2, 0, 7, 1)], true);
+        check(equip, &[item(2, 0, 7, 1)], false);
+        check(equip, &[item(0, 5, 0, 0)], false);
+        let deposit = InFlight::Deposit { kind: 4, count: 15 };
+        check(deposit, &[item(0, 2, 4, 5), item(3, 0, 4, 70)], true);
+        check(deposit, &[item(0, 2, 4, 6), item(3, 0, 4, 14)], false);
+        check(InFlight::Withdraw { kind: 9, count: 2 }, &[item(0, 0, 9, 2), item(3, 1, 0, 0)], true);
+        check(InFlight::Withdraw { kind: 9, count: 2 }, &[item(0, 0, 9, 3)], false);
+        let (gives, gets) = (Stack { kind: 4, count: 20 }, Stack { kind: 8, count: 3 });
+        let trade = InFlight::Trade { gives, gets };
+        check(trade, &[item(0, 2, 8, 3)], true);
+        check(trade, &[item(0, 2, 0, 0)], false);
+        check(trade, &[item(0, 3, 8, 3)], false);
+        assert!(book().traded(&[]).is_err());
+        assert!(book().rearranged(&[]).is_err());
+    }
+
+    #[test]
+    fn an_entry_after_a_trade_that_was_not_heard_of_shows_it_or_nothing_of_it() {
+        let (gives, gets) = (Stack { kind: 4, count: 20 }, Stack { kind: 8, count: 3 });
+        let enter = |inventory: &[InventorySlot], worn: &[ItemSlot]| {
+            let mut book = book();
+            book.ask(InFlight::Trade { gives, gets });
+            book.entered(inventory, worn).map(|()| book.traded)
+        };
+        assert_eq!(enter(&[slot(2, 4, 20), slot(5, 7, 1)], &[]), Ok(0));
+        assert_eq!(enter(&[slot(0, 8, 3), slot(5, 7, 1)], &[]), Ok(1));
+        assert!(enter(&[slot(5, 7, 1)], &[]).is_err(), "given, and nothing got");
+        assert!(
+            enter(&[slot(2, 4, 20), slot(0, 8, 3), slot(5, 7, 1)], &[]).is_err(),
+            "got, and nothing given"
+        );
+        assert!(enter(&[slot(2, 4, 20)], &[]).is_err());
+        assert!(enter(&[slot(2, 4, 20), slot(5, 7, 1)], &[item(2, 0, 7, 1)]).is_err(), "worn out of nowhere");
     }
 }

@@ -10,11 +10,13 @@ use rand_pcg::Pcg32;
 use thiserror::Error;
 use vyuha_net::client::{ClientContent, EnteredZone};
 use vyuha_protocol::frame::FrameError;
-use vyuha_protocol::message::{self, DecodeError, Logout, Message as _, Ping, Say, ServerMessage};
+use vyuha_protocol::message::{
+    self, Acknowledge, DecodeError, Hello, Logout, Message as _, Ping, Resume, Say, ServerMessage,
+};
 use vyuha_protocol::motion::{HEADING_FULL, Heading, displacement, step};
 use vyuha_protocol::snapshot::SnapshotHead;
 use vyuha_protocol::units::Displacement;
-use vyuha_protocol::{ErrorCode, Pos, TileMap, ZoneId};
+use vyuha_protocol::{ErrorCode, PROTOCOL_VERSION, Pos, TileMap, ZoneId};
 
 use crate::bot::{ANSWER_NS_MAX, SECOND_NS};
 use crate::measure::Window;
@@ -26,6 +28,9 @@ use crate::stream::{Piece, Stream};
 const PENDING_MAX: u32 = 64;
 /// Steps straight on before it turns.
 const LEG_STEPS: std::ops::Range<u16> = 20..120;
+/// Between two pings, of who plays and of who is idle.
+const PING_NS: u64 = SECOND_NS;
+const IDLE_PING_NS: u64 = 10 * SECOND_NS;
 /// Bytes of an input's frame.
 const INPUT_BYTES: usize = 14;
 
@@ -60,6 +65,16 @@ pub struct Lean {
     request_last: u32,
     /// A text, or the wish to leave, that was not answered yet, and when it was sent.
     open: Option<(Request, u32, u64)>,
+    /// What takes the session up.
+    ticket: Option<[u8; 16]>,
+    /// Numbered messages received.
+    received: u32,
+    /// Since when it tries to take the session up, if it does.
+    resuming_ns: Option<u64>,
+    /// It has the session again, and has not said so yet.
+    resumed: bool,
+    /// Up to this input some may have been lost with a connection.
+    unsure_until: u32,
     /// The inputs that are not acknowledged, by sequence number.
     pending: [Pending; PENDING_MAX as usize],
 }
@@ -163,8 +178,34 @@ impl Lean {
             ping_ns: now_ns,
             request_last,
             open: None,
+            ticket: None,
+            received: 0,
+            resuming_ns: None,
+            resumed: false,
+            unsure_until: 0,
             pending: [Pending::default(); PENDING_MAX as usize],
         }
+    }
+
+    /// What takes the session up: its ticket, and how many numbered messages were received.
+    pub fn set_session(&mut self, session: Option<([u8; 16], u32)>) {
+        if let Some((ticket, received)) = session {
+            (self.ticket, self.received) = (Some(ticket), received);
+        }
+    }
+
+    /// Whether it could break off now.
+    pub fn can_resume(&self) -> bool {
+        self.ticket.is_some() && self.resuming_ns.is_none() && self.open.is_none()
+    }
+
+    /// The first words of a connection that is to take the session up.
+    pub fn resume(&mut self, out: &mut Vec<u8>, now_ns: u64) {
+        let Some(ticket) = self.ticket else { return };
+        self.stream = Stream::default();
+        self.resuming_ns = Some(now_ns);
+        message::append(out, &Hello { version: PROTOCOL_VERSION, content_hash: self.content.hash });
+        message::append(out, &Resume { ticket, received: self.received });
     }
 
     /// The zone that it is in, and that zone's steps a second.
@@ -188,7 +229,13 @@ impl Lean {
 
     /// One step: walks, and does what a player does now and then. `gathering` is where its zone's crowd meets.
     pub fn step(&mut self, out: &mut Vec<u8>, window: &mut Window, gathering: Option<Pos>, now_ns: u64) {
-        if self.sequence - self.acknowledged < PENDING_MAX {
+        if self.resuming_ns.is_some() {
+            return;
+        }
+        if std::mem::take(&mut self.resumed) {
+            message::append(out, &Acknowledge { received: self.received });
+        }
+        if self.sequence - self.acknowledged < PENDING_MAX && self.role != Role::Idle {
             if self.leg_steps == 0 {
                 self.turn(gathering);
             }
@@ -209,7 +256,7 @@ impl Lean {
         }
         if now_ns >= self.ping_ns {
             message::append(out, &Ping { stamp: now_ns });
-            self.ping_ns = now_ns + SECOND_NS;
+            self.ping_ns = now_ns + if self.role == Role::Idle { IDLE_PING_NS } else { PING_NS };
         }
         if self.role == Role::Chatter && self.open.is_none() && self.rng.random_ratio(1, CHATTER_STEPS) {
             let text = TEXTS[self.rng.random_range(0..TEXTS.len())].to_owned();
@@ -221,7 +268,7 @@ impl Lean {
 
     /// One step of leaving: asks to, once nothing else is open.
     pub fn leave(&mut self, out: &mut Vec<u8>, window: &mut Window, now_ns: u64) {
-        if self.open.is_none() {
+        if self.open.is_none() && self.resuming_ns.is_none() {
             let request = self.request(Request::Leave, now_ns);
             message::append(out, &Logout { request });
             window.commands += 1;
@@ -278,7 +325,10 @@ impl Lean {
                     self.take_snapshot(bytemuck::pod_read_unaligned(head), window, now_ns)
                 }
                 Piece::Message { kind, payload } => {
-                    self.take_message(&ServerMessage::decode(kind, payload)?, window, now_ns, &mut fate)
+                    let message = ServerMessage::decode(kind, payload)?;
+                    let is_last = matches!(message, ServerMessage::Error(error) if error.closing);
+                    self.received += u32::from(message::is_numbered(kind) && !is_last);
+                    self.take_message(&message, window, now_ns, &mut fate)
                 }
             };
             if let Err(contradiction) = taken {
@@ -320,8 +370,8 @@ impl Lean {
         };
         self.acknowledged = ack;
         self.acknowledged_pos = Pos { x: head.x, y: head.y };
-        if std::mem::take(&mut self.crossed) {
-            // What was under way when it came to a gate leads on from behind that.
+        if std::mem::take(&mut self.crossed) || acknowledged < self.unsure_until {
+            // What was under way when it came to a gate leads on from behind that; of what was when it broke off, some is lost.
             let corrections = window.corrections;
             let reconciled = self.reconcile(window);
             window.corrections = corrections;
@@ -376,6 +426,10 @@ impl Lean {
                     *fate = Fate::Closed(code, error.text.to_string());
                     return Ok(());
                 }
+                if self.resuming_ns.is_some() {
+                    *fate = Fate::Closed(code, error.text.to_string());
+                    return Ok(());
+                }
                 self.open.take_if(|(_, request, _)| u32::from(error.request) == *request);
                 window.refused(code);
                 if code.is_some_and(happens) {
@@ -384,8 +438,20 @@ impl Lean {
                     Err(Contradiction::Refused(error.text.to_string()))
                 }
             }
-            // Its connection breaks only when it wants to, or for good.
-            ServerMessage::Ticket(_) => Ok(()),
+            ServerMessage::Ticket(ticket) => {
+                self.set_session(Some((ticket.ticket, 0)));
+                Ok(())
+            }
+            ServerMessage::Away(_) => Ok(()),
+            ServerMessage::Welcome(_) if self.resuming_ns.is_some() => Ok(()),
+            ServerMessage::Resumed(resumed) if self.resuming_ns.is_some() => {
+                if let Some(since_ns) = self.resuming_ns.take() {
+                    window.resumed.record(now_ns - since_ns);
+                }
+                self.ticket = Some(resumed.ticket);
+                (self.resumed, self.unsure_until) = (true, self.sequence);
+                Ok(())
+            }
             ServerMessage::EnteredZone(entered) if u32::from(entered.request) == 0 => {
                 let zone = ZoneId(entered.zone.into());
                 let map = self.content.maps.get(&zone).cloned();

@@ -5,7 +5,9 @@
 //! what was acknowledged, so whatever the server loses or doubles shows as an error. Nothing here knows the server
 //! but by its protocol.
 
+mod attack;
 mod bot;
+mod deal;
 mod inventory;
 mod lag;
 mod lean;
@@ -25,8 +27,11 @@ use std::time::Duration;
 
 use thiserror::Error;
 use vyuha_game::content::Content;
-use vyuha_net::client::ClientContent;
+use vyuha_net::client::{ClientContent, ServerTrust};
 
+pub use attack::{
+    ATTACKERS_MAX, AttackOptions, AttackReport, Kind, KindReport, Kinds, KindsError, SOURCES_MAX, attack,
+};
 pub use inventory::{Book, InFlight, SLOTS, Stack};
 pub use lag::{Conditions, ConditionsError, LAG_MAX, LINE_BYTES_MAX, LagProxy};
 pub use load::run;
@@ -44,6 +49,8 @@ pub const PREFIX_BYTES_MAX: usize = 10;
 pub struct LoadOptions {
     /// The server.
     pub target: SocketAddr,
+    /// Whom the clients take for the server, over TLS; without it they speak plain TCP.
+    pub trust: Option<ServerTrust>,
     /// How many clients, 1 to [`CLIENTS_MAX`].
     pub clients: u32,
     /// How long it is measured, from when all are in the world; without it until told to stop.
@@ -63,6 +70,8 @@ pub struct LoadOptions {
     pub sign_ins_max: u32,
     /// Whether all bots take their steps at the same moment, instead of spread evenly over it.
     pub at_once: bool,
+    /// How many resumers a second break off and take up their sessions.
+    pub resumptions_per_second: u32,
     /// The processor that the load is bound to, if it is to be.
     pub cpu: Option<usize>,
     /// What lies between the bots and the server, if not just this machine.
@@ -88,6 +97,7 @@ impl LoadOptions {
     pub fn new(target: SocketAddr, clients: u32, content: Arc<ClientContent>) -> LoadOptions {
         LoadOptions {
             target,
+            trust: None,
             clients,
             duration: None,
             content,
@@ -97,6 +107,7 @@ impl LoadOptions {
             watchers: LoadOptions::WATCHERS,
             sign_ins_max: LoadOptions::SIGN_INS_MAX,
             at_once: false,
+            resumptions_per_second: 0,
             cpu: None,
             conditions: None,
             relog_interval: Duration::from_secs(1),
@@ -129,6 +140,16 @@ pub enum LoadError {
     /// Nobody may sign in.
     #[error("0 clients may sign in at the same time; let 1 or more")]
     SignIns,
+    /// Too few or too many attackers.
+    #[error(
+        "{attackers} attackers from {sources} addresses were asked for; ask for 1 to {ATTACKERS_MAX} from 1 to {SOURCES_MAX}"
+    )]
+    Attackers {
+        /// How many attackers.
+        attackers: u32,
+        /// From how many addresses.
+        sources: u32,
+    },
     /// The load cannot be bound to a processor.
     #[error("processor {cpu} cannot be used: {source}; choose one that this process may run on")]
     Cpu {

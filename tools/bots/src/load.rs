@@ -17,7 +17,7 @@ use rustix::time::{ClockId, clock_gettime};
 
 use crate::bot::{Bot, Census, NEVER, SECOND_NS, Shared, Stage};
 use crate::lag::LagProxy;
-use crate::measure::{Measures, Windows, total};
+use crate::measure::{Measures, Times, Windows, total};
 use crate::report::{Frame, LoadReport, Progress};
 use crate::sockets::{Links, Sockets};
 use crate::{LoadError, LoadOptions};
@@ -60,7 +60,7 @@ pub fn run(
     };
     let target = proxy.as_ref().map_or(options.target, LagProxy::address);
     let options = &LoadOptions { target, ..options.clone() };
-    let mut sockets = Sockets::new(options.clients)?;
+    let mut sockets = Sockets::new(options.clients, options.trust.clone())?;
     let mut load = Load::new(options, sockets.driver());
     let began = load.began;
     while !load.is_over(stop.load(Ordering::Relaxed), &mut sockets.links) {
@@ -168,6 +168,10 @@ struct Load<'a> {
     progress_ns: u64,
     /// Snapshots and bytes at the last progress.
     told: (u64, u64),
+    /// The gaps between them.
+    gaps_told: Times,
+    /// Sessions that were to be broken off and taken up, so far, and whose turn is next.
+    resumptions: (u64, u32),
 }
 
 impl<'a> Load<'a> {
@@ -190,6 +194,7 @@ impl<'a> Load<'a> {
                 finishing: false,
                 rate_hz: RATE_HZ,
                 gatherings: std::collections::HashMap::new(),
+                markets: std::collections::HashMap::new(),
                 measures: Measures::default(),
                 census: Census::default(),
                 queue: (0..options.clients).collect(),
@@ -200,6 +205,8 @@ impl<'a> Load<'a> {
             steps_missed: 0,
             progress_ns: SECOND_NS,
             told: (0, 0),
+            gaps_told: Times::default(),
+            resumptions: (0, 0),
         }
     }
 
@@ -216,11 +223,31 @@ impl<'a> Load<'a> {
             let Some((index, wakes)) = self.wheel.due(now_ns) else { break };
             self.bots[index as usize].wake(&mut self.shared, links, wakes);
         }
+        if let Phase::Measuring { since_ns, .. } = self.phase {
+            self.resume_due(since_ns, links);
+        }
         while !self.shared.finishing && self.shared.census.signing_in < self.shared.options.sign_ins_max {
             let Some(index) = self.shared.queue.pop_front() else { break };
             self.bots[index as usize].start(&mut self.shared, links);
         }
         self.wheel.set_rate(self.shared.rate_hz, now_ns);
+    }
+
+    /// Lets as many sessions break off and be taken up as are due; those who are at it, or do not play, are passed over.
+    fn resume_due(&mut self, since_ns: u64, links: &mut Links) {
+        let (done, next) = &mut self.resumptions;
+        let per_s = u128::from(self.shared.options.resumptions_per_second);
+        let due = (u128::from(self.shared.now_ns - since_ns) * per_s / u128::from(SECOND_NS)) as u64;
+        for _ in 0..self.bots.len() {
+            if *done >= due {
+                return;
+            }
+            let bot = &mut self.bots[*next as usize];
+            *next = (*next + 1) % self.shared.options.clients;
+            *done += u64::from(bot.resume(&mut self.shared, links));
+        }
+        // Nobody is left who could.
+        *done = due;
     }
 
     /// Goes from phase to phase; true once everybody is out.
@@ -242,6 +269,7 @@ impl<'a> Load<'a> {
                     self.frame.cpu_ns = thread_cpu_ns() - cpu_since_ns;
                     self.frame.steps_missed = self.steps_missed;
                     self.windows = Some(std::mem::take(&mut self.shared.measures.windows));
+                    self.gaps_told = Times::default();
                     self.begin_leaving(now_ns, links);
                 } else if now_ns >= relog_ns {
                     self.relog_one(links);
@@ -271,6 +299,7 @@ impl<'a> Load<'a> {
         self.shared.measures.windows = Windows::default();
         self.steps_missed = 0;
         self.told = (0, 0);
+        self.gaps_told = Times::default();
         // Whoever measures beside the bots begins with them, not up to a second later.
         self.progress_ns = now_ns;
         let relog_ns = now_ns + self.shared.options.relog_interval.as_nanos() as u64;
@@ -314,9 +343,11 @@ impl<'a> Load<'a> {
             snapshots: self.told.0.saturating_sub(snapshots),
             bytes_in: self.told.1.saturating_sub(bytes_in),
             snapshot_gap_p99_ms: total.snapshot_gap.distribution().p99,
+            snapshot_gap_last_ms: total.snapshot_gap.since(&self.gaps_told),
             disconnects: measures.disconnects.values().sum(),
             errors: measures.errors,
         });
+        self.gaps_told = total.snapshot_gap;
     }
 
     fn into_report(self) -> LoadReport {
@@ -332,7 +363,7 @@ fn thread_cpu_ns() -> u64 {
 }
 
 /// Binds the calling thread to a processor.
-fn pin(cpu: usize) -> Result<(), LoadError> {
+pub fn pin(cpu: usize) -> Result<(), LoadError> {
     let refused = |source: io::Error| LoadError::Cpu { cpu, source };
     if cpu >= CpuSet::MAX_CPU {
         return Err(refused(io::ErrorKind::InvalidInput.into()));
@@ -343,7 +374,7 @@ fn pin(cpu: usize) -> Result<(), LoadError> {
 }
 
 /// Lets this process open as many files as it needs.
-fn raise_open_files(needed: u64) -> Result<(), LoadError> {
+pub fn raise_open_files(needed: u64) -> Result<(), LoadError> {
     let limit = getrlimit(Resource::Nofile);
     if limit.current.is_none_or(|current| current >= needed) {
         return Ok(());

@@ -1,17 +1,21 @@
 //! The program `vyuha-bots`: a load of bots against any server.
 
+use std::fs;
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use signal_hook::consts::{SIGINT, SIGTERM};
-use vyuha_bots::{Conditions, LoadOptions, Progress, Roles, client_content, run};
+use vyuha_bots::{
+    AttackOptions, Conditions, Kinds, LoadOptions, Progress, Roles, attack, client_content, run,
+};
 use vyuha_game::content::Content;
+use vyuha_net::client::ServerTrust;
 
 /// Plays on a Vyuha server with many clients and measures how well they are served.
 ///
@@ -25,17 +29,27 @@ use vyuha_game::content::Content;
 #[derive(Debug, Parser)]
 #[command(
     version,
+    args_conflicts_with_subcommands = true,
     after_help = "Examples:
   vyuha-bots                                        100 bots against 127.0.0.1:7777 until Ctrl-C
   vyuha-bots --clients 500 --seconds 20             500 bots, measured for 20 s
   vyuha-bots --target game.example:7777 --json      one JSON object as the last line of stdout
   vyuha-bots --roles wanderer=8,chatter=1,crowd=1   by weight, each with figures of its own
-  vyuha-bots --lag 80ms --loss 1%                   as from far away, over a bad network"
+  vyuha-bots --lag 80ms --loss 1%                   as from far away, over a bad network
+  vyuha-bots --roles idle=1 --clients 10000         characters that stand still
+  vyuha-bots --roles resumer=1 --reconnects-per-second 1000
+                                                    connections that break, sessions that are taken up
+  vyuha-bots attack --attackers 1000 --json         clients that mean no good"
 )]
 struct Args {
+    #[command(subcommand)]
+    command: Option<Mode>,
     /// The server's address: host:port
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:7777")]
     target: String,
+    /// Speak TLS: PEM of who vouches for the server's certificate, which must be for the host of --target
+    #[arg(long, value_name = "FILE")]
+    tls_ca: Option<PathBuf>,
     /// How many bots
     #[arg(long, default_value_t = 100)]
     clients: u32,
@@ -54,7 +68,7 @@ struct Args {
     /// How the accounts' names begin: 1 to 10 of a-z and 0-9, beginning with a letter
     #[arg(long, default_value = "bot")]
     prefix: String,
-    /// What the bots do, by weight: wanderer, crowd, chatter, trader, reconnecter, lagger
+    /// What the bots do, by weight: wanderer, crowd, chatter, trader, reconnecter, lagger, resumer, idle
     #[arg(long, value_name = "ROLE=WEIGHT,...", default_value = "trader=1")]
     roles: Roles,
     /// Bots that sign in at the same time
@@ -63,6 +77,9 @@ struct Args {
     /// Let all bots take their steps at the same moment, instead of spread evenly
     #[arg(long)]
     at_once: bool,
+    /// Resumers that break off and take their sessions up again, in a second
+    #[arg(long, value_name = "NUMBER", default_value_t = 0)]
+    reconnects_per_second: u32,
     /// Bind the bots to this processor
     #[arg(long, value_name = "NUMBER")]
     cpu: Option<usize>,
@@ -77,6 +94,46 @@ struct Args {
     loss: f64,
 }
 
+#[derive(Debug, Subcommand)]
+enum Mode {
+    /// Attack a server of your own with clients that mean no good
+    ///
+    /// Half-open connections, a byte a second, random bytes, floods, connections that break off at once, guessed passwords:
+    /// each attacker does one of these, again and again, with a pause of a second in between. Reports what became of them.
+    Attack(AttackArgs),
+}
+
+#[derive(Debug, clap::Args)]
+struct AttackArgs {
+    /// The server's address: host:port
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:7777")]
+    target: String,
+    /// How many attackers
+    #[arg(long, default_value_t = 1000)]
+    attackers: u32,
+    /// What they do, in turn [default: half-open,loris,garbage,flood,storm,guess]
+    #[arg(long, value_name = "KIND,...")]
+    kinds: Option<Kinds>,
+    /// How many addresses they come from, if the server is on this machine: 127.66.0.1 and up
+    #[arg(long, value_name = "NUMBER", default_value_t = 100)]
+    addresses: u32,
+    /// How long [default: until Ctrl-C]
+    #[arg(long)]
+    seconds: Option<u64>,
+    /// Print the report as one JSON object on the last line of stdout
+    #[arg(long)]
+    json: bool,
+    /// The content folder that the server plays [default: the example world]
+    #[arg(long, value_name = "DIR")]
+    content: Option<PathBuf>,
+    /// Decides what is random
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Bind the attackers to this processor
+    #[arg(long, value_name = "NUMBER")]
+    cpu: Option<usize>,
+}
+
 impl Args {
     /// What lies between bots and server, if anything was asked for.
     fn conditions(&self) -> Option<Conditions> {
@@ -88,27 +145,24 @@ impl Args {
 
 fn main() -> anyhow::Result<ExitCode> {
     let args = Args::parse();
-    let content = match &args.content {
-        Some(folder) => Content::load(folder)?,
-        None => Content::example(),
-    };
+    if let Some(Mode::Attack(args)) = args.command {
+        return run_attack(args);
+    }
+    let content = content(args.content.as_deref())?;
     let options = LoadOptions {
         duration: args.seconds.map(Duration::from_secs),
         seed: args.seed,
         roles: args.roles,
         sign_ins_max: args.sign_ins,
         at_once: args.at_once,
+        resumptions_per_second: args.reconnects_per_second,
         cpu: args.cpu,
         conditions: args.conditions(),
+        trust: args.tls_ca.as_deref().map(|file| trust(file, &args.target)).transpose()?,
         account_prefix: args.prefix,
         ..LoadOptions::new(resolve(&args.target)?, args.clients, Arc::new(client_content(&content)))
     };
-    let stop = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM] {
-        // The first signal ends the load in good order, the second at once.
-        signal_hook::flag::register_conditional_shutdown(signal, 130, stop.clone())?;
-        signal_hook::flag::register(signal, stop.clone())?;
-    }
+    let stop = stop_requested()?;
     let report = run(&options, |progress| eprintln!("{}", line(progress)), &stop)?;
     println!("{}", report.summary());
     if args.json {
@@ -117,11 +171,55 @@ fn main() -> anyhow::Result<ExitCode> {
     Ok(if report.succeeded() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
+fn run_attack(args: AttackArgs) -> anyhow::Result<ExitCode> {
+    let options = AttackOptions {
+        target: resolve(&args.target)?,
+        attackers: args.attackers,
+        kinds: args.kinds.unwrap_or_default(),
+        sources: args.addresses,
+        content_hash: content(args.content.as_deref())?.hash,
+        seed: args.seed,
+        duration: args.seconds.map(Duration::from_secs),
+        cpu: args.cpu,
+    };
+    let report = attack(&options, &*stop_requested()?)?;
+    println!("{}", report.summary());
+    if args.json {
+        println!("{}", serde_json::to_string(&report)?);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn content(folder: Option<&Path>) -> anyhow::Result<Content> {
+    Ok(match folder {
+        Some(folder) => Content::load(folder)?,
+        None => Content::example(),
+    })
+}
+
+/// Set by the first signal, which ends all in good order; the second ends it at once.
+fn stop_requested() -> anyhow::Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        signal_hook::flag::register_conditional_shutdown(signal, 130, stop.clone())?;
+        signal_hook::flag::register(signal, stop.clone())?;
+    }
+    Ok(stop)
+}
+
 fn resolve(target: &str) -> anyhow::Result<SocketAddr> {
     let mut addresses = target
         .to_socket_addrs()
         .with_context(|| format!("--target {target:?} is no address; give host:port"))?;
     addresses.next().with_context(|| format!("--target {target:?} has no address"))
+}
+
+/// Trusts the host of the target if a certificate of this file vouches for it.
+fn trust(file: &Path, target: &str) -> anyhow::Result<ServerTrust> {
+    let host = target.rsplit_once(':').map_or(target, |(host, _)| host);
+    let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    let pem = fs::read(file).with_context(|| format!("--tls-ca {} cannot be read", file.display()))?;
+    ServerTrust::new(&pem, host).with_context(|| format!("--tls-ca {} for {host}", file.display()))
 }
 
 fn line(progress: &Progress) -> String {

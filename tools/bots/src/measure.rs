@@ -45,6 +45,13 @@ impl Times {
         self.0.add(&other.0).expect("all have the same bounds");
     }
 
+    /// What was recorded since another was as this.
+    pub fn since(&self, before: &Times) -> Distribution {
+        let mut since = Times(self.0.clone());
+        since.0.subtract(&before.0).expect("times are only added");
+        since.distribution()
+    }
+
     /// What was recorded.
     pub fn distribution(&self) -> Distribution {
         let ms = |us: u64| us as f64 / 1000.0;
@@ -66,6 +73,8 @@ pub struct Window {
     pub input_to_snapshot: Times,
     /// Times from ping to pong.
     pub rtt: Times,
+    /// Times from breaking off to having the session again.
+    pub resumed: Times,
     /// Snapshots received.
     pub snapshots: u64,
     /// Bytes received.
@@ -82,6 +91,8 @@ pub struct Window {
     pub picked_up: u64,
     /// Items dropped.
     pub dropped: u64,
+    /// Trades, as each of the two counts them.
+    pub traded: u64,
     /// Texts heard.
     pub heard: u64,
     /// Snapshots that corrected a prediction.
@@ -106,6 +117,7 @@ impl Window {
         self.snapshot_gap.add(&other.snapshot_gap);
         self.input_to_snapshot.add(&other.input_to_snapshot);
         self.rtt.add(&other.rtt);
+        self.resumed.add(&other.resumed);
     }
 
     fn add_counts(&mut self, other: &Window) {
@@ -119,6 +131,7 @@ impl Window {
         }
         self.picked_up += other.picked_up;
         self.dropped += other.dropped;
+        self.traded += other.traded;
         self.heard += other.heard;
         self.corrections += other.corrections;
         self.client_ticks += other.client_ticks;
@@ -198,8 +211,8 @@ mod tests {
             window.refused(Some(ErrorCode::TooFar));
         }
         let total = total(&windows);
-        assert_eq!((total.rtt.distribution().count, total.rtt.distribution().max), (5, 1.0));
-        assert_eq!((total.commands, total.refused["TooFar"]), (12, 6));
+        assert_eq!((total.rtt.distribution().count, total.rtt.distribution().max), (7, 1.0));
+        assert_eq!((total.commands, total.refused["TooFar"]), (16, 8));
     }
 
     #[test]

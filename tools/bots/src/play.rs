@@ -6,11 +6,13 @@ use std::sync::Arc;
 use rand::RngExt as _;
 use rand_pcg::Pcg32;
 use vyuha_net::client::{ClientCore, EnteredZone, Event, INPUTS_PENDING_MAX, SendError, SnapshotSummary};
+use vyuha_protocol::motion::Heading;
 use vyuha_protocol::units::metres;
-use vyuha_protocol::{EntityId, ErrorCode, Pos, RequestId, TileMap};
+use vyuha_protocol::{EntityId, ErrorCode, Pos, RequestId, TileMap, ZoneId};
 
 use crate::LoadOptions;
 use crate::bot::{ANSWER_NS_MAX, SECOND_NS, Shared};
+use crate::deal::{Deal, Next};
 use crate::inventory::{Book, InFlight};
 use crate::role::Role;
 use crate::walk::Walker;
@@ -26,6 +28,10 @@ const CHASE_NS_MAX: u64 = 6 * SECOND_NS;
 const LOOK_NS: u64 = SECOND_NS / 4;
 /// A bot that carries something drops some of it at one look in so many.
 const DROP_LOOKS: u32 = 4;
+/// A trader that carries something sets out for the market at one look in so many.
+const DEAL_LOOKS: u32 = 6;
+/// It puts something on, takes something off, or goes through its bank, at one look in so many.
+const REARRANGE_LOOKS: u32 = 6;
 /// More stacks than these are a burden: it drops some.
 const STACKS_CARRIED: usize = 8;
 /// A trader says something once in so many steps, on average: 15 s at 30 Hz.
@@ -47,6 +53,9 @@ pub const TEXTS: &[&str] = &[
 
 /// A bot's time in the world, from entering to leaving.
 pub struct Play {
+    /// Its character.
+    entity: EntityId,
+    zone: ZoneId,
     /// Its character in the world view; `None` if it keeps items alone.
     own: Option<EntityId>,
     map: Arc<TileMap>,
@@ -68,6 +77,10 @@ pub struct Play {
     chase_ns: Option<u64>,
     /// The request about an item that is not answered yet, and when it was sent.
     item: Option<(RequestId, u64)>,
+    /// The deal that it is about.
+    deal: Option<Deal>,
+    /// Whether it stands still, to deal.
+    stands: bool,
     /// The request to leave, and when it was sent.
     leave: Option<(RequestId, u64)>,
 }
@@ -76,6 +89,8 @@ impl Play {
     /// A character that has just entered; `watches` if it holds and checks the whole view.
     pub fn new(entered: &EnteredZone, map: Arc<TileMap>, role: Role, watches: bool, shared: &Shared) -> Play {
         Play {
+            entity: entered.entity,
+            zone: entered.zone,
             own: watches.then_some(entered.entity),
             map,
             role,
@@ -89,6 +104,8 @@ impl Play {
             look_ns: shared.now_ns + LOOK_NS,
             chase_ns: None,
             item: None,
+            deal: None,
+            stands: false,
             leave: None,
         }
     }
@@ -96,6 +113,7 @@ impl Play {
     /// It walked through a gate: what it sent and asked before goes on, what it saw does not.
     pub fn cross(&mut self, entered: &EnteredZone, map: Arc<TileMap>) {
         self.own = self.own.map(|_| entered.entity);
+        (self.entity, self.zone) = (entered.entity, entered.zone);
         self.map = map;
         self.walker = Walker::default();
         self.chase_ns = None;
@@ -133,7 +151,8 @@ impl Play {
             if let Some(place) = gathering.filter(|_| self.role == Role::Crowd) {
                 self.walker.gather(place, pos, rng);
             }
-            let heading = self.walker.steer(&self.map, predictor, rng);
+            let heading =
+                if self.stands { Heading::default() } else { self.walker.steer(&self.map, predictor, rng) };
             core.input(heading)?;
             self.inputs_ns.push_back(now_ns);
             window.inputs += 1;
@@ -151,7 +170,10 @@ impl Play {
             core.say(TEXTS[rng.random_range(0..TEXTS.len())])?;
             window.commands += 1;
         }
-        if self.role == Role::Trader && now_ns >= self.look_ns && self.item.is_none() {
+        self.stands &= self.deal.is_some();
+        if self.deal.is_some() && self.item.is_none() {
+            self.deal_on(core, book, pos, rng, shared)?;
+        } else if self.role == Role::Trader && now_ns >= self.look_ns && self.item.is_none() {
             self.look_ns = now_ns + LOOK_NS;
             if let Some(request) = self.handle_items(core, book, pos, rng, shared)? {
                 self.item = Some((request, now_ns));
@@ -196,7 +218,27 @@ impl Play {
                 window.heard += 1;
                 Ok(())
             }
-            Event::Done { .. } => Ok(()),
+            Event::Away { .. } => Ok(()),
+            Event::Done { request } => {
+                self.item = self.item.filter(|(item, _)| item != request);
+                Ok(())
+            }
+            Event::SlotsChanged { slots, .. } => {
+                self.item = None;
+                book.rearranged(slots).map_err(|mismatch| mismatch.to_string())
+            }
+            Event::TradeAsked { .. }
+            | Event::TradeChanged { .. }
+            | Event::TradeDone { .. }
+            | Event::TradeEnded { .. } => {
+                window.traded += u64::from(matches!(event, Event::TradeDone { .. }));
+                // Who has given a deal up may still be asked.
+                let Some(deal) = &mut self.deal else { return Ok(()) };
+                if !deal.hear(event, book, shared.now_ns)? {
+                    self.deal = None;
+                }
+                Ok(())
+            }
             Event::PickedUp { entity, slot, .. } => {
                 window.picked_up += 1;
                 self.item = None;
@@ -211,7 +253,12 @@ impl Play {
                 window.refused(*code);
                 if self.item.is_some_and(|(item, _)| item == *request) {
                     self.item = None;
-                    book.refused();
+                    // A trade that is no more may have taken place.
+                    if *code != Some(ErrorCode::NoTrade) {
+                        book.refused();
+                    }
+                    let goes_on = self.deal.as_mut().is_some_and(|deal| deal.refused(*code));
+                    self.deal = self.deal.take().filter(|_| goes_on);
                 }
                 if self.leave.is_some_and(|(leave, _)| leave == *request) {
                     self.leave = None;
@@ -261,6 +308,71 @@ impl Play {
         }
     }
 
+    /// Goes on with its deal.
+    fn deal_on(
+        &mut self,
+        core: &mut ClientCore,
+        book: &mut Book,
+        pos: Pos,
+        rng: &mut Pcg32,
+        shared: &mut Shared,
+    ) -> Result<(), SendError> {
+        let (Some(deal), Some(market)) = (&mut self.deal, shared.markets.get_mut(&self.zone)) else {
+            self.deal = None;
+            return Ok(());
+        };
+        let next = deal.next(core, book, (self.entity, pos), market, rng, shared.now_ns)?;
+        self.stands = next != Next::Walk;
+        match next {
+            Next::Walk => self.walker.go_to(market.place),
+            Next::Stand => {}
+            Next::Asked(request) => {
+                self.item = Some((request, shared.now_ns));
+                shared.measures.windows[self.role as usize].commands += 1;
+            }
+            Next::Over => self.deal = None,
+        }
+        Ok(())
+    }
+
+    /// Puts something on, takes something off, or moves something into its bank or out of it.
+    fn rearrange(
+        core: &mut ClientCore,
+        book: &mut Book,
+        rng: &mut Pcg32,
+    ) -> Result<Option<RequestId>, SendError> {
+        let held: Vec<_> = book.held().collect();
+        let banked: Vec<_> = book.bank.iter().map(|(slot, stack)| (*slot, *stack)).collect();
+        let worn = book.worn.keys().next().copied();
+        let choice = rng.random_range(0..4);
+        if let Some(slot) = worn.filter(|_| choice == 0) {
+            let slot = slot as u8;
+            let request = core.unequip(slot)?;
+            book.ask(InFlight::Unequip { slot });
+            return Ok(Some(request));
+        }
+        if choice == 1 && !banked.is_empty() {
+            let (slot, stack) = banked[rng.random_range(0..banked.len())];
+            let (kind, count) = (stack.kind, rng.random_range(1..=stack.count));
+            let request = core.withdraw(slot, count, rng.random())?;
+            book.ask(InFlight::Withdraw { kind, count });
+            return Ok(Some(request));
+        }
+        if held.is_empty() {
+            return Ok(None);
+        }
+        let (slot, stack) = held[rng.random_range(0..held.len())];
+        if choice == 2 {
+            let (kind, count) = (stack.kind, rng.random_range(1..=stack.count));
+            let request = core.deposit(slot, count, rng.random_range(0..8))?;
+            book.ask(InFlight::Deposit { kind, count });
+            return Ok(Some(request));
+        }
+        let request = core.equip(slot)?;
+        book.ask(InFlight::Equip { slot });
+        Ok(Some(request))
+    }
+
     /// Picks something up, drops something, or walks to something. Returns the request that was made.
     fn handle_items(
         &mut self,
@@ -273,6 +385,13 @@ impl Play {
         let now_ns = shared.now_ns;
         let stacks = book.held().count();
         let too_many = stacks > STACKS_CARRIED || book.free() == 0;
+        if stacks > 0 && self.chase_ns.is_none() && rng.random_ratio(1, DEAL_LOOKS) {
+            self.deal = Some(Deal::begin(now_ns));
+            return Ok(None);
+        }
+        if self.chase_ns.is_none() && rng.random_ratio(1, REARRANGE_LOOKS) {
+            return Play::rearrange(core, book, rng);
+        }
         if stacks > 0 && self.chase_ns.is_none() && (too_many || rng.random_ratio(1, DROP_LOOKS)) {
             let Some((slot, stack)) = book.held().nth(rng.random_range(0..stacks)) else { return Ok(None) };
             let count = rng.random_range(1..=stack.count);
@@ -323,5 +442,15 @@ pub fn happens(code: ErrorCode) -> bool {
             | ErrorCode::JournalBusy
             | ErrorCode::GroundFull
             | ErrorCode::Unavailable
+            | ErrorCode::TooHeavy
+            | ErrorCode::NotWearable
+            | ErrorCode::RequirementUnmet
+            | ErrorCode::NotAtBank
+            | ErrorCode::BankFull
+            | ErrorCode::NotTradeable
+            | ErrorCode::AlreadyTrading
+            | ErrorCode::NoTrade
+            | ErrorCode::TradeMoved
+            | ErrorCode::PartnerGone
     )
 }

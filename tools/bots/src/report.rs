@@ -25,6 +25,8 @@ pub struct Progress {
     pub bytes_in: u64,
     /// 99 of 100 gaps between snapshots were at most so many milliseconds, so far; 0 before the first.
     pub snapshot_gap_p99_ms: f64,
+    /// Gaps between snapshots in the last second.
+    pub snapshot_gap_last_ms: Distribution,
     /// Connections that ended without having been asked to, so far.
     pub disconnects: u64,
     /// What contradicts the protocol or a bot's own book, so far.
@@ -60,6 +62,10 @@ pub struct LoadReport {
     pub input_to_snapshot_ms: Distribution,
     /// Time from ping to pong.
     pub rtt_ms: Distribution,
+    /// Time from breaking off to having the session again, of resumers.
+    pub resumed_ms: Distribution,
+    /// Sessions taken up by their tickets, in a second.
+    pub resumed_per_s: f64,
     /// Snapshots received.
     pub snapshots: u64,
     /// Bytes that a client received in a second, on average.
@@ -78,6 +84,8 @@ pub struct LoadReport {
     pub picked_up: u64,
     /// Drops that were carried out.
     pub dropped: u64,
+    /// Trades that were carried out, as each of the two counts them.
+    pub traded: u64,
     /// Texts heard.
     pub heard: u64,
     /// Snapshots that corrected a prediction.
@@ -197,6 +205,8 @@ impl LoadReport {
             snapshot_gap_ms: window.snapshot_gap.distribution(),
             input_to_snapshot_ms: window.input_to_snapshot.distribution(),
             rtt_ms: window.rtt.distribution(),
+            resumed_ms: window.resumed.distribution(),
+            resumed_per_s: ratio(window.resumed.distribution().count as f64, frame.seconds),
             snapshots: window.snapshots,
             bytes_in_per_client_s: ratio(window.bytes_in as f64, client_seconds),
             bytes_out_per_client_s: ratio(window.bytes_out as f64, client_seconds),
@@ -206,6 +216,7 @@ impl LoadReport {
             refused_by_code: window.refused,
             picked_up: window.picked_up,
             dropped: window.dropped,
+            traded: window.traded,
             heard: window.heard,
             corrections: window.corrections,
             relogs: window.relogs,
@@ -240,7 +251,7 @@ impl LoadReport {
             "\nSnapshots came every {:.1} ms (median), {:.1} ms at p99, {:.1} ms at most; inputs were acknowledged \
              after {:.1} ms (median), {:.1} ms at p99; pings took {:.1} ms, {:.1} ms at p99.\n\
              Each client received {:.0} and sent {:.0} bytes a second. {} predictions were corrected.\n\
-             {} commands, {} of them refused; {} items picked up, {} dropped, {} logged out and in again.\n\
+             {} commands, {} of them refused; {} items picked up, {} dropped, {} trades, {} logged out and in again.\n\
              The bots' own thread spent {:.1} us on each step of a client, {:.0}% of its processor, and left out {} steps.",
             gap.p50,
             gap.p99,
@@ -256,6 +267,7 @@ impl LoadReport {
             self.commands_refused,
             self.picked_up,
             self.dropped,
+            self.traded / 2,
             self.relogs,
             self.bots_cpu_us_per_client_tick,
             self.bots_cpu_share * 100.0,
@@ -263,6 +275,12 @@ impl LoadReport {
         );
         if self.connected > 0 {
             text += &measured;
+        }
+        if self.resumed_ms.count > 0 {
+            text.extend([format!(
+                "\n{:.0} sessions a second were taken up again, after {:.1} ms (median), {:.1} ms at p99.",
+                self.resumed_per_s, self.resumed_ms.p50, self.resumed_ms.p99
+            )]);
         }
         if self.roles.len() > 1 {
             text.extend(self.roles.iter().map(|(role, of)| {

@@ -21,12 +21,24 @@ pub enum Role {
     Reconnecter,
     /// Walks about, but reads little, and late.
     Lagger,
+    /// Walks about, breaks off when the load says so, and takes its session up by its ticket.
+    Resumer,
+    /// Stands still, and gives a sign of life now and then.
+    Idle,
 }
 
 impl Role {
     /// Every role.
-    pub const ALL: [Role; 6] =
-        [Role::Wanderer, Role::Crowd, Role::Chatter, Role::Trader, Role::Reconnecter, Role::Lagger];
+    pub const ALL: [Role; 8] = [
+        Role::Wanderer,
+        Role::Crowd,
+        Role::Chatter,
+        Role::Trader,
+        Role::Reconnecter,
+        Role::Lagger,
+        Role::Resumer,
+        Role::Idle,
+    ];
 
     /// Its name, as it is written and reported.
     pub fn name(self) -> &'static str {
@@ -37,6 +49,8 @@ impl Role {
             Role::Trader => "trader",
             Role::Reconnecter => "reconnecter",
             Role::Lagger => "lagger",
+            Role::Resumer => "resumer",
+            Role::Idle => "idle",
         }
     }
 }
@@ -55,7 +69,9 @@ pub enum RolesError {
     #[error("{0:?} is no role with its weight; write them as wanderer=8,chatter=1")]
     Form(String),
     /// There is no such role.
-    #[error("there is no role {0:?}; there are wanderer, crowd, chatter, trader, reconnecter and lagger")]
+    #[error(
+        "there is no role {0:?}; there are wanderer, crowd, chatter, trader, reconnecter, lagger, resumer and idle"
+    )]
     Unknown(String),
     /// A role is named twice.
     #[error("{0} is named twice")]

@@ -50,6 +50,12 @@ const PROGRAMS: &[Program] = &[
         purpose: "opens the console page",
         whole_only: true,
     },
+    Program {
+        names: &["redis-server"],
+        package: "redis-server",
+        purpose: "holds hot data",
+        whole_only: true,
+    },
 ];
 
 /// Open files of one test process: a node and several hundred clients, each end of each connection one file.
@@ -141,9 +147,12 @@ mod tests {
         let packages = |extent, there: &[&str]| -> Vec<_> {
             missing(extent, |name| there.contains(&name)).iter().map(|program| program.package).collect()
         };
-        assert_eq!(packages(Extent::Whole, &["cc"]), ["git", "postgresql", "chromium"]);
+        assert_eq!(packages(Extent::Whole, &["cc"]), ["git", "postgresql", "chromium", "redis-server"]);
         assert_eq!(packages(Extent::Quick, &["cc"]), ["git"]);
-        assert_eq!(packages(Extent::Whole, &["cc", "git", "google-chrome", "postgres"]), [""; 0]);
+        assert_eq!(
+            packages(Extent::Whole, &["cc", "git", "google-chrome", "postgres", "redis-server"]),
+            [""; 0]
+        );
         assert_eq!(packages(Extent::Quick, &["git"]), ["gcc libc6-dev"]);
     }
 

@@ -6,6 +6,7 @@ mod fuzz;
 mod licences;
 mod loom;
 mod machine;
+mod simulate;
 mod test;
 mod tidy;
 mod web;
@@ -25,6 +26,8 @@ Commands:
   fuzz          The decoders that libFuzzer can search
   fuzz NAME [SECONDS]
                 Searches one of them, for a minute unless told otherwise; needs nightly and cargo-fuzz
+  simulate [ARGUMENTS]
+                A node with faults planted by a seed: --seed N, --seeds A..B, --minutes M, --ticks N; --help says all
   tidy          Rules of the house that no compiler checks, each fault with its line
   loom          Protocols between threads, in every order in which they can run
   web           Types and tests of the web client, where there is npm
@@ -38,6 +41,7 @@ fn main() -> ExitCode {
         ["fuzz"] => root().and_then(|root| fuzz::list(&root)),
         ["fuzz", target] => root().and_then(|root| fuzz::run(&root, target, fuzz::SECONDS_DEFAULT)),
         ["fuzz", target, seconds] => root().and_then(|root| fuzz::run(&root, target, seconds)),
+        ["simulate", ref arguments @ ..] => root().and_then(|root| simulate::run(&root, arguments)),
         ["tidy"] => root().and_then(|root| tidy::run(&root)).map(|summary| println!("{summary}")),
         ["loom"] => root().and_then(|root| loom::run(&root)).map(drop),
         ["web"] => root().and_then(|root| web::run(&root)).map(|summary| println!("{summary}")),

@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 
+use vyuha_protocol::ZoneId;
 use vyuha_protocol::message::ClientMessage;
 use vyuha_record::Record as _;
 
@@ -11,7 +12,7 @@ use super::bytes::{Bytes, put_blob, put_rows};
 use crate::character::CharacterRow;
 use crate::gates::Carried;
 use crate::inventory::ItemRow;
-use crate::shard::{Outbox, SessionId, Shard};
+use crate::shard::{MovingZone, Outbox, SessionId, Shard};
 
 /// Session numbers of a log are below this, because a shard keeps a place for every number up to the highest. A driver's
 /// are below its bound on connections, which is at most a million.
@@ -32,7 +33,7 @@ pub enum Call<'a> {
         request: u32,
         /// The character's row.
         character: Cow<'a, CharacterRow>,
-        /// The rows of its inventory.
+        /// The rows of what it owns.
         items: Cow<'a, [ItemRow]>,
     },
     /// [`Shard::receive`].
@@ -58,6 +59,31 @@ pub enum Call<'a> {
         /// What is the game's of it.
         carried: Cow<'a, Carried>,
     },
+    /// [`Shard::detach`].
+    Detach {
+        /// The zone.
+        zone: ZoneId,
+    },
+    /// [`Shard::attach`]. The zone itself is in no log: it comes of the replay of the shard that it left.
+    Attach {
+        /// The zone.
+        zone: ZoneId,
+        /// Which of its moves this is, from 1.
+        moves: u32,
+        /// The numbers of its sessions.
+        numbers: Cow<'a, [SessionId]>,
+        /// Ticks that it missed.
+        still_ticks: u32,
+    },
+}
+
+/// Where zones are between the shards that are replayed.
+pub trait ZoneExchange {
+    /// A zone left its shard.
+    fn put(&mut self, zone: Box<MovingZone>);
+
+    /// The zone on this move, which ends with that; `None` if it never left.
+    fn take(&mut self, zone: ZoneId, moves: u32) -> Option<Box<MovingZone>>;
 }
 
 impl<'a> Call<'a> {
@@ -90,8 +116,21 @@ impl<'a> Call<'a> {
                 put_blob(out, |out| carried.character.encode(out));
                 put_rows(out, &carried.items);
                 out.extend(carried.request.to_le_bytes());
+                out.extend(carried.nonce.to_le_bytes());
                 out.extend(carried.sequence.to_le_bytes());
                 out.extend(carried.chat_ticks.to_le_bytes());
+            }
+            Call::Detach { zone } => {
+                out.push(7);
+                out.extend(zone.0.to_le_bytes());
+            }
+            Call::Attach { zone, moves, numbers, still_ticks } => {
+                out.push(8);
+                out.extend(zone.0.to_le_bytes());
+                out.extend(moves.to_le_bytes());
+                out.extend((numbers.len() as u32).to_le_bytes());
+                out.extend(numbers.iter().flat_map(|number| number.0.to_le_bytes()));
+                out.extend(still_ticks.to_le_bytes());
             }
         }
     }
@@ -120,16 +159,29 @@ impl<'a> Call<'a> {
                     character: bytes.row()?,
                     items: bytes.list(Bytes::row)?,
                     request: bytes.u32()?,
+                    nonce: bytes.u32()?,
                     sequence: bytes.u32()?,
                     chat_ticks: bytes.u64()?,
                 }),
+            },
+            7 => Call::Detach { zone: bytes.u16().map(ZoneId)? },
+            8 => Call::Attach {
+                zone: bytes.u16().map(ZoneId)?,
+                moves: bytes.u32()?,
+                numbers: Cow::Owned(bytes.list(session)?),
+                still_ticks: bytes.u32()?,
             },
             other => return Err(LogError::Call(other)),
         })
     }
 
     /// Makes the call. What a shard refused when it was recorded it refuses again.
-    pub(super) fn make(self, shard: &mut Shard, out: &mut Outbox) -> Result<(), LogError> {
+    pub(super) fn make(
+        self,
+        shard: &mut Shard,
+        out: &mut Outbox,
+        zones: &mut dyn ZoneExchange,
+    ) -> Result<(), LogError> {
         match self {
             Call::Tick => shard.tick(&mut (), out),
             Call::Bootstrap => shard.bootstrap(out),
@@ -145,6 +197,16 @@ impl<'a> Call<'a> {
             Call::Arrive { session, carried } => {
                 // As above.
                 let _ = shard.arrive(session, carried.into_owned(), out);
+            }
+            Call::Detach { zone } => {
+                if let Some(zone) = shard.detach(zone, out) {
+                    zones.put(zone);
+                }
+            }
+            Call::Attach { zone, moves, numbers, still_ticks } => {
+                let moving = zones.take(zone, moves).ok_or(LogError::ZoneMissing { zone, moves })?;
+                // As above.
+                let _ = shard.attach(moving, &numbers, still_ticks);
             }
         }
         Ok(())

@@ -8,6 +8,7 @@ use super::LogError;
 use super::bytes::{Bytes, put_rows, put_text};
 use crate::ground::ZoneRow;
 use crate::inventory::ItemRow;
+use crate::presence::Patience;
 use crate::shard::{ShardConfig, hashes};
 use crate::systems::TABLES;
 
@@ -46,7 +47,10 @@ impl Head {
             tick_hz,
             save_interval_ticks,
             snapshot_bytes_max,
+            requests_per_second_max,
+            patience: Patience { away_ticks, leave_ticks },
             seed,
+            began_ms,
             next_item_id,
             item_id_stride,
             simd: _,
@@ -58,7 +62,11 @@ impl Head {
         out.extend(tick_hz.to_le_bytes());
         out.extend(save_interval_ticks.to_le_bytes());
         out.extend((*snapshot_bytes_max as u64).to_le_bytes());
+        for number in [requests_per_second_max, away_ticks, leave_ticks] {
+            out.extend(number.to_le_bytes());
+        }
         out.extend(seed.to_le_bytes());
+        out.extend(began_ms.to_le_bytes());
         out.extend(next_item_id.to_le_bytes());
         out.extend(item_id_stride.to_le_bytes());
         put_rows(out, ground);
@@ -88,7 +96,10 @@ impl Head {
             save_interval_ticks: bytes.u32()?,
             snapshot_bytes_max: usize::try_from(bytes.u64()?)
                 .map_err(|_| LogError::Range("a snapshot's size"))?,
+            requests_per_second_max: bytes.u32()?,
+            patience: Patience { away_ticks: bytes.u32()?, leave_ticks: bytes.u32()? },
             seed: bytes.u64()?,
+            began_ms: bytes.array().map(i64::from_le_bytes)?,
             next_item_id: bytes.array().map(i64::from_le_bytes)?,
             item_id_stride: bytes.array().map(i64::from_le_bytes)?,
             simd,

@@ -3,7 +3,8 @@
 //!
 //! A log is a preamble, a frame with the [`Head`], and a frame a tick: every [`Call`] that was made on the shard since the
 //! tick before, in order, and the hash of each part of the state after it. [`Recorded`] stands between a driver and its
-//! shard and takes the calls down; [`Replay`] makes them again and compares. `docs/recording.md` has the layout.
+//! shard and takes the calls down; [`Replay`] makes them again and compares. `docs/recording.md` has the layout. A zone that
+//! goes to another shard is in neither log: who replays both hands it over, by a [`ZoneExchange`].
 //!
 //! Nothing here does I/O: bytes go to a [`Sink`] and come as slices. Every decoder is total: any bytes give a value or a
 //! [`LogError`], never a panic.
@@ -17,17 +18,18 @@ mod replay;
 #[cfg(test)]
 mod tests;
 
+use vyuha_protocol::ZoneId;
 use vyuha_protocol::message::DecodeError;
 use vyuha_record::RecordError;
 
-pub use call::{Call, SESSIONS_MAX};
+pub use call::{Call, SESSIONS_MAX, ZoneExchange};
 pub use frame::{FRAME_HEAD_BYTES, PREAMBLE_BYTES, append_frame, check_preamble, first_frame, preamble};
 pub use head::Head;
 pub use recorded::{RECORD_BYTES_MAX, Recorded, Sink};
 pub use replay::{Difference, Replay, ReplayError};
 
 /// The layout's number: another one is refused.
-pub const LOG_VERSION: u32 = 1;
+pub const LOG_VERSION: u32 = 2;
 
 /// Why bytes are no log, or none that this build can read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -75,6 +77,14 @@ pub enum LogError {
     /// A message cannot be read.
     #[error("a message cannot be read: {0}")]
     Message(#[from] DecodeError),
+    /// A zone comes that did not leave another shard.
+    #[error("zone {zone} comes in its move {moves} from a shard whose recording does not get that far")]
+    ZoneMissing {
+        /// The zone.
+        zone: ZoneId,
+        /// Which of its moves it is.
+        moves: u32,
+    },
     /// A tick is not the one after the last.
     #[error("tick {expected} is missing: {found} follows")]
     Tick {

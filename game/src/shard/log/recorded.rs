@@ -3,13 +3,14 @@
 use std::borrow::Cow;
 use std::ops::Deref;
 
+use vyuha_protocol::ZoneId;
 use vyuha_protocol::message::{ClientMessage, DecodeError};
 
 use super::Call;
 use crate::character::CharacterRow;
 use crate::gates::Carried;
 use crate::inventory::ItemRow;
-use crate::shard::{JoinError, Outbox, SessionId, Shard};
+use crate::shard::{AttachError, JoinError, MovingZone, Outbox, SessionId, Shard};
 use crate::systems::TickProbe;
 
 /// Longest record of one tick, in bytes. A tick that brings more ends the recording: what is held for it is bounded.
@@ -127,6 +128,27 @@ impl Recorded {
     pub fn leave(&mut self, session: SessionId, out: &mut Outbox) {
         self.record(&Call::Leave { session });
         self.shard.leave(session, out);
+    }
+
+    /// [`Shard::detach`].
+    pub fn detach(&mut self, zone: ZoneId, out: &mut Outbox) -> Option<Box<MovingZone>> {
+        self.record(&Call::Detach { zone });
+        self.shard.detach(zone, out)
+    }
+
+    /// [`Shard::attach`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn attach(
+        &mut self,
+        moving: Box<MovingZone>,
+        numbers: &[SessionId],
+        still_ticks: u32,
+    ) -> Result<(), AttachError> {
+        let (zone, moves) = (moving.id(), moving.moves());
+        self.record(&Call::Attach { zone, moves, numbers: Cow::Borrowed(numbers), still_ticks });
+        self.shard.attach(moving, numbers, still_ticks)
     }
 
     /// [`Shard::set_durable_open`].

@@ -3,14 +3,13 @@
 use std::sync::Arc;
 
 use super::bytes::Bytes;
-use super::{Call, Head, LogError};
+use super::{Call, Head, LogError, ZoneExchange};
 use crate::content::Content;
 use crate::shard::{Outbox, Part, Shard, ShardError};
 
 /// A shard that a log is played to, tick by tick.
 pub struct Replay {
     shard: Shard,
-    parts: Vec<Part>,
     hashes: Vec<u64>,
     out: Outbox,
 }
@@ -45,20 +44,24 @@ impl Replay {
             return Err(ReplayError::Content);
         }
         let shard = Shard::new(head.config, content, &head.ground, &head.known)?;
-        Ok(Replay { parts: shard.parts(), shard, hashes: Vec::new(), out: Outbox::default() })
+        Ok(Replay { shard, hashes: Vec::new(), out: Outbox::default() })
     }
 
-    /// Makes the calls of one tick's record. `Some` if the state after it is not as it was recorded; then there is no point
-    /// in going on.
+    /// Makes the calls of one tick's record; zones go to other shards and come by way of `zones`. `Some` if the state after it
+    /// is not as it was recorded; then there is no point in going on.
     ///
     /// # Errors
     /// If the bytes are no record of the next tick. Some of its calls may have been made.
-    pub fn tick(&mut self, record: &[u8]) -> Result<Option<Difference>, LogError> {
+    pub fn tick(
+        &mut self,
+        record: &[u8],
+        zones: &mut dyn ZoneExchange,
+    ) -> Result<Option<Difference>, LogError> {
         let mut bytes = Bytes(record);
         loop {
             let call = Call::decode(&mut bytes)?;
             let is_last = call == Call::Tick;
-            call.make(&mut self.shard, &mut self.out)?;
+            call.make(&mut self.shard, &mut self.out, zones)?;
             if is_last {
                 break;
             }
@@ -69,14 +72,19 @@ impl Replay {
             return Err(LogError::Tick { expected, found });
         }
         self.shard.hash_parts(&mut self.hashes);
-        let mut parts = Vec::new();
-        for (part, hash) in self.parts.iter().zip(&self.hashes) {
+        let mut differ = Vec::new();
+        for (index, hash) in self.hashes.iter().enumerate() {
             if bytes.u64()? != *hash {
-                parts.push(*part);
+                differ.push(index);
             }
         }
         bytes.finish()?;
-        Ok((!parts.is_empty()).then_some(Difference { tick: found, parts }))
+        if differ.is_empty() {
+            return Ok(None);
+        }
+        let all = self.shard.parts();
+        let parts: Vec<Part> = differ.into_iter().map(|index| all[index]).collect();
+        Ok(Some(Difference { tick: found, parts }))
     }
 
     /// The shard as it stands.

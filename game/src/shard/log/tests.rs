@@ -1,5 +1,6 @@
 //! Sessions that are recorded and played again, and logs that were damaged.
 
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use proptest::prelude::*;
@@ -12,7 +13,7 @@ use super::*;
 use crate::content::Content;
 use crate::gates::Carried;
 use crate::shard::tests::play::{COIN, Play, SWORD, carried, config, content_with_gates};
-use crate::shard::{Outbox, Part, SessionId, Shard};
+use crate::shard::{MovingZone, Outbox, Part, SessionId, Shard};
 
 const SESSIONS: u32 = 4;
 
@@ -27,6 +28,9 @@ enum Act {
     PickUp(u32, u32),
     Logout(u32),
     OpenDurable(bool),
+    Detach(u16),
+    /// The oldest zone that is on its way, its sessions with numbers from this one on, after so many ticks.
+    Attach(u32, u32),
     Tick,
 }
 
@@ -42,6 +46,8 @@ fn act() -> impl Strategy<Value = Act> {
         10 => (session(), 0..30u32).prop_map(|(session, entity)| Act::PickUp(session, entity)),
         2 => session().prop_map(Act::Logout),
         3 => proptest::bool::weighted(0.8).prop_map(Act::OpenDurable),
+        2 => (1..4u16).prop_map(Act::Detach),
+        6 => (0..3u32, 0..9u32).prop_map(|(first, still)| Act::Attach(first, still)),
         40 => Just(Act::Tick),
     ]
 }
@@ -94,13 +100,28 @@ struct Session {
     shard: Recorded,
     out: Outbox,
     request: u32,
+    moving: VecDeque<Box<MovingZone>>,
+}
+
+/// The zones that left the shard of a replay.
+#[derive(Default)]
+struct Moving(BTreeMap<(ZoneId, u32), Box<MovingZone>>);
+
+impl ZoneExchange for Moving {
+    fn put(&mut self, zone: Box<MovingZone>) {
+        self.0.insert((zone.id(), zone.moves()), zone);
+    }
+
+    fn take(&mut self, zone: ZoneId, moves: u32) -> Option<Box<MovingZone>> {
+        self.0.remove(&(zone, moves))
+    }
 }
 
 impl Session {
     fn begin(sink: Option<Kept>) -> Session {
         let shard = Shard::new(config(), world(), &[], &[]).unwrap();
         let shard = Recorded::new(shard, sink.map(|sink| Box::new(sink) as _));
-        let mut session = Session { shard, out: Outbox::default(), request: 0 };
+        let mut session = Session { shard, out: Outbox::default(), request: 0, moving: VecDeque::new() };
         session.shard.bootstrap(&mut session.out);
         session
     }
@@ -109,6 +130,11 @@ impl Session {
         let mut payload = Vec::new();
         message.archive(&mut payload);
         self.shard.receive(SessionId(session), M::KIND, &payload, &mut self.out).unwrap();
+    }
+
+    fn nonce(&self, session: u32) -> u32 {
+        let playing = self.shard.sessions.iter().find(|(id, _)| id.0 == session);
+        playing.map_or(0, |(_, session)| session.nonce)
     }
 
     fn perform(&mut self, act: &Act) {
@@ -131,6 +157,7 @@ impl Session {
                     character: Play::new().character(character).clone(),
                     items: vec![carried(10 * character, character, COIN, 60, 0)],
                     request: request - 1,
+                    nonce: 77,
                     sequence: request - 1,
                     chat_ticks: *chat_ticks,
                 };
@@ -143,12 +170,23 @@ impl Session {
             }
             Act::Say(session, text) => self.receive(*session, &Say { request, text: text.clone() }),
             Act::Drop(session, slot, count) => {
-                self.receive(*session, &Drop { request, slot: *slot, count: *count });
+                let nonce = self.nonce(*session);
+                self.receive(*session, &Drop { request, nonce, slot: *slot, count: *count });
             }
             Act::PickUp(session, nth) => {
-                self.receive(*session, &PickUp { request, entity: EntityId::new(*nth, 0).0 });
+                let nonce = self.nonce(*session);
+                self.receive(*session, &PickUp { request, nonce, entity: EntityId::new(*nth, 0).0 });
             }
             Act::Logout(session) => self.receive(*session, &Logout { request }),
+            Act::Detach(zone) => self.moving.extend(self.shard.detach(ZoneId(*zone), &mut self.out)),
+            Act::Attach(first, still_ticks) => {
+                if let Some(zone) = self.moving.pop_front() {
+                    let numbers: Vec<SessionId> =
+                        (*first..).map(SessionId).take(zone.sessions().len()).collect();
+                    // Numbers that are taken make an end of the zone; that is recorded as well.
+                    let _ = self.shard.attach(zone, &numbers, *still_ticks);
+                }
+            }
             Act::OpenDurable(open) => self.shard.set_durable_open(*open),
             Act::Tick => {
                 self.shard.tick(&mut (), &mut self.out);
@@ -186,7 +224,7 @@ fn replay(simd: SimdLevel) -> Replay {
 /// The first difference of these records.
 fn difference(records: &[Vec<u8>]) -> Option<Difference> {
     let mut replay = replay(SimdLevel::detect());
-    records.iter().find_map(|record| replay.tick(record).unwrap())
+    records.iter().find_map(|record| replay.tick(record, &mut Moving::default()).unwrap())
 }
 
 /// A log as a file has it.
@@ -230,8 +268,9 @@ proptest! {
         for simd in SimdLevel::supported() {
             let mut replay = replay(simd);
             prop_assert!(replay.shard().zones().all(|zone| zone.zone.simd() == simd));
+            let mut moving = Moving::default();
             for record in &records {
-                prop_assert_eq!(replay.tick(record).unwrap(), None, "{}", simd.name());
+                prop_assert_eq!(replay.tick(record, &mut moving).unwrap(), None, "{}", simd.name());
             }
             prop_assert_eq!(replay.shard().state_hash(), session.shard.state_hash());
         }
@@ -241,13 +280,13 @@ proptest! {
     fn bytes_of_any_kind_never_panic(bytes: Vec<u8>, at: prop::sample::Index, change in 1..=255u8) {
         let _ = Head::decode(&bytes, SimdLevel::SCALAR);
         let _ = first_frame(&bytes);
-        let _ = replay(SimdLevel::SCALAR).tick(&bytes);
+        let _ = replay(SimdLevel::SCALAR).tick(&bytes, &mut Moving::default());
         let mut records = played(3);
         let record = &mut records[1];
         let at = at.index(record.len());
         record[at] ^= change;
         let mut replay = replay(SimdLevel::SCALAR);
-        let found: Vec<_> = records[..2].iter().map(|record| replay.tick(record)).collect();
+        let found: Vec<_> = records[..2].iter().map(|record| replay.tick(record, &mut Moving::default())).collect();
         prop_assert_eq!(&found[0], &Ok(None));
         prop_assert_ne!(&found[1], &Ok(None), "byte {} of a record means something", at);
         let mut head_bytes = Vec::new();
@@ -411,8 +450,8 @@ fn what_led_to_a_panic_is_recorded() {
     assert!(panicked.join().is_err());
     let records = kept.records();
     let mut replay = replay(SimdLevel::detect());
-    assert_eq!(replay.tick(&records[0]), Ok(None));
-    assert_eq!(replay.tick(&records[1]), Err(LogError::Truncated));
+    assert_eq!(replay.tick(&records[0], &mut Moving::default()), Ok(None));
+    assert_eq!(replay.tick(&records[1], &mut Moving::default()), Err(LogError::Truncated));
     assert_eq!(replay.shard().tick_number(), 2, "its calls were made");
     assert_eq!(replay.shard().zones().map(|zone| zone.players).sum::<usize>(), 1);
     assert_eq!(records.len(), 2);
@@ -451,8 +490,11 @@ fn what_cannot_be_replayed_is_refused() {
 
     let records = played(3);
     let mut replay = replay(simd);
-    assert_eq!(replay.tick(&records[0]), Ok(None));
-    assert_eq!(replay.tick(&records[2]), Err(LogError::Tick { expected: 2, found: 3 }));
+    assert_eq!(replay.tick(&records[0], &mut Moving::default()), Ok(None));
+    assert_eq!(
+        replay.tick(&records[2], &mut Moving::default()),
+        Err(LogError::Tick { expected: 2, found: 3 })
+    );
     let mut leave = vec![4];
     leave.extend(SESSIONS_MAX.to_le_bytes());
     for (record, expected) in [
@@ -462,7 +504,7 @@ fn what_cannot_be_replayed_is_refused() {
         (vec![], LogError::Truncated),
         ([&played(1)[0][..], &[0]].concat(), LogError::Trailing(1)),
     ] {
-        assert_eq!(self::replay(simd).tick(&record), Err(expected));
+        assert_eq!(self::replay(simd).tick(&record, &mut Moving::default()), Err(expected));
     }
     assert!(ClientMessage::decode(0x7777, &[]).is_err());
 }

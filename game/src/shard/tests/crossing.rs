@@ -1,6 +1,6 @@
 //! Through gates, within a shard and between two: whoever goes is in one place at a time, with all that is its own.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use proptest::prelude::*;
 use vyuha_protocol::frame::{FRAME_HEAD_BYTES, first_frame};
@@ -24,6 +24,7 @@ struct World {
     /// By character: the shard where it is.
     at: BTreeMap<i64, usize>,
     way: Vec<Carried>,
+    zones_on_the_way: VecDeque<Box<MovingZone>>,
     items: BTreeMap<i64, ItemRow>,
     characters: BTreeMap<i64, CharacterRow>,
     request: u32,
@@ -48,6 +49,7 @@ impl World {
             outs,
             at: BTreeMap::new(),
             way: Vec::new(),
+            zones_on_the_way: VecDeque::new(),
             items: BTreeMap::new(),
             characters: BTreeMap::new(),
             request: 0,
@@ -88,6 +90,12 @@ impl World {
         self.absorb();
     }
 
+    /// The nonce of a character's session; 0 on the way between shards.
+    fn nonce(&mut self, character: i64) -> u32 {
+        let Some(&shard) = self.at.get(&character) else { return 0 };
+        self.shards[shard].sessions.get_mut(SessionId(character as u32)).map_or(0, |session| session.nonce)
+    }
+
     fn steer(&mut self, character: i64, (heading_x, heading_y): (i8, i8)) {
         self.request += 1;
         self.send(character, &Input { sequence: self.request, heading_x, heading_y });
@@ -109,12 +117,29 @@ impl World {
         if self.way.is_empty() {
             return;
         }
+        let zone = self.way[0].zone();
+        let Some(shard) = self.shards.iter().position(|shard| shard.has_zone(zone)) else { return };
         let carried = self.way.remove(0);
         let id = carried.character.id;
-        let zone = carried.zone();
-        let shard = self.shards.iter().position(|shard| shard.zones().any(|own| own.id == zone)).unwrap();
         self.shards[shard].arrive(SessionId(id as u32), carried, &mut self.outs[shard]).unwrap();
         assert_eq!(self.at.insert(id, shard), None);
+        self.absorb();
+    }
+
+    /// Lets a zone leave its shard, or the one that is on the way longest come to a shard.
+    fn move_zone(&mut self, zone: Option<u16>, to: usize) {
+        if let Some(zone) = zone {
+            let zones = self.shards.iter_mut().zip(&mut self.outs);
+            let moving: Vec<_> = zones.filter_map(|(shard, out)| shard.detach(ZoneId(zone), out)).collect();
+            for (number, _) in moving.iter().flat_map(|moving| moving.sessions()) {
+                self.at.remove(&i64::from(number.0));
+            }
+            self.zones_on_the_way.extend(moving);
+        } else if let Some(moving) = self.zones_on_the_way.pop_front() {
+            let numbers: Vec<SessionId> = moving.sessions().map(|(number, _)| number).collect();
+            self.at.extend(numbers.iter().map(|number| (i64::from(number.0), to)));
+            self.shards[to].attach(moving, &numbers, 0).unwrap();
+        }
         self.absorb();
     }
 
@@ -161,15 +186,14 @@ impl World {
     /// The rows that would describe what is in play now.
     fn live(&self) -> Vec<ItemRow> {
         let mut rows: Vec<ItemRow> = self.way.iter().flat_map(|carried| carried.items.clone()).collect();
-        for shard in &self.shards {
-            for zone in &shard.zones {
-                rows.extend(zone.ground.iter().map(|(_, item)| ItemRow::lying(item.stack, zone.id, item.at)));
-            }
-            for (_, session) in shard.sessions.iter() {
-                for (slot, stack) in session.inventory.slots().iter().enumerate() {
-                    rows.extend(stack.map(|stack| ItemRow::carried(stack, session.character_id(), slot)));
-                }
-            }
+        let on_the_way = self.zones_on_the_way.iter().map(|moving| &moving.state);
+        for zone in self.shards.iter().flat_map(|shard| &shard.zones).chain(on_the_way) {
+            rows.extend(zone.ground.iter().map(|(_, item)| ItemRow::lying(item.stack, zone.id, item.at)));
+        }
+        let on_the_way = self.zones_on_the_way.iter().flat_map(|moving| &moving.sessions);
+        let here = self.shards.iter().flat_map(|shard| shard.sessions.iter().map(|(_, session)| session));
+        for session in here.chain(on_the_way.map(|(_, session)| &**session)) {
+            rows.extend(session.belongings.rows(session.character_id()));
         }
         rows
     }
@@ -180,6 +204,11 @@ impl World {
         assert_eq!(by_id.len(), live.len(), "an id is in two places");
         assert_eq!(by_id, self.items);
         let mut everywhere: BTreeSet<i64> = self.way.iter().map(|carried| carried.character.id).collect();
+        let on_the_way = self.zones_on_the_way.iter().flat_map(|moving| &moving.sessions);
+        for (_, session) in on_the_way {
+            assert!(everywhere.insert(session.character.id), "a character is in two places");
+            assert_eq!(self.characters[&session.character.id], session.character, "its place is stored");
+        }
         for shard in &self.shards {
             for (id, session) in shard.sessions.iter() {
                 assert!(everywhere.insert(session.character.id), "a character is in two places");
@@ -259,23 +288,43 @@ fn who_left_before_the_gate_opened_is_gone_and_nobody_goes_instead() {
     assert_eq!(session.zone, 0, "it stands at the spawn point, not on the gate");
 }
 
+#[test]
+fn who_stands_on_a_gate_when_the_zone_moves_goes_through() {
+    let mut world = World::new(&[&[1], &[2]]);
+    while world.shards[0].at_gates.is_empty() {
+        world.steer(0, EAST);
+        world.tick();
+    }
+    world.move_zone(Some(1), 1);
+    world.move_zone(None, 1);
+    world.heard.clear();
+    world.tick();
+    assert_eq!(world.heard[&0], ["zone 2 for 0"]);
+    world.check();
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(32))]
 
     #[test]
     fn whoever_walks_where_nothing_is_made_or_lost(
-        acts in prop::collection::vec((0..10u8, 0..PLAYERS, 0..4u8), 1..400), together: bool,
+        acts in prop::collection::vec((0..11u8, 0..PLAYERS, 0..4u8), 1..400), together: bool,
     ) {
-        let mut world = World::new(if together { &[&[1, 2]] } else { &[&[1], &[2]] });
+        let mut world = World::new(if together { &[&[1, 2], &[]] } else { &[&[1], &[2]] });
         let mut headings = [EAST; PLAYERS as usize];
         for (act, player, which) in acts {
             match act {
                 0 => headings[player as usize] = [EAST, SOUTH, (-127, 0), (0, -127)][usize::from(which)],
                 1 => {
                     world.request += 1;
-                    world.send(player, &Drop { request: world.request, slot: which % 2, count: 1 });
+                    let nonce = world.nonce(player);
+                    world.send(player, &Drop { request: world.request, nonce, slot: which % 2, count: 1 });
                 }
                 2 => world.arrive(),
+                3 => {
+                    let zone = u16::from(which / 2) + 1;
+                    world.move_zone((player == 0).then_some(zone), usize::from(which % 2));
+                }
                 _ => {
                     (0..PLAYERS).for_each(|player| world.steer(player, headings[player as usize]));
                     world.tick();

@@ -86,8 +86,8 @@ fn perform(play: &mut Play, act: &Act) -> (Vec<u8>, Vec<u8>, Vec<OutMessage>) {
             receive(play, *session, &Say { request, text: text.clone() });
         }
         Act::Drop(session, slot, count) => {
-            let request = play.next_request();
-            receive(play, *session, &Drop { request, slot: *slot, count: *count });
+            let (request, nonce) = play.stamp(*session);
+            receive(play, *session, &Drop { request, nonce, slot: *slot, count: *count });
         }
         Act::PickUp(session, nth, near) => {
             let at = play
@@ -100,8 +100,8 @@ fn perform(play: &mut Play, act: &Act) -> (Vec<u8>, Vec<u8>, Vec<OutMessage>) {
             let ground = ground.filter(|(_, item)| !near || within_reach(at, item.at, metres(3)));
             let ground: Vec<EntityId> = ground.map(|(entity, _)| entity).collect();
             let entity = ground.get(nth % ground.len().max(1)).map_or(u32::MAX, |entity| entity.0);
-            let request = play.next_request();
-            receive(play, *session, &PickUp { request, entity });
+            let (request, nonce) = play.stamp(*session);
+            receive(play, *session, &PickUp { request, nonce, entity });
         }
         Act::Logout(session) => {
             let request = play.next_request();
@@ -133,9 +133,7 @@ fn live_rows(shard: &Shard) -> Vec<ItemRow> {
         rows.extend(zone.ground.iter().map(|(_, item)| ItemRow::lying(item.stack, zone.id, item.at)));
     }
     for (_, session) in shard.sessions.iter() {
-        for (slot, stack) in session.inventory.slots().iter().enumerate() {
-            rows.extend(stack.map(|stack| ItemRow::carried(stack, session.character_id(), slot)));
-        }
+        rows.extend(session.belongings.rows(session.character_id()));
     }
     rows
 }

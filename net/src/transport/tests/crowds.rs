@@ -20,7 +20,7 @@ on_both_drivers! {
 fn crowd(server: &mut Server, connections: usize) -> Vec<UnixStream> {
     let connect = |_| {
         let (client, socket) = UnixStream::pair().unwrap();
-        server.transport.admit(socket.into(), &[]).unwrap();
+        server.transport.admit(OwnedFd::from(socket).into(), &[]).unwrap();
         client
     };
     (0..connections).map(connect).collect()
@@ -108,7 +108,7 @@ fn a_transport_with_everything_in_flight_is_dropped(driver: Driver) {
         let mut server = Server::new(driver, WIDE);
         let (mut unread, socket) = server.sockets();
         unread.write_all(&frame(1, &[1; 1000]).repeat(20)).unwrap();
-        server.transport.admit(socket, &frame(2, b"ahead")).unwrap();
+        server.transport.admit(socket.into(), &frame(2, b"ahead")).unwrap();
         let (mut silent, _) = server.connect();
         let (mut over, conn) = server.connect();
         server.transport.close(conn);
@@ -174,7 +174,7 @@ fn coming_and_going(driver: Driver, steps: Vec<Step>) -> Result<(), TestCaseErro
             Step::Come => {
                 let (client, socket) = server.sockets();
                 client.set_nonblocking(true).unwrap();
-                let Ok(conn) = server.transport.admit(socket, &[]) else { continue };
+                let Ok(conn) = server.transport.admit(socket.into(), &[]) else { continue };
                 prop_assert_eq!(owners.insert(conn, (come, 0)), None, "the slot is not free");
                 clients.push((come, client));
                 come += 1;

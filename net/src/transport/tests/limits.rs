@@ -242,12 +242,13 @@ fn slots_run_out_and_come_back(driver: Driver) {
     let (_second, second_id) = server.connect();
     assert_eq!((first_id, second_id), (ConnId(0), ConnId(1)));
     let (_third, socket) = server.sockets();
-    let Err(AdmitError::Full { socket, connections_max: 2 }) = server.transport.admit(socket, &[]) else {
+    let Err(AdmitError::Full { stream, connections_max: 2 }) = server.transport.admit(socket.into(), &[])
+    else {
         panic!("a third of two was admitted")
     };
     drop(first);
     server.until("the slot", |s| s.slots_in_use() == 1);
-    assert_eq!(server.transport.admit(socket, &[]).unwrap(), first_id);
+    assert_eq!(server.transport.admit(stream, &[]).unwrap(), first_id);
 }
 
 fn what_cannot_be_admitted_is_refused(driver: Driver) {
@@ -255,15 +256,21 @@ fn what_cannot_be_admitted_is_refused(driver: Driver) {
     let (_client, socket) = server.sockets();
     let long = vec![0; READ_AHEAD_BYTES_MAX + 1];
     assert!(matches!(
-        server.transport.admit(socket, &long),
+        server.transport.admit(socket.into(), &long),
         Err(AdmitError::ReadAhead { bytes }) if bytes == long.len()
     ));
     let datagrams = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
-    assert!(matches!(server.transport.admit(datagrams.into(), &[]), Err(AdmitError::Socket(_))));
+    assert!(matches!(
+        server.transport.admit(OwnedFd::from(datagrams).into(), &[]),
+        Err(AdmitError::Socket(_))
+    ));
     let (datagrams, _other) = std::os::unix::net::UnixDatagram::pair().unwrap();
-    assert!(matches!(server.transport.admit(datagrams.into(), &[]), Err(AdmitError::Socket(_))));
+    assert!(matches!(
+        server.transport.admit(OwnedFd::from(datagrams).into(), &[]),
+        Err(AdmitError::Socket(_))
+    ));
     let file = std::fs::File::open("/dev/null").unwrap();
-    assert!(matches!(server.transport.admit(file.into(), &[]), Err(AdmitError::Socket(_))));
+    assert!(matches!(server.transport.admit(OwnedFd::from(file).into(), &[]), Err(AdmitError::Socket(_))));
     assert_eq!(server.slots_in_use(), 0);
     let (_client, conn) = server.connect();
     assert_eq!(conn, ConnId(0));

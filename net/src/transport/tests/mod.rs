@@ -3,6 +3,7 @@
 mod closing;
 mod crowds;
 mod limits;
+mod tls;
 mod traffic;
 
 use std::io::Read;
@@ -108,7 +109,7 @@ impl Server {
 
     fn connect_with(&mut self, received: &[u8]) -> (TcpStream, ConnId) {
         let (client, socket) = self.sockets();
-        let conn = self.transport.admit(socket, received).unwrap();
+        let conn = self.transport.admit(socket.into(), received).unwrap();
         (client, conn)
     }
 

@@ -22,7 +22,7 @@ on_both_drivers! {
 }
 
 /// Ticks until a connection is given away.
-fn given_away(server: &mut Server, conn: ConnId) -> Released {
+pub(super) fn given_away(server: &mut Server, conn: ConnId) -> Released {
     let mut released = None;
     server.until("it is given away", |server| {
         released = released.take().or_else(|| server.transport.release(conn));
@@ -62,7 +62,7 @@ fn a_connection_goes_from_one_transport_to_another_and_nothing_is_lost(driver: D
             }
             servers[here].tick();
         }
-        let Released { socket, unread, unsent } = given_away(&mut servers[here], conn);
+        let released = given_away(&mut servers[here], conn);
         assert_eq!(servers[here].transport.release(conn).map(|_| ()), None, "it is gone");
         for event in servers[here].events.drain(..) {
             let Event::Frame(_, kind, payload) = event else { panic!("{event:?}") };
@@ -70,8 +70,7 @@ fn a_connection_goes_from_one_transport_to_another_and_nothing_is_lost(driver: D
             heard.push(kind);
         }
         here = 1 - here;
-        conn = servers[here].transport.admit(socket, &unread).unwrap();
-        servers[here].transport.queue(conn, &unsent);
+        conn = servers[here].transport.readmit(released).unwrap();
     }
     assert_eq!(heard, (0..FRAMES).collect::<Vec<_>>());
     while told < FRAMES {
@@ -100,9 +99,9 @@ fn one_that_ends_while_it_is_given_away_is_reported(driver: Driver) {
     });
     match released {
         // Whoever takes it over finds all of it.
-        Some(Released { socket, unread, .. }) => {
+        Some(released) => {
             server.events.clear();
-            let conn = server.transport.admit(socket, &unread).unwrap();
+            let conn = server.transport.readmit(released).unwrap();
             server.until_closed(conn, CloseCause::Peer);
             assert_eq!(server.events[0], Event::Frame(conn, 1, b"last".into()));
         }
@@ -199,7 +198,7 @@ fn reliable_frames_go_ahead_of_the_snapshot_in_one_send(driver: Driver) {
 fn a_unix_stream_is_served_as_tcp_is(driver: Driver) {
     let mut server = Server::new(driver, Limits { stalled_ticks: 50, ..WIDE });
     let (mut client, socket) = UnixStream::pair().unwrap();
-    let conn = server.transport.admit(socket.into(), &frame(1, b"ahead")).unwrap();
+    let conn = server.transport.admit(OwnedFd::from(socket).into(), &frame(1, b"ahead")).unwrap();
     client.write_all(&frame(2, b"there")).unwrap();
     server.until("two frames", |s| s.events.len() == 2);
     server.transport.queue(conn, &frame(3, b"and back"));

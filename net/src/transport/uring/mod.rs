@@ -17,7 +17,8 @@ use rustix::net::{Shutdown, shutdown};
 use self::ring::{Arrival, BATCH, Receive, Ring, SERIAL_MAX};
 use super::connection::{Connection, Phase, Table};
 use super::{
-    AdmitError, CloseCause, ConnId, KERNEL_UNREAD_BYTES_MAX, Limits, Received, Released, Stats, Transport,
+    AdmitError, CloseCause, ConnId, KERNEL_UNREAD_BYTES_MAX, Limits, Received, Released, Stats, Stream,
+    Transport,
 };
 
 /// Bytes after which a batch is sent although there is room for more sends.
@@ -34,7 +35,7 @@ const _: () = assert!(WAITING_BYTES_MAX >= 4 * KERNEL_UNREAD_BYTES_MAX);
 
 /// The transport whose connections share a few system calls a tick.
 ///
-/// Memory: a slot of at most 176 bytes a connection; beyond it, only while they are needed, what
+/// Memory: a slot of at most 184 bytes a connection; beyond it, only while they are needed, what
 /// [`SyscallTransport`](super::SyscallTransport) keeps, and of a connection that sends more than
 /// [`Limits::bytes_per_tick_max`] what the kernel had of it already, at most 256 KiB. About 2.5 MiB are shared by all:
 /// the ring, its buffers and one batch.
@@ -52,7 +53,16 @@ pub struct UringTransport {
     taken_last: usize,
     /// Kept for their memory.
     arrivals: Vec<Arrival>,
-    joined: Vec<u8>,
+    joined: Joined,
+}
+
+/// Buffers that every connection uses for a moment.
+#[derive(Default)]
+struct Joined {
+    /// What is opened in place.
+    sealed: Vec<u8>,
+    /// What is kept of earlier frames with what arrived; or what is to be sealed.
+    plain: Vec<u8>,
 }
 
 /// What is kept of a connection beside.
@@ -89,7 +99,7 @@ struct Send {
     fresh: Option<(std::ops::Range<usize>, usize)>,
 }
 
-const _: () = assert!(size_of::<Option<Connection<Link>>>() <= 176);
+const _: () = assert!(size_of::<Option<Connection<Link>>>() <= 184);
 
 impl UringTransport {
     /// A transport without connections, for the calling thread.
@@ -109,7 +119,7 @@ impl UringTransport {
             closing: Vec::new(),
             taken_last: 0,
             arrivals: Vec::new(),
-            joined: Vec::new(),
+            joined: Joined::default(),
         })
     }
 
@@ -306,7 +316,7 @@ impl UringTransport {
 }
 
 impl Transport for UringTransport {
-    fn admit(&mut self, socket: OwnedFd, received: &[u8]) -> Result<ConnId, AdmitError> {
+    fn admit(&mut self, stream: Stream, received: &[u8]) -> Result<ConnId, AdmitError> {
         let link = Link {
             state: State::Idle,
             serial: 0,
@@ -317,8 +327,15 @@ impl Transport for UringTransport {
             taken: 0,
             taken_tick: self.table.tick,
         };
-        let conn = self.table.admit(socket, received, link)?;
+        let conn = self.table.admit(stream, received, link)?;
         self.receive(conn.0 as usize);
+        Ok(conn)
+    }
+
+    fn readmit(&mut self, released: Released) -> Result<ConnId, AdmitError> {
+        let Released { stream, unread, unsent } = released;
+        let conn = self.admit(stream, &unread)?;
+        self.table.send_first(conn, unsent);
         Ok(conn)
     }
 
@@ -340,17 +357,20 @@ impl Transport for UringTransport {
             if connection.phase == (Phase::Reported { reachable: true }) {
                 connection.phase = Phase::Closing { until_tick };
             }
+            if matches!(connection.phase, Phase::Closing { .. }) {
+                connection.seal_last();
+            }
             let slot = index as u32;
             match connection.phase {
                 Phase::Open if connection.stalled_tick.is_some() => {
                     self.table.stats.snapshots_skipped += 1;
+                    connection.seal_queued();
                     self.batch.push(Send { slot, fresh: None });
                 }
                 Phase::Open => {
                     let begin = self.outbound.len();
-                    self.outbound.extend_from_slice(&connection.unsent);
-                    let reliable = connection.unsent.len();
-                    snapshot(ConnId(slot), &mut self.outbound);
+                    let write = |out: &mut Vec<u8>| snapshot(ConnId(slot), out);
+                    let reliable = connection.compose(&mut self.outbound, &mut self.joined.plain, write);
                     let fresh = begin..self.outbound.len();
                     if fresh.is_empty() {
                         continue;
@@ -383,8 +403,11 @@ impl Transport for UringTransport {
         self.table.close(conn);
     }
 
-    fn release(&mut self, conn: ConnId) -> Option<Released> {
-        let connection = self.table.get(conn).filter(|connection| connection.phase == Phase::Open)?;
+    fn prepare_release(&mut self, conn: ConnId) {
+        let Some(connection) = self.table.get(conn).filter(|connection| connection.phase == Phase::Open)
+        else {
+            return;
+        };
         let link = &mut connection.link;
         link.is_leaving = true;
         if link.state == State::Receiving {
@@ -392,13 +415,18 @@ impl Transport for UringTransport {
             let receive = link.receive(conn.0 as usize);
             self.ring.cancel(receive);
         }
-        // An end that was not reported is the next reap's to report.
-        if link.state != State::Idle || link.ended.is_some() {
+    }
+
+    fn release(&mut self, conn: ConnId) -> Option<Released> {
+        self.prepare_release(conn);
+        let connection = self.table.get(conn).filter(|connection| connection.phase == Phase::Open)?;
+        let link = &connection.link;
+        // An end that was not reported is the next reap's to report, and so is what waits: it may be sealed, and more than
+        // can be taken over.
+        if link.state != State::Idle || link.ended.is_some() || !link.waiting.is_empty() {
             return None;
         }
-        let (mut released, link) = self.table.release(conn)?;
-        released.unread.extend_from_slice(&link.waiting);
-        Some(released)
+        self.table.release(conn)
     }
 
     fn stats(&self) -> &Stats {
@@ -428,7 +456,7 @@ impl Connection<Link> {
     fn take(
         &mut self,
         bytes: &[u8],
-        joined: &mut Vec<u8>,
+        joined: &mut Joined,
         limits: &Limits,
         tick: u32,
         stats: &mut Stats,
@@ -455,7 +483,7 @@ impl Connection<Link> {
     /// Takes what waits, as far as this tick may, and what was read ahead.
     fn take_waiting(
         &mut self,
-        joined: &mut Vec<u8>,
+        joined: &mut Joined,
         limits: &Limits,
         tick: u32,
         stats: &mut Stats,
@@ -474,7 +502,7 @@ impl Connection<Link> {
     fn hand_out_joined(
         &mut self,
         bytes: &[u8],
-        joined: &mut Vec<u8>,
+        joined: &mut Joined,
         limits: &Limits,
         tick: u32,
         stats: &mut Stats,
@@ -483,13 +511,18 @@ impl Connection<Link> {
         self.link.is_new = false;
         self.link.count(bytes.len(), limits, tick);
         stats.bytes_in += bytes.len() as u64;
-        let fault = if self.received.is_empty() {
-            self.hand_out(bytes, limits, tick, stats, sink)
+        let Joined { sealed, plain } = joined;
+        let fault = if self.tls.is_some() {
+            sealed.clear();
+            sealed.extend_from_slice(bytes);
+            self.hand_out_sealed(sealed, plain, limits, tick, stats, sink)
+        } else if self.received.is_empty() {
+            self.hand_out(bytes, 0, limits, tick, stats, sink)
         } else {
-            joined.clear();
-            joined.extend_from_slice(&self.received);
-            joined.extend_from_slice(bytes);
-            self.hand_out(joined, limits, tick, stats, sink)
+            plain.clear();
+            plain.extend_from_slice(&self.received);
+            plain.extend_from_slice(bytes);
+            self.hand_out(plain, 0, limits, tick, stats, sink)
         };
         if let Some(cause) = fault {
             self.phase = Phase::Faulty(cause);
@@ -502,6 +535,7 @@ impl Connection<Link> {
             (Phase::Faulty(cause), _) => Some(cause),
             // The send that failed has taken the error; what is left looks like an orderly end.
             (Phase::Broken, Some(_)) => Some(CloseCause::Reset),
+            (_, Some(CloseCause::Peer)) if self.link.waiting.is_empty() => Some(self.cause_of_end()),
             (_, Some(cause)) if self.link.waiting.is_empty() => Some(cause),
             _ => self.failed(limits, tick),
         }

@@ -20,6 +20,7 @@ fn lean(role: Role) -> Lean {
         entity: EntityId(9),
         pos: Pos::tile_centre(5, 5),
         inventory: vec![],
+        worn: vec![],
     };
     let map = Arc::new(map);
     let maps = [(entered.zone, map.clone()), (BEYOND, Arc::new(TileMap::open(8, 8)))].into();
@@ -153,6 +154,8 @@ fn a_gate_leads_on_and_is_no_correction() {
         x: to.x,
         y: to.y,
         inventory: vec![],
+        worn: vec![],
+        nonce: 5,
     };
     assert_eq!(faults(&mut lean, &frame(&entered(BEYOND)), &mut window, 4 * STEP_NS), []);
     assert_eq!(lean.place(), (BEYOND, 15));
@@ -230,4 +233,49 @@ fn a_crowd_gathers_and_stays() {
         near_steps += u32::from(n >= 1000 && lean.pos.distance_squared(place) < near);
     }
     assert!(near_steps > 500, "{near_steps} of 1000 steps near");
+}
+
+#[test]
+fn a_session_is_taken_up_by_its_ticket_and_told_what_was_received() {
+    let (mut lean, mut window, mut out) = (lean(Role::Resumer), Window::default(), Vec::new());
+    assert!(!lean.can_resume(), "there is no ticket");
+    lean.set_session(Some(([1; 16], 4)));
+    let said = frame(&message::Said { entity: 3, name: "Other".into(), text: "hello".into() });
+    // Half of the last one is lost with the connection.
+    let bytes = [&said[..], &frame(&Pong { stamp: 0 }), &said, &said[..9]].concat();
+    assert_eq!(faults(&mut lean, &bytes, &mut window, 0), []);
+    lean.resume(&mut out, 1000);
+    let hello = frame(&Hello { version: PROTOCOL_VERSION, content_hash: [0; 32] });
+    let resume = |ticket: u8, received| frame(&Resume { ticket: [ticket; 16], received });
+    assert_eq!(out, [hello.clone(), resume(1, 6)].concat());
+    assert!(!lean.can_resume(), "it is at it");
+    out.clear();
+    lean.step(&mut out, &mut window, None, 2000);
+    lean.leave(&mut out, &mut window, 2000);
+    assert!(out.is_empty(), "nothing is said meanwhile");
+    let welcome = frame(&message::Welcome { version: PROTOCOL_VERSION, build: "test".into() });
+    let resumed = frame(&message::Resumed { ticket: [2; 16], request: 5 });
+    assert_eq!(faults(&mut lean, &[welcome, resumed, said].concat(), &mut window, 3_001_000), []);
+    assert_eq!(window.resumed.distribution().count, 1);
+    lean.step(&mut out, &mut window, None, 4_000_000);
+    assert!(out.starts_with(&frame(&Acknowledge { received: 7 })));
+    out.clear();
+    lean.resume(&mut out, 5_000_000);
+    assert_eq!(out, [hello, resume(2, 7)].concat());
+    let refused =
+        Error { request: 0, code: ErrorCode::ResumeRefused as u16, closing: false, text: "no".into() };
+    let fate = lean.take(&frame(&refused), &mut window, 0, &mut |_| panic!("that may happen"));
+    assert_eq!(fate, Ok(Fate::Closed(Some(ErrorCode::ResumeRefused), "no".into())));
+}
+
+#[test]
+fn who_is_idle_gives_a_sign_of_life_and_nothing_else() {
+    let (mut lean, mut window, mut out) = (lean(Role::Idle), Window::default(), Vec::new());
+    for step in 0..30 * 25 {
+        lean.step(&mut out, &mut window, None, step * STEP_NS);
+    }
+    let pings: Vec<u8> =
+        [0, 300, 600].iter().flat_map(|step| frame(&Ping { stamp: step * STEP_NS })).collect();
+    let stamps = out.chunks(16).count();
+    assert_eq!((stamps, out.len(), window.inputs), (3, pings.len(), 0));
 }

@@ -4,6 +4,7 @@
 //! and makes one call a receive and one a send. Nothing here knows what a byte means.
 
 mod polled;
+mod tls;
 mod uring;
 
 use std::io::{self, ErrorKind};
@@ -13,6 +14,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use rustix::net::{AddressFamily, Shutdown, SocketFlags, SocketType, bind, shutdown, socket_with, sockopt};
+use vyuha_net::client::{ClientTls, ServerTrust};
 
 use self::polled::PolledDriver;
 use self::uring::UringDriver;
@@ -53,6 +55,10 @@ pub struct Links {
     /// Counts batches.
     turn: u32,
     wishes: Vec<(Wish, u32, u32)>,
+    /// Whom they take for the server, if they speak TLS.
+    trust: Option<ServerTrust>,
+    /// What is to be sealed, or was opened; kept for its memory.
+    plain: Vec<u8>,
 }
 
 /// One client's connection, if it has one.
@@ -61,7 +67,8 @@ struct Link {
     socket: Option<OwnedFd>,
     serial: u32,
     target: Option<SocketAddr>,
-    /// Bytes that could not be sent yet.
+    tls: Option<Box<ClientTls>>,
+    /// Bytes that could not be sent yet, sealed where it speaks TLS.
     unsent: Vec<u8>,
     /// The batch that has a send of it.
     batched: u32,
@@ -102,20 +109,21 @@ pub struct Sockets {
 }
 
 impl Sockets {
-    /// Room for so many connections, none open. Driven by io_uring where the kernel lets it.
-    pub fn new(clients: u32) -> io::Result<Sockets> {
+    /// Room for so many connections, none open, which speak TLS with the server that is trusted, if one is. Driven by
+    /// io_uring where the kernel lets it.
+    pub fn new(clients: u32, trust: Option<ServerTrust>) -> io::Result<Sockets> {
         match UringDriver::new() {
-            Ok(driver) => Ok(Sockets::with(Driver::Uring(Box::new(driver)), clients)),
-            Err(_) => Sockets::polled(clients),
+            Ok(driver) => Ok(Sockets::with(Driver::Uring(Box::new(driver)), clients, trust)),
+            Err(_) => Sockets::polled(clients, trust),
         }
     }
 
     /// As [`Sockets::new`], by plain system calls.
-    pub fn polled(clients: u32) -> io::Result<Sockets> {
-        Ok(Sockets::with(Driver::Polled(PolledDriver::new()?), clients))
+    pub fn polled(clients: u32, trust: Option<ServerTrust>) -> io::Result<Sockets> {
+        Ok(Sockets::with(Driver::Polled(PolledDriver::new()?), clients, trust))
     }
 
-    fn with(driver: Driver, clients: u32) -> Sockets {
+    fn with(driver: Driver, clients: u32, trust: Option<ServerTrust>) -> Sockets {
         let links = Links {
             slots: (0..clients).map(|_| Link::default()).collect(),
             serial_last: 0,
@@ -125,6 +133,8 @@ impl Sockets {
             later: Vec::new(),
             turn: 1,
             wishes: Vec::new(),
+            trust,
+            plain: Vec::new(),
         };
         Sockets { driver, links }
     }
@@ -165,6 +175,8 @@ impl Links {
         }
         self.serial_last = (self.serial_last + 1) & SERIAL_MAX;
         let link = &mut self.slots[slot as usize];
+        let tls = self.trust.as_ref().map(|trust| trust.begin(&mut link.unsent)).transpose()?;
+        link.tls = tls.map(Box::new);
         link.socket = Some(socket);
         link.serial = self.serial_last;
         link.target = Some(target);
@@ -184,10 +196,16 @@ impl Links {
     /// Sends what `write` appends, with the next turn. Returns how many bytes that are, or `None`, and sends nothing, if
     /// the peer does not read or there is no connection.
     pub fn send(&mut self, slot: u32, write: impl FnOnce(&mut Vec<u8>)) -> Option<usize> {
-        let link = &mut self.slots[slot as usize];
+        let link = &self.slots[slot as usize];
         if link.socket.is_none() || link.unsent.len() > UNSENT_BYTES_MAX {
             return None;
         }
+        if link.tls.is_some() { self.send_sealed(slot, write) } else { Some(self.put(slot, write)) }
+    }
+
+    /// Has what `write` appends sent with the next turn. Returns how many bytes that are.
+    fn put(&mut self, slot: u32, write: impl FnOnce(&mut Vec<u8>)) -> usize {
+        let link = &mut self.slots[slot as usize];
         let serial = link.serial;
         let is_batched = link.batched == self.turn;
         if !link.connected || is_batched || !link.unsent.is_empty() {
@@ -200,7 +218,7 @@ impl Links {
             } else if !is_batched {
                 self.resend(slot);
             }
-            return Some(bytes);
+            return bytes;
         }
         let before = self.outbound.len();
         write(&mut self.outbound);
@@ -210,7 +228,7 @@ impl Links {
             link.batched = self.turn;
             self.batch.push(Send { slot, serial, fresh: Some(fresh) });
         }
-        Some(bytes)
+        bytes
     }
 
     /// Tries again to send what could not be sent.

@@ -107,7 +107,7 @@ impl PolledDriver {
         let Some(link) = links.link(slot, serial) else { return };
         match recv(link.fd(), &mut self.scratch[..bytes_max], RecvFlags::DONTWAIT) {
             Ok((0, _)) => sink(links, slot, Arrived::Ended),
-            Ok((length, _)) => sink(links, slot, Arrived::Bytes(&self.scratch[..length])),
+            Ok((length, _)) => links.arrived(slot, &self.scratch[..length], sink),
             Err(Errno::AGAIN | Errno::INTR) => {}
             Err(error) => sink(links, slot, Arrived::Failed(io::Error::from(error).kind())),
         }

@@ -1,7 +1,11 @@
 use super::*;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
 use std::time::Instant;
+
+use rustls::pki_types::PrivateKeyDer;
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 /// What came of each slot.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -12,8 +16,12 @@ struct Heard {
 }
 
 fn on_both_drivers(test: fn(Sockets)) {
-    test(Sockets::polled(8).unwrap());
-    let best = Sockets::new(8).unwrap();
+    on_both_drivers_over(None, test);
+}
+
+fn on_both_drivers_over(trust: Option<ServerTrust>, test: impl Fn(Sockets)) {
+    test(Sockets::polled(8, trust.clone()).unwrap());
+    let best = Sockets::new(8, trust).unwrap();
     assert!(["io_uring", "epoll"].contains(&best.driver()));
     test(best);
 }
@@ -60,34 +68,81 @@ fn echo(listener: TcpListener) {
     });
 }
 
-#[test]
-fn what_is_sent_comes_back_whole_and_in_order() {
-    on_both_drivers(|mut sockets| {
-        let (listener, address) = listener();
-        echo(listener);
-        let (mut heard, mut sent) = (<[Heard; 8]>::default(), vec![Vec::new(); 8]);
-        for slot in 0..8 {
-            sockets.links.open(slot, address).unwrap();
-        }
-        for round in 0..60_u32 {
-            for (slot, sent) in (0..8).zip(&mut sent) {
-                // Several a turn, some before the connection is there, some long.
-                for part in 0..=slot % 3 {
-                    let length = if round % 20 == 10 { 9000 } else { 14 };
-                    let bytes = vec![(round * 8 + slot + part) as u8; length];
-                    assert_eq!(sockets.links.send(slot, |out| out.extend_from_slice(&bytes)), Some(length));
-                    sent.extend_from_slice(&bytes);
+/// The same over TLS; what a client must trust.
+fn echo_over_tls(listener: TcpListener) -> ServerTrust {
+    let made = rcgen::generate_simple_self_signed(vec!["game.test".to_owned()]).unwrap();
+    let key = PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into());
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![made.cert.der().clone()], key);
+    let config = Arc::new(config.unwrap());
+    std::thread::spawn(move || {
+        while let Ok((stream, _)) = listener.accept() {
+            let tls = ServerConnection::new(config.clone()).unwrap();
+            std::thread::spawn(move || {
+                let (mut stream, mut bytes) = (StreamOwned::new(tls, stream), vec![0; 5000]);
+                while let Ok(length @ 1..) = stream.read(&mut bytes) {
+                    stream.write_all(&bytes[..length]).unwrap();
                 }
-            }
-            turn(&mut sockets, &mut heard);
-        }
-        until(&mut sockets, &mut heard, |heard| {
-            sent.iter().zip(heard).all(|(sent, heard)| heard.bytes.len() >= sent.len())
-        });
-        for (sent, heard) in sent.iter().zip(&heard) {
-            assert!(heard.bytes == *sent && !heard.ended && heard.failed.is_none());
+            });
         }
     });
+    ServerTrust::new(made.cert.pem().as_bytes(), "game.test").unwrap()
+}
+
+#[test]
+fn what_is_sent_comes_back_whole_and_in_order() {
+    let (plain, address) = listener();
+    echo(plain);
+    on_both_drivers_over(None, |sockets| all_comes_back(sockets, address));
+    let (sealed, address) = listener();
+    on_both_drivers_over(Some(echo_over_tls(sealed)), |sockets| all_comes_back(sockets, address));
+}
+
+#[test]
+fn who_is_not_the_server_that_is_trusted_fails() {
+    let (trusted, _) = listener();
+    on_both_drivers_over(Some(echo_over_tls(trusted)), |mut sockets| {
+        let (impostor, address) = listener();
+        echo_over_tls(impostor);
+        let (no_tls, plain_address) = listener();
+        echo(no_tls);
+        let mut heard = <[Heard; 8]>::default();
+        sockets.links.open(0, address).unwrap();
+        sockets.links.open(1, plain_address).unwrap();
+        until(&mut sockets, &mut heard, |heard| heard[0].failed.is_some() && heard[1].failed.is_some());
+        for heard in &heard[..2] {
+            assert_eq!((heard.failed, heard.bytes.len()), (Some(ErrorKind::InvalidData), 0));
+        }
+    });
+}
+
+fn all_comes_back(mut sockets: Sockets, address: SocketAddr) {
+    let (mut heard, mut sent) = (<[Heard; 8]>::default(), vec![Vec::new(); 8]);
+    for slot in 0..8 {
+        sockets.links.open(slot, address).unwrap();
+    }
+    for round in 0..60_u32 {
+        for (slot, sent) in (0..8).zip(&mut sent) {
+            // Several a turn, some before the connection is there, some long.
+            for part in 0..=slot % 3 {
+                let length = if round % 20 == 10 { 9000 } else { 14 };
+                let bytes = vec![(round * 8 + slot + part) as u8; length];
+                assert_eq!(sockets.links.send(slot, |out| out.extend_from_slice(&bytes)), Some(length));
+                sent.extend_from_slice(&bytes);
+            }
+        }
+        turn(&mut sockets, &mut heard);
+    }
+    until(&mut sockets, &mut heard, |heard| {
+        sent.iter().zip(heard).all(|(sent, heard)| heard.bytes.len() >= sent.len())
+    });
+    for (sent, heard) in sent.iter().zip(&heard) {
+        assert!(heard.bytes == *sent && !heard.ended && heard.failed.is_none());
+    }
 }
 
 #[test]

@@ -258,7 +258,7 @@ impl UringDriver {
                     if again {
                         links.wishes.push((Wish::Receive, slot, serial));
                     }
-                    sink(links, slot, Arrived::Bytes(self.pool.bytes(buffer, length as usize)));
+                    links.arrived(slot, self.pool.bytes(buffer, length as usize), sink);
                 }
                 (result, _) => match Errno::from_raw_os_error(-result) {
                     Errno::NOBUFS | Errno::INTR | Errno::AGAIN | Errno::NOMEM | Errno::CANCELED => {

@@ -252,6 +252,8 @@ impl Zone {
                     x: pos.x,
                     y: pos.y,
                     inventory,
+                    worn: vec![],
+                    nonce: 5,
                 };
                 message::append(&mut client.out, &entered);
             }
@@ -292,6 +294,17 @@ impl Zone {
                 message::append(&mut client.out, &Dropped { request: m.request.into(), entity, slot });
             }
             ClientMessage::Ping(m) => message::append(&mut client.out, &Pong { stamp: m.stamp.into() }),
+            ClientMessage::AskTrade(m) => client.refuse(m.request.into(), ErrorCode::PartnerGone, false),
+            ClientMessage::Equip(m) => client.refuse(m.request.into(), ErrorCode::NotWearable, false),
+            ClientMessage::Deposit(m) => client.refuse(m.request.into(), ErrorCode::NotAtBank, false),
+            ClientMessage::Move(_)
+            | ClientMessage::Unequip(_)
+            | ClientMessage::OpenBank(_)
+            | ClientMessage::Withdraw(_)
+            | ClientMessage::AcceptTrade(_)
+            | ClientMessage::Offer(_)
+            | ClientMessage::ConfirmTrade(_)
+            | ClientMessage::CancelTrade(_) => unreachable!("nothing was worn, banked or traded"),
             ClientMessage::Resume(_) | ClientMessage::Acknowledge(_) => {
                 unreachable!("no ticket was given out")
             }

@@ -25,17 +25,19 @@ const ARROWS: &[(&str, May)] = &[
     ("vyuha-net", May::Only(&["vyuha-protocol"])),
     ("vyuha-test-postgres", May::Only(&[])),
     ("vyuha-store", May::Only(&["vyuha-record", "vyuha-ring", "vyuha-test-postgres"])),
+    ("vyuha-hot", May::Only(&[])),
     ("vyuha-gateway", May::Only(&["vyuha-protocol", "vyuha-record", "vyuha-store"])),
     ("vyuha-bots", May::Only(&["vyuha-protocol", "vyuha-net", "vyuha-core", "vyuha-game", "vyuha-record"])),
     ("vyuha", May::Everything),
     ("sim-bench", May::Everything),
     ("vyuha-tests", May::Everything),
     ("vyuha-fuzz", May::Everything),
+    ("vyuha-simulator", May::Everything),
     ("xtask", May::Only(&[])),
 ];
 
 /// Crates that nothing depends on.
-const ROOFS: &[&str] = &["sim-bench", "vyuha-tests", "vyuha-fuzz", "xtask"];
+const ROOFS: &[&str] = &["sim-bench", "vyuha-tests", "vyuha-fuzz", "vyuha-simulator", "xtask"];
 
 /// The tables of a manifest that name dependencies.
 const DEPENDENCY_TABLES: &[&str] = &["dependencies", "dev-dependencies", "build-dependencies"];

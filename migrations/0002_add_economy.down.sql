@@ -1,0 +1,2 @@
+DROP TABLE ledger;
+ALTER TABLE item DROP COLUMN wear;
