@@ -8,6 +8,7 @@ use vyuha_protocol::{EntityId, EntityKind};
 
 use crate::columns::{CHANGED, Columns, Grid, HIDDEN, PENDING, SLOT_MASK, Slots};
 use crate::regrid::Moves;
+use crate::simd::prefetch;
 use crate::updates::{LANES, Rows, Updates, with_updates};
 use crate::zone::Zone;
 
@@ -162,8 +163,15 @@ impl Pass<'_> {
         let mut leaves = self.moves.leaves.as_slice();
         let mut end = 0;
         let row = usize::from(self.grid.cells.x) + 2;
+        let mut arriving = self.moves.arriving().peekable();
         for first in (0..self.grid.count()).step_by(row) {
             let y = (first / row).wrapping_sub(1) as u16;
+            // What those are that enter is kept by slot, where each is a miss of its own. They arrive nearly in the
+            // order of cells.
+            while let Some((id, _)) = arriving.next_if(|(_, cell)| *cell < first + 2 * row) {
+                prefetch(&self.slots.kind, id.slot() as usize);
+                prefetch(&self.slots.state, id.slot() as usize);
+            }
             for column in 0..row {
                 let cell = first + column;
                 let begin = end;

@@ -96,6 +96,12 @@ impl Moves {
         self.leaves.push(Leave { entity: entity.0, to });
     }
 
+    /// Those on their way into a cell, and which: walkers in the order of the cells from which they come, then
+    /// others.
+    pub fn arriving(&self) -> impl Iterator<Item = (EntityId, usize)> {
+        self.arriving.iter().map(|arrival| (arrival.entity, arrival.cell as usize))
+    }
+
     pub fn arrive(&mut self, arrival: Arrival) {
         self.touch(arrival.cell as usize);
         self.arrivals[arrival.cell as usize] += 1;

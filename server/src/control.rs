@@ -24,6 +24,7 @@ use crate::certificate;
 use crate::client_stream::ClientStream;
 use crate::config::Config;
 use crate::doors::{Departures, Notice, SeatChange, ShardDoors};
+use crate::knocking::Door;
 use crate::placement::ZoneTable;
 use crate::seats::Seats;
 use crate::shards::{Host, dead_shard, join_hosts};
@@ -114,8 +115,9 @@ impl Control {
         let moving =
             tokio::task::spawn_local(zones::move_zones(config.clone(), zones, doors.clone(), move_orders));
         let (stop_sign_in, sign_in_stopping) = watch::channel(false);
-        let handshakes_max = config.net.handshakes_max;
-        let handshakes = Arc::new(Semaphore::new(handshakes_max as usize));
+        let farewells_max = FAREWELLS_MAX as u32;
+        let farewells = Arc::new(Semaphore::new(FAREWELLS_MAX));
+        let door = Door::new(config.net.handshakes_max as usize);
         let sign_in = Rc::new(SignIn {
             content,
             accounts,
@@ -135,7 +137,8 @@ impl Control {
             tokio::net::TcpListener::from_std(listener)?,
             web_players,
             sign_in,
-            handshakes.clone(),
+            door.clone(),
+            farewells.clone(),
             Rc::new(Addresses::new(&config.address, MonotonicClock)),
             identity.as_ref().map(Identity::players),
         ));
@@ -178,9 +181,12 @@ impl Control {
         draining.store(true, Ordering::Relaxed);
         let drained =
             tokio::time::timeout(DRAIN_TIMEOUT, tokio::task::spawn_blocking(move || join_hosts(hosts))).await;
-        // Whoever was signing in has every place back once it was told; one who does not listen holds its for a moment.
-        let told = tokio::time::timeout(FAREWELL_TIMEOUT, handshakes.acquire_many(handshakes_max)).await;
-        drop(told);
+        // Whoever was signing in is told; one who does not listen is waited for for a moment.
+        let told = async {
+            door.empty().await;
+            drop(farewells.acquire_many(farewells_max).await);
+        };
+        let _ = tokio::time::timeout(FAREWELL_TIMEOUT, told).await;
         // Whom the shards let go is being told.
         let web = tokio::task::spawn_blocking(move || web.end()).await?;
         figures.abort();
@@ -213,11 +219,11 @@ async fn accept(
     listener: tokio::net::TcpListener,
     mut web_players: mpsc::Receiver<WebPlayer>,
     sign_in: Rc<SignIn>,
-    handshakes: Arc<Semaphore>,
+    door: Rc<Door>,
+    farewells: Arc<Semaphore>,
     addresses: Rc<Addresses>,
     tls: Option<Arc<ServerConfig>>,
 ) {
-    let farewells = Arc::new(Semaphore::new(FAREWELLS_MAX));
     let farewells_to_many = Arc::new(Semaphore::new(FAREWELLS_TO_MANY_MAX));
     loop {
         let accepted = tokio::select! {
@@ -239,22 +245,29 @@ async fn accept(
         };
         let sign_in = sign_in.clone();
         let (code, farewells) = match addresses.connect(address) {
-            Some(place) => match handshakes.clone().try_acquire_owned() {
-                Ok(handshake) => {
+            Some(place) => match door.knock() {
+                Some(knocker) => {
+                    let farewells = farewells.clone();
                     tokio::task::spawn_local(async move {
-                        sign_in.welcome(stream, &place).await;
-                        drop(handshake);
+                        let over = sign_in.welcome(stream, &place, &knocker).await;
+                        drop((place, knocker));
+                        let Some((stream, code)) = over else { return };
+                        match farewells.try_acquire() {
+                            Ok(_farewell) => sign_in.say_farewell(stream, code).await,
+                            Err(_) => sign_in.drop_connection(code),
+                        }
                     });
                     continue;
                 }
-                Err(_) => (ErrorCode::ServerFull, &farewells),
+                None => (ErrorCode::ServerFull, &farewells),
             },
             None => (ErrorCode::AddressLimit, &farewells_to_many),
         };
+        sign_in.metrics.connections.inc();
         match farewells.clone().try_acquire_owned() {
             Ok(farewell) => {
                 tokio::task::spawn_local(async move {
-                    sign_in.turn_away(stream, code).await;
+                    sign_in.say_farewell(stream, code).await;
                     drop(farewell);
                 });
             }

@@ -13,6 +13,7 @@ mod control;
 pub mod demo;
 mod doors;
 mod driver;
+mod knocking;
 mod logging;
 mod mailbox;
 pub mod node;

@@ -29,6 +29,7 @@ use vyuha_store::{AccountRow, Handle, Store, StoreError, TypedStore};
 use crate::addresses::Place;
 use crate::client_stream::ClientStream;
 use crate::doors::{Admission, Resumption, ShardDoors};
+use crate::knocking::Knocker;
 use crate::seats::{Claim, Seats};
 use crate::tickets::{self, Ticket};
 use request::Request;
@@ -141,6 +142,7 @@ enum Stage {
 struct Connection<'a> {
     node: &'a SignIn,
     place: &'a Place,
+    knocker: &'a Knocker,
     stream: ClientStream,
     received: Vec<u8>,
     stage: Stage,
@@ -151,13 +153,19 @@ struct Connection<'a> {
 }
 
 impl SignIn {
-    /// Speaks with one client until its socket is handed to a shard or closed.
-    pub async fn welcome(&self, stream: ClientStream, place: &Place) {
+    /// Speaks with one client until its socket is handed to a shard or closed. What comes back is to be closed, and told why.
+    pub async fn welcome(
+        &self,
+        stream: ClientStream,
+        place: &Place,
+        knocker: &Knocker,
+    ) -> Option<(ClientStream, ErrorCode)> {
         self.metrics.connections.inc();
         self.metrics.handshakes_in_progress.inc();
         let mut connection = Connection {
             node: self,
             place,
+            knocker,
             stream,
             received: Vec::new(),
             stage: Stage::Fresh,
@@ -169,48 +177,45 @@ impl SignIn {
         let end = tokio::select! {
             end = connection.run() => end,
             _ = stopping.wait_for(|stopping| *stopping) => End::Close(ErrorCode::ShuttingDown),
+            () = knocker.must_go() => End::Close(ErrorCode::ServerFull),
         };
         self.metrics.handshakes_in_progress.dec();
-        let Connection { mut stream, received, .. } = connection;
+        let Connection { stream, received, .. } = connection;
         match end {
             End::Enter(entry) => {
                 let Entry { claim, ticket, request, character, items } = *entry;
                 let shard = self.doors.shard_of(character.zone);
-                let Some(stream) = taken_from_control(stream) else { return };
+                let stream = taken_from_control(stream)?;
                 let stay = claim.stay();
                 let admission = Admission { stream, received, request, character, items, ticket, stay };
                 match self.doors.admit(shard, admission) {
                     Ok(()) => claim.play(shard),
-                    Err(back) => self.turn_back(back.stream).await,
+                    Err(back) => return turned_back(back.stream),
                 }
+                None
             }
             End::Resume(Resume { account, shard, received: messages, ticket }) => {
-                let Some(stream) = taken_from_control(stream) else { return };
+                let stream = taken_from_control(stream)?;
                 let resumption = Resumption { account, stream, unread: received, received: messages, ticket };
-                if let Err(back) = self.doors.resume(shard, resumption) {
-                    self.turn_back(back.stream).await;
+                match self.doors.resume(shard, resumption) {
+                    Ok(()) => None,
+                    Err(back) => turned_back(back.stream),
                 }
             }
             End::Gone => {
                 self.metrics.closed("peer").inc();
+                None
             }
             End::BrokeTls => {
                 self.metrics.closed("tls").inc();
+                None
             }
-            End::Close(code) => say_farewell(&self.metrics, &mut stream, code).await,
-        }
-    }
-
-    /// Tells a client whose shard takes nobody just now.
-    async fn turn_back(&self, stream: Stream) {
-        if let Ok(mut stream) = ClientStream::from_stream(stream) {
-            say_farewell(&self.metrics, &mut stream, ErrorCode::ServerFull).await;
+            End::Close(code) => Some((stream, code)),
         }
     }
 
     /// Counts a connection that was closed without a word, because too many others are being told the same.
     pub fn drop_connection(&self, code: ErrorCode) {
-        self.metrics.connections.inc();
         self.metrics.closed(code.name()).inc();
     }
 
@@ -219,9 +224,8 @@ impl SignIn {
         self.seats.len() >= self.players_max
     }
 
-    /// Tells a client for whom there is no place, and closes.
-    pub async fn turn_away(&self, mut stream: ClientStream, code: ErrorCode) {
-        self.metrics.connections.inc();
+    /// Tells a client why its connection ends, as far as it listens, and closes.
+    pub async fn say_farewell(&self, mut stream: ClientStream, code: ErrorCode) {
         say_farewell(&self.metrics, &mut stream, code).await;
     }
 }
@@ -229,13 +233,17 @@ impl SignIn {
 impl Connection<'_> {
     async fn run(&mut self) -> End {
         let mut deadline = Instant::now() + self.node.handshake_timeout;
+        self.knocker.set_awaited(true);
         match timeout_at(deadline, self.stream.shake_hands(&mut self.received)).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => return End::of(&error),
             Err(_) => return End::Close(self.timeout_code()),
         }
         loop {
-            let request = match timeout_at(deadline, self.next_request()).await {
+            self.knocker.set_awaited(!matches!(self.stage, Stage::SignedIn { .. }));
+            let next = timeout_at(deadline, self.next_request()).await;
+            self.knocker.set_awaited(false);
+            let request = match next {
                 Ok(Ok(request)) => request,
                 Ok(Err(end)) => return end,
                 Err(_) => return End::Close(self.timeout_code()),
@@ -519,6 +527,11 @@ fn secret() -> Result<[u8; 16], Refusal> {
         tracing::error!(%error, "the kernel gives no random numbers");
         ErrorCode::Unavailable.into()
     })
+}
+
+/// A client whose shard takes nobody just now.
+fn turned_back(stream: Stream) -> Option<(ClientStream, ErrorCode)> {
+    Some((ClientStream::from_stream(stream).ok()?, ErrorCode::ServerFull))
 }
 
 /// A stream for a shard; none if it cannot be had, which closes it.

@@ -12,6 +12,7 @@ use vyuha_gateway::play::{PlayConfig, PlayWorld, PlayZone, WebPlayer, serve_play
 use vyuha_net::tls::Identity;
 
 use crate::config::Config;
+use crate::node::yield_to_shards;
 
 /// Browsers' players that may wait to be accepted; the next is told to try again.
 const WAITING_MAX: usize = 256;
@@ -56,7 +57,10 @@ impl WebPort {
         };
         let thread = std::thread::Builder::new()
             .name("vyuha-web".into())
-            .spawn(move || runtime.block_on(run))
+            .spawn(move || {
+                yield_to_shards();
+                runtime.block_on(run)
+            })
             .context("the web port's thread cannot be started")?;
         Ok((WebPort { stop, thread }, arrivals))
     }

@@ -110,6 +110,11 @@ impl Wire {
     /// Says hello, registers an account of this name and signs in.
     pub fn sign_up(&mut self, node: &Node, account: &str) {
         self.greet(node);
+        self.register(account);
+    }
+
+    /// Registers an account of this name and signs in.
+    pub fn register(&mut self, account: &str) {
         let request = self.next_request();
         self.send(&RegisterAccount { request, account: account.into(), password: PASSWORD.into() });
         self.expect("AccountRegistered");

@@ -461,14 +461,22 @@ fn a_node_with_enough_players_says_so_and_makes_room_again() {
 }
 
 #[test]
-fn a_node_with_enough_handshakes_says_so_and_makes_room_again() {
+fn who_keeps_the_node_waiting_makes_room_for_who_comes() {
     let node = Node::start(&Options::test_world().with("net-handshakes-max", "2"));
     let witness = Witness::start(&node, "WitFull");
-    let held = [Wire::connect(&node), Wire::connect(&node)];
+    let mut first = Wire::connect(&node);
+    first.greet(&node);
+    let mut second = Wire::connect(&node);
     node.await_metrics("two handshakes", |metrics| metrics.value("vyuha_handshakes_in_progress") == 2);
     let mut third = Wire::connect(&node);
-    third.expect_closed(ErrorCode::ServerFull);
-    drop(held);
+    third.greet(&node);
+    first.expect_closed(ErrorCode::ServerFull);
+    // Of those who have signed in nobody has to go.
+    third.register("thirdone");
+    second.greet(&node);
+    second.register("secondone");
+    Wire::connect(&node).expect_closed(ErrorCode::ServerFull);
+    drop((second, third));
     node.await_metrics("no handshake", |metrics| metrics.value("vyuha_handshakes_in_progress") == 0);
     Wire::connect(&node).greet(&node);
     witness.finish();

@@ -4,6 +4,7 @@ import { itemKind, isPlayer } from "/client/snapshot.js";
 import { fetchWorld, Refused } from "/client/vyuha.js";
 import { Session } from "/client/session.js";
 import { Controls } from "./controls.js";
+import { Deals } from "./deals.js";
 import { Bag, byId, Chat } from "./panels.js";
 import { View } from "./view.js";
 
@@ -24,7 +25,8 @@ const HINT_MS = 3500;
 const canvas = byId("view");
 const view = new View(canvas, byId("minimap"));
 const chat = new Chat();
-const bag = new Bag((slot, count) => attempt(session?.client?.drop(slot, count)));
+const deals = new Deals(attempt);
+const bag = new Bag((slot, count, way) => attempt(use(slot, count, way)));
 /** @type {Session | null} */
 let session = null;
 /** Where the character is to go by itself, and what it is to pick up there. @type {{ place: Pos, entity: number | null, stuck: number } | null} */
@@ -129,7 +131,21 @@ const listener = {
   },
   onInventory() {
     const client = session?.client;
-    if (client) bag.show(client.inventory, (kind) => client.info.items.find(({ id }) => id === kind)?.name ?? `item ${kind}`);
+    if (!client) return;
+    const name = (/** @type {number} */ kind) => client.info.items.find(({ id }) => id === kind)?.name ?? `item ${kind}`;
+    bag.show(client.inventory, name);
+    deals.show(client, name);
+  },
+  /** @param {import("/client/protocol.js").TradeAsked} asked */
+  onTradeAsked(asked) {
+    deals.ask(asked);
+    hint(`${asked.name} asks to trade`);
+    listener.onInventory();
+  },
+  /** @param {string} [why] */
+  onTrade(why) {
+    if (why) hint(`The trade is off: ${why}`);
+    listener.onInventory();
   },
   /** @param {number} retryMs */
   onLost(retryMs) {
@@ -182,6 +198,25 @@ function attempt(asked) {
   asked?.catch((why) => hint(sentence(why)));
 }
 
+/** What is to be done with an inventory slot. @param {number} slot @param {number} count @param {string} way */
+function use(slot, count, way) {
+  const client = session?.client;
+  switch (way) {
+    case "equip": return client?.equip(slot);
+    case "deposit": return client?.deposit(slot, count, 0);
+    case "offer": return client?.offer(slot, count);
+    default: return client?.drop(slot, count);
+  }
+}
+
+byId("open-bank").onclick = () => attempt(session?.client?.openBank());
+byId("ask-trade").onclick = () => {
+  const client = session?.client;
+  const other = client && nearest(client, (entity) => isPlayer(entity) && entity.id !== client.entered?.entity);
+  if (other) attempt(client.askTrade(other.id));
+  else hint("Nobody to trade with within reach");
+};
+
 /** @param {number} entity */
 function pickUp(entity) {
   attempt(session?.client?.pickUp(entity));
@@ -192,11 +227,11 @@ function reach(client) {
   return client.info.zones.find(({ id }) => id === client.entered?.zone)?.reach ?? 0;
 }
 
-/** The nearest item within reach. @param {Client} client @returns {Entity | null} */
-function nearest(client) {
+/** The nearest item, or what else is looked for, within reach. @param {Client} client @param {(entity: Entity) => boolean} [looked] @returns {Entity | null} */
+function nearest(client, looked = (entity) => itemKind(entity) > 0) {
   let [found, best] = [/** @type {Entity | null} */ (null), reach(client)];
   for (const entity of client.world.entities.values()) {
-    const distance = itemKind(entity) ? Math.hypot(entity.x - client.pos.x, entity.y - client.pos.y) : Infinity;
+    const distance = looked(entity) ? Math.hypot(entity.x - client.pos.x, entity.y - client.pos.y) : Infinity;
     if (distance <= best) [found, best] = [entity, distance];
   }
   return found;

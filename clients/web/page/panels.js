@@ -9,7 +9,7 @@ const LINES_MAX = 60;
 export const byId = (id) => /** @type {T} */ (document.getElementById(id));
 
 /** @param {string} name @param {Record<string, unknown>} fields @param {(Node | string)[]} children */
-function element(name, fields, ...children) {
+export function element(name, fields, ...children) {
   const made = Object.assign(document.createElement(name), fields);
   made.append(...children);
   return made;
@@ -55,8 +55,8 @@ export class Bag {
   /** @type {(kind: number) => string} */
   #name = () => "";
 
-  /** @param {(slot: number, count: number) => void} onDrop */
-  constructor(onDrop) {
+  /** @param {(slot: number, count: number, way: string) => void} onUse with "drop", "equip", "deposit" or "offer" */
+  constructor(onUse) {
     for (let slot = 0; slot < SLOTS; slot++) {
       const button = element("button", { type: "button", disabled: true });
       button.onclick = () => this.#choose(this.#slot === slot ? null : slot);
@@ -64,7 +64,8 @@ export class Bag {
     }
     this.#chosen.onsubmit = (event) => {
       event.preventDefault();
-      if (this.#slot !== null) onDrop(this.#slot, this.#count.valueAsNumber);
+      const way = /** @type {HTMLButtonElement | null} */ (event.submitter)?.value || "drop";
+      if (this.#slot !== null) onUse(this.#slot, this.#count.valueAsNumber, way);
     };
     const toggle = byId("bag-toggle");
     const open = (/** @type {boolean} */ is) => toggle.setAttribute("aria-expanded", String(is));

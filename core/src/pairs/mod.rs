@@ -7,7 +7,10 @@
 //!
 //! What this never does is decide who may know of whom.
 
+mod crossing;
 mod leaps;
+mod near;
+mod strips;
 mod walkers;
 
 use vyuha_protocol::units::{CELL_UNITS, STEP_UNITS_MAX};
@@ -17,7 +20,7 @@ use crate::columns::LEAPT;
 use crate::history::LANES;
 use crate::zone::Zone;
 use leaps::Leaps;
-use walkers::Strips;
+use strips::Strips;
 
 /// Largest radius of [`Zone::watch_pairs`], in units: 30 m and a little. Two that both walk are then never in
 /// range before or after a step without standing, after it, in cells that touch.
@@ -122,12 +125,16 @@ const _: () = assert!(PAIR_RADIUS_UNITS_MAX < 0xffff);
 
 /// A group of rows of a column; behind the column's last row it is filled up with zeros.
 #[inline(always)]
-fn group(column: &[u32], at: usize) -> [u32; LANES] {
+fn group<T: Copy + Default>(column: &[T], at: usize) -> [T; LANES] {
     let rest = &column[at..];
-    if let Some(group) = rest.first_chunk() {
-        return *group;
-    }
-    let mut group = [0; LANES];
+    rest.first_chunk().copied().unwrap_or_else(|| filled_up(rest))
+}
+
+/// Only at the end of the columns.
+#[cold]
+#[inline(never)]
+fn filled_up<T: Copy + Default>(rest: &[T]) -> [T; LANES] {
+    let mut group = [T::default(); LANES];
     group[..rest.len()].copy_from_slice(rest);
     group
 }

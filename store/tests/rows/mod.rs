@@ -18,7 +18,7 @@ record! {
 }
 
 record! {
-    /// As in `migrations/0001`.
+    /// As in `migrations/0001` and `0002`.
     pub struct ItemRow in "item", table 3 {
         key id: i64,
         kind: i64,
@@ -28,6 +28,7 @@ record! {
         slot: i64,
         x: i64,
         y: i64,
+        wear: i64,
     }
 }
 
@@ -37,6 +38,6 @@ pub const TABLES: &[Table] = &[AccountRow::TABLE, CharacterRow::TABLE, ItemRow::
 impl ItemRow {
     /// An item of which only the identity and one number matter.
     pub fn new(id: i64, count: i64) -> Self {
-        Self { id, kind: 1, count, place: 0, owner: 7, slot: 0, x: 0, y: 0 }
+        Self { id, kind: 1, count, place: 0, owner: 7, slot: 0, x: 0, y: 0, wear: 0 }
     }
 }

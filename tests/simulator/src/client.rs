@@ -1,10 +1,13 @@
 //! Players: the real client library without its sockets, and somebody who walks, picks up, drops, talks, goes through gates,
 //! loses the connection, comes back, and signs in from a second place.
 
+use std::collections::BTreeMap;
+
 use rand::RngExt as _;
 use rand_pcg::Pcg64;
+use vyuha_game::inventory::PLACE_INVENTORY;
 use vyuha_net::client::{ClientCore, Event};
-use vyuha_protocol::message;
+use vyuha_protocol::message::{self, InventorySlot, ItemSlot};
 use vyuha_protocol::motion::Heading;
 use vyuha_protocol::{CharacterId, EntityId, ErrorCode, Pos, ZoneId};
 
@@ -65,10 +68,30 @@ pub struct Client {
     rest_until_tick: u64,
     goal: Option<Pos>,
     answered: Option<u32>,
+    entity: Option<EntityId>,
+    trade: Option<Trade>,
+    /// The last confirmation of a trade that may be carried out, and of which revision.
+    confirmed: Option<(RequestKey, u32)>,
     /// The oldest request without an answer, by which connection it waits, and for how long.
     waiting: Option<(RequestKey, Option<LinkId>, u32)>,
     /// Whether it has logged out in the last rites.
     pub is_done: bool,
+}
+
+/// A trade as it was told last.
+struct Trade {
+    revision: u32,
+    gives: BTreeMap<u16, u32>,
+    gets: BTreeMap<u16, u32>,
+    your_step: u8,
+    their_step: u8,
+}
+
+/// How many there are of each kind.
+fn totals(slots: &[ItemSlot]) -> BTreeMap<u16, u32> {
+    let mut totals = BTreeMap::new();
+    slots.iter().for_each(|slot| *totals.entry(slot.kind).or_default() += slot.count);
+    totals
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,6 +122,9 @@ impl Client {
             rest_until_tick: 0,
             goal: None,
             answered: None,
+            entity: None,
+            trade: None,
+            confirmed: None,
             waiting: None,
             is_done: false,
         }
@@ -166,7 +192,7 @@ impl Client {
     fn begin_anew(&mut self, around: &mut Surroundings<'_>) {
         self.core = ClientCore::new(world::client_content());
         self.life += 1;
-        self.answered = None;
+        (self.answered, self.confirmed, self.trade) = (None, None, None);
         self.stage = Stage::SigningIn;
         let first = (self.account - 1) * world::CHARACTERS_PER_ACCOUNT + 1;
         self.character = first + i64::from(around.rng.random_bool(0.2));
@@ -233,8 +259,9 @@ impl Client {
                     self.admission = around.told.entered(self.character, &entered.inventory)?;
                     self.zone_is_durable = true;
                 }
-                self.zone = Some(entered.zone);
+                (self.zone, self.entity) = (Some(entered.zone), Some(entered.entity));
                 (self.rest_snapshots, self.goal) = (0, None);
+                self.trade = None;
                 let rests = around.rng.random_bool(0.3);
                 self.rest_until_tick = around.tick + if rests { around.rng.random_range(10..60) } else { 0 };
             }
@@ -245,7 +272,37 @@ impl Client {
             Event::PickedUp { request, slot, .. } | Event::Dropped { request, slot, .. } => {
                 around.counts.acknowledged += 1;
                 self.answered = Some(request.0);
-                around.told.acknowledged(self.character, self.key(request.0), slot)?;
+                around.told.acknowledged(self.character, self.key(request.0), &[slot])?;
+            }
+            Event::TradeAsked { entity, .. } => {
+                if around.rng.random_bool(0.8) {
+                    let _ = self.core.accept_trade(entity);
+                }
+            }
+            Event::TradeChanged { revision, yours, theirs, your_step, their_step, .. } => {
+                self.withdraw_confirmation(around, |confirmed| confirmed != revision)?;
+                self.trade = Some(Trade {
+                    revision,
+                    gives: totals(&yours),
+                    gets: totals(&theirs),
+                    your_step,
+                    their_step,
+                });
+            }
+            Event::TradeDone { slots } => {
+                around.counts.trades += 1;
+                self.trade = None;
+                let carried = slots.iter().filter(|slot| i64::from(slot.place) == PLACE_INVENTORY);
+                let carried: Vec<InventorySlot> = carried
+                    .map(|slot| InventorySlot { slot: slot.slot as u8, kind: slot.kind, count: slot.count })
+                    .collect();
+                if let Some((key, _)) = self.confirmed.take() {
+                    around.told.acknowledged(self.character, key, &carried)?;
+                }
+            }
+            Event::TradeEnded { .. } => {
+                self.trade = None;
+                self.withdraw_confirmation(around, |_| true)?;
             }
             Event::LoggedOut { .. } => {
                 around.counts.logouts += 1;
@@ -280,7 +337,7 @@ impl Client {
             return self.go_away(around, 1..20);
         }
         self.life += 1;
-        self.answered = None;
+        (self.answered, self.confirmed, self.trade) = (None, None, None);
         self.stage = Stage::SigningIn;
         self.log_in();
     }
@@ -318,15 +375,69 @@ impl Client {
             // What was answered is sent once more, as a network that repeats itself would.
             20..30 => {
                 if let Some(request) = self.answered {
-                    let again = message::Drop { request, slot: 0, count: 1 };
+                    let again = message::Drop { request, nonce: 0, slot: 0, count: 1 };
                     let _ = self.core.send(&again);
                 }
             }
             30..180 => self.ask(pos, around),
+            180..400 => self.deal(pos, around),
             _ => {}
         }
         if around.tick >= self.rest_until_tick && around.rng.random_bool(0.8) {
             self.walk(pos, around);
+        }
+    }
+
+    /// The last confirmation of a trade, at a revision for which `is_void` says so, will not be carried out.
+    fn withdraw_confirmation(
+        &mut self,
+        around: &mut Surroundings<'_>,
+        is_void: impl Fn(u32) -> bool,
+    ) -> Result<(), Violation> {
+        match self.confirmed.take_if(|(_, revision)| is_void(*revision)) {
+            Some((key, _)) => around.told.refused(self.character, key),
+            None => Ok(()),
+        }
+    }
+
+    /// Asks somebody near to trade, or goes on with a trade; nothing is asked for while a confirmation may be carried out.
+    fn deal(&mut self, pos: Pos, around: &mut Surroundings<'_>) {
+        let Some(slots) = around.told.slots(self.character) else { return };
+        let Some(trade) = &self.trade else {
+            let content = world::content();
+            let reach = self.zone.and_then(|zone| content.zone(zone)).map_or(0, |zone| zone.kind.reach);
+            let near = self.core.world().near(pos, reach).filter(|other| other.kind.is_player());
+            let mut near: Vec<EntityId> =
+                near.map(|other| other.id).filter(|id| Some(*id) != self.entity).collect();
+            near.sort_unstable();
+            if let Some(other) = near.first() {
+                let _ = self.core.ask_trade(*other);
+            }
+            return;
+        };
+        let full: Vec<(u8, u32)> =
+            (0..).zip(slots).filter_map(|(slot, stack)| Some((slot, (*stack)?.1))).collect();
+        match (trade.your_step, trade.their_step) {
+            (0, _) if !full.is_empty() && around.rng.random_bool(0.3) => {
+                let (slot, had) = full[around.rng.random_range(0..full.len())];
+                let _ = self.core.offer(slot, around.rng.random_range(0..=had));
+            }
+            (0, _) => {
+                let _ = self.core.confirm_trade(trade.revision, 1);
+            }
+            (1, 1..) => {
+                let request = Request::Trade { gives: trade.gives.clone(), gets: trade.gets.clone() };
+                let revision = trade.revision;
+                if let Ok(number) = self.core.confirm_trade(revision, 2) {
+                    let key = self.key(number.0);
+                    around.told.asked(self.character, key, request);
+                    self.confirmed = Some((key, revision));
+                }
+            }
+            _ if around.rng.random_bool(0.02) => {
+                let _ = self.core.cancel_trade();
+            }
+            _ => {}
         }
     }
 

@@ -12,8 +12,11 @@ use std::task::{Context, Poll, Waker};
 
 use rand::RngExt as _;
 use rand_pcg::Pcg64;
-use vyuha_game::inventory::PLACE_INVENTORY;
+use tokio::sync::oneshot;
+use vyuha_game::inventory::PLACES_OF_CHARACTERS;
 use vyuha_game::{CharacterRow, ItemRow};
+use vyuha_gateway::MoveOrder;
+use vyuha_net::transport::Stream;
 use vyuha_protocol::frame::{CLIENT_PAYLOAD_BYTES_MAX, first_frame};
 use vyuha_protocol::message::{self, ClientMessage, LoggedIn, Message, Welcome};
 use vyuha_protocol::{ErrorCode, PROTOCOL_VERSION};
@@ -97,6 +100,12 @@ impl Control {
         self.visitors.push(Visitor { socket, received: Vec::new(), account: None, until_tick, task: None });
     }
 
+    /// Orders a zone to another shard, which may refuse.
+    pub fn move_zone(&self, zone: u16, to: u16) {
+        let (answer, _) = oneshot::channel();
+        self.doors.move_zone(MoveOrder { zone, to, answer });
+    }
+
     /// Sends away whoever signs in.
     pub fn drain(&mut self) {
         self.visitors.clear();
@@ -131,8 +140,9 @@ impl Control {
                     let shard = self.doors.shard_of(character.zone);
                     self.kicked.borrow_mut().retain(|(account, _)| *account != character.account);
                     admitted.push((character.clone(), items.clone()));
-                    let socket = OwnedFd::from(socket);
-                    let admission = Admission { socket, received, request, character, items, ticket };
+                    let stream = Stream::from(OwnedFd::from(socket));
+                    let stay = claim.stay();
+                    let admission = Admission { stream, received, request, character, items, ticket, stay };
                     if self.doors.admit(shard, admission).is_ok() {
                         claim.play(shard);
                     }
@@ -140,8 +150,8 @@ impl Control {
                 Next::Enters(_) => {}
                 Next::Resumes { account, shard, received, ticket } => {
                     let Visitor { socket, received: unread, .. } = visitor;
-                    let socket = OwnedFd::from(socket);
-                    let resumption = Resumption { account, socket, unread, received, ticket };
+                    let stream = Stream::from(OwnedFd::from(socket));
+                    let resumption = Resumption { account, stream, unread, received, ticket };
                     // A full door sends the client away, which closes its socket.
                     let _ = self.doors.resume(shard, resumption);
                 }
@@ -161,7 +171,7 @@ impl Control {
                 SeatChange::Left if self.bug == Some(Bug::EarlySeat) => self.seats.free(account),
                 SeatChange::Left => left.push(account),
                 SeatChange::Confirmed(ticket) => self.seats.confirm(account, ticket),
-                SeatChange::Moved { shard, moves } => self.seats.moved(account, shard, moves),
+                SeatChange::Moved { shard, stay } => self.seats.moved(account, shard, stay),
             }
         }
         if !left.is_empty() {
@@ -365,8 +375,10 @@ impl Select {
         let Select { account, character, .. } = *self;
         let load = self.store.call(move |store| {
             let row = store.load::<CharacterRow>(&[("id", character.into()), ("account", account.into())])?;
-            let items =
-                store.load::<ItemRow>(&[("place", PLACE_INVENTORY.into()), ("owner", character.into())])?;
+            let mut items = Vec::new();
+            for place in PLACES_OF_CHARACTERS {
+                items.extend(store.load::<ItemRow>(&[("place", place.into()), ("owner", character.into())])?);
+            }
             Ok((row.into_iter().next(), items))
         });
         load.await

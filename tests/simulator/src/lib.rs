@@ -102,6 +102,8 @@ pub struct Counts {
     pub crossings: u64,
     /// Pick-ups and drops that were acknowledged.
     pub acknowledged: u64,
+    /// Trades that somebody was told were carried out.
+    pub trades: u64,
     /// Requests that were refused.
     pub refused: u64,
     /// Times that the process or the machine died.

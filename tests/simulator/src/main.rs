@@ -60,7 +60,7 @@ fn main() -> ExitCode {
     let begun = Instant::now();
     let mut failed = Vec::new();
     let (mut runs, mut crashes, mut recoveries) = (0u64, 0, 0);
-    let (mut logins, mut resumed, mut acknowledged, mut crossings) = (0, 0, 0, 0);
+    let (mut logins, mut resumed, mut acknowledged, mut crossings, mut trades) = (0, 0, 0, 0, 0);
     for seed in seeds {
         if time.is_some_and(|time| begun.elapsed() >= time) {
             break;
@@ -73,6 +73,7 @@ fn main() -> ExitCode {
         resumed += report.counts.resumed;
         acknowledged += report.counts.acknowledged;
         crossings += report.counts.crossings;
+        trades += report.counts.trades;
         if arguments.seed.is_some() {
             println!("{report:#?}");
         }
@@ -92,6 +93,7 @@ fn main() -> ExitCode {
         "resumed": resumed,
         "acknowledged": acknowledged,
         "crossings": crossings,
+        "trades": trades,
         "seconds": (seconds * 10.0).round() / 10.0,
         "seeds_per_hour": (runs as f64 / seconds * 3600.0) as u64,
     });

@@ -8,14 +8,17 @@ use std::time::{Duration, SystemTime};
 use vyuha_core::SimdLevel;
 use vyuha_game::ground::ZoneRow;
 use vyuha_game::inventory::PLACE_GROUND;
-use vyuha_game::shard::log::{Head, Recorded, Replay, Sink};
+use vyuha_game::presence::Patience;
+use vyuha_game::shard::MovingZone;
+use vyuha_game::shard::log::{Head, Recorded, Replay, Sink, ZoneExchange};
 use vyuha_game::{ItemRow, Shard, ShardConfig};
 use vyuha_gateway::{Feed, Gateway, Metrics, NodeInfo};
 use vyuha_net::runtime::TickStart;
 use vyuha_net::transport::{Limits, SyscallTransport};
+use vyuha_protocol::ZoneId;
 use vyuha_record::schema_fingerprint;
 use vyuha_server::simulation::{
-    Departures, Driver, ITEM_IDS_PER_RUN_BITS, Neighbours, Parts, ShardDoors, zones_of_shards,
+    Departures, Driver, ITEM_IDS_PER_RUN_BITS, Neighbours, Parts, ShardDoors, ZoneTable, zones_of_shards,
 };
 use vyuha_server::telemetry::{SharedTotals, Telemetry};
 use vyuha_store::journal::{FaultyDisk, SteppedJournal};
@@ -65,7 +68,7 @@ enum Stage {
     /// What lies on the ground is being read.
     Loading { load: Task<Result<World, StoreError>>, producers: Vec<Producer> },
     /// People play.
-    Playing { shards: Vec<Host>, control: Box<Control> },
+    Playing { shards: Vec<Host>, control: Box<Control>, between: ZonesBetween },
 }
 
 struct World {
@@ -81,6 +84,21 @@ struct Host {
     twin: Replay,
     ticks: u64,
     is_done: bool,
+}
+
+/// The twins' zones that are on their way between shards.
+#[derive(Default)]
+struct ZonesBetween(Vec<Box<MovingZone>>);
+
+impl ZoneExchange for ZonesBetween {
+    fn put(&mut self, zone: Box<MovingZone>) {
+        self.0.push(zone);
+    }
+
+    fn take(&mut self, zone: ZoneId, moves: u32) -> Option<Box<MovingZone>> {
+        let at = self.0.iter().position(|moving| (moving.id(), moving.moves()) == (zone, moves))?;
+        Some(self.0.swap_remove(at))
+    }
 }
 
 /// The records of a shard's ticks.
@@ -117,7 +135,7 @@ impl Node {
         let config = JournalConfig {
             dir: "journal".into(),
             segment_bytes: plan.segment_bytes,
-            bytes_max: u64::MAX,
+            bytes_max: plan.journal_bytes_max,
             producers: usize::from(plan.shards),
             queue_batches: plan.queue_batches,
             schema: schema_fingerprint(&tables),
@@ -190,7 +208,7 @@ impl Node {
     /// # Errors
     /// If its twin comes to another state.
     pub fn tick_shard(&mut self, shard: usize) -> Result<bool, Violation> {
-        let Stage::Playing { shards, .. } = &mut self.stage else { return Ok(true) };
+        let Stage::Playing { shards, between, .. } = &mut self.stage else { return Ok(true) };
         let Some(host) = shards.get_mut(shard) else { return Ok(true) };
         let start = TickStart { number: host.ticks, shed: 0, lateness: Duration::ZERO, late: false };
         host.ticks += 1;
@@ -205,7 +223,7 @@ impl Node {
         for record in records {
             let difference = host
                 .twin
-                .tick(&record)
+                .tick(&record, between)
                 .map_err(|error| Violation::new(format!("shard {shard}'s record: {error}")))?;
             if let Some(difference) = difference {
                 return Err(Violation::new(format!("shard {shard} and its twin differ: {difference:?}")));
@@ -284,13 +302,10 @@ impl Node {
     fn play(&self, world: &World, producers: Vec<Producer>, plan: &Plan) -> Result<Stage, Violation> {
         let content = world::content();
         let zones = zones_of_shards(&content, plan.shards);
-        let owners: Vec<(i64, u16)> = zones
-            .iter()
-            .zip(0..)
-            .flat_map(|(zones, shard)| zones.iter().map(move |id| (i64::from(id.0), shard)))
-            .collect();
-        let neighbours = Neighbours::all(plan.shards, owners.iter().copied());
-        let (doors, requests) = ShardDoors::new(plan.shards, owners);
+        let dealt = (0..).zip(&zones).flat_map(|(shard, zones)| zones.iter().map(move |id| (*id, shard)));
+        let table = ZoneTable::new(dealt);
+        let neighbours = Neighbours::all(plan.shards, &table);
+        let (doors, requests) = ShardDoors::new(plan.shards, table.clone());
         let (departures, leaving) = Departures::new(plan.shards);
         let mut shards = Vec::new();
         let sides = requests.into_iter().zip(neighbours).zip(leaving);
@@ -307,7 +322,10 @@ impl Node {
                     tick_hz: world::TICK_HZ,
                     save_interval_ticks: plan.save_interval_ticks,
                     snapshot_bytes_max: 8 << 10,
+                    requests_per_second_max: 1000,
+                    patience: Patience { away_ticks: 150, leave_ticks: 300 },
                     seed: self.seed,
+                    began_ms: 0,
                     next_item_id: world.next_item_id + i64::from(index),
                     item_id_stride: i64::from(plan.shards),
                     simd: SimdLevel::detect(),
@@ -335,14 +353,15 @@ impl Node {
                 left,
                 producer,
                 draining: self.draining.clone(),
-                telemetry: telemetry(index),
+                telemetry: telemetry(index, &table),
+                tick_hz: u32::from(world::TICK_HZ),
                 grace_ticks: plan.grace_ticks,
                 kept_bytes_max: RELIABLE_BYTES_MAX / 2,
             };
             shards.push(Host { driver: Driver::new(parts), records, twin, ticks: 0, is_done: false });
         }
         let control = Box::new(Control::new(doors, departures, self.store.clone(), self.bug));
-        Ok(Stage::Playing { shards, control })
+        Ok(Stage::Playing { shards, control, between: ZonesBetween::default() })
     }
 }
 
@@ -359,7 +378,7 @@ fn limits() -> Limits {
 }
 
 /// Figures that nobody looks at.
-fn telemetry(shard: u16) -> Telemetry {
+fn telemetry(shard: u16, zones: &Arc<ZoneTable>) -> Telemetry {
     static FIGURES: LazyLock<(Arc<Metrics>, Feed, Gateway)> = LazyLock::new(|| {
         let metrics = Arc::new(Metrics::new(SHARDS_MAX, "", ""));
         let node = NodeInfo {
@@ -375,5 +394,6 @@ fn telemetry(shard: u16) -> Telemetry {
         (metrics, feed, gateway)
     });
     let (metrics, feed, _) = &*FIGURES;
-    Telemetry::new(shard, u32::from(world::TICK_HZ), metrics.clone(), feed.clone(), SharedTotals::default())
+    let (tick_hz, totals) = (u32::from(world::TICK_HZ), SharedTotals::default());
+    Telemetry::new(shard, tick_hz, metrics.clone(), feed.clone(), totals, zones.clone())
 }

@@ -16,6 +16,8 @@ pub struct Plan {
     pub clients_per_account: usize,
     /// Bytes of a journal segment.
     pub segment_bytes: u64,
+    /// Bytes of segments past which the journal is over its bound.
+    pub journal_bytes_max: u64,
     /// Batches of a shard that may wait for the journal.
     pub queue_batches: usize,
     /// Rows of one transaction of the database.
@@ -59,11 +61,13 @@ pub enum Fault {
     Cut,
     /// The node ends in good order and starts again.
     Restart,
+    /// A zone goes to another shard.
+    ZoneMoves,
 }
 
 impl Fault {
     /// Each kind, with its chance in a tick where a run has it.
-    const ALL: [(Fault, f64); 10] = [
+    const ALL: [(Fault, f64); 11] = [
         (Fault::Kill, 0.003),
         (Fault::PowerLoss, 0.003),
         (Fault::DiskStops, 0.004),
@@ -74,6 +78,7 @@ impl Fault {
         (Fault::Outage, 0.01),
         (Fault::Cut, 0.03),
         (Fault::Restart, 0.002),
+        (Fault::ZoneMoves, 0.03),
     ];
 }
 
@@ -84,11 +89,13 @@ impl Plan {
         let lag_chance = chance(0.1);
         let database_failure_chance = chance(0.1);
         let faults = Fault::ALL.into_iter().map(|(fault, most)| (fault, chance(most))).collect();
+        let segment_bytes = 4096 << rng.random_range(0..3);
         Plan {
             shards: if rng.random_bool(0.1) { 1 } else { rng.random_range(2..=SHARDS_MAX) },
             accounts: rng.random_range(2..=4),
             clients_per_account: if rng.random_bool(0.7) { 2 } else { 1 },
-            segment_bytes: 4096 << rng.random_range(0..3),
+            segment_bytes,
+            journal_bytes_max: if rng.random() { segment_bytes * rng.random_range(2..6) } else { 1 << 30 },
             queue_batches: rng.random_range(1..=8),
             transaction_rows: rng.random_range(1..=60),
             save_interval_ticks: rng.random_range(5..=60),

@@ -6,7 +6,7 @@ use rand::seq::SliceRandom as _;
 use rand::{RngExt as _, SeedableRng as _};
 use rand_pcg::Pcg64;
 use vyuha_game::ItemRow;
-use vyuha_game::inventory::PLACE_GROUND;
+use vyuha_game::inventory::{PLACE_GROUND, PLACE_INVENTORY};
 use vyuha_protocol::ZoneId;
 use vyuha_record::Record as _;
 use vyuha_server::simulation::zones_of_shards;
@@ -101,7 +101,10 @@ impl Simulation {
         let clients = (0..plan.accounts as usize * plan.clients_per_account)
             .map(|index| Client::new(index, index as i64 % plan.accounts + 1))
             .collect();
-        let zones = zones_of_shards(&content, plan.shards);
+        // Where zones move, nobody outside knows which gates lead to another shard.
+        let moves_zones =
+            plan.faults.iter().any(|(fault, chance)| *fault == Fault::ZoneMoves && *chance > 0.0);
+        let zones = zones_of_shards(&content, if moves_zones { 1 } else { plan.shards });
         let owners = zones
             .into_iter()
             .zip(0..)
@@ -245,6 +248,14 @@ impl Simulation {
                     if let Some(node) = self.node.as_mut().filter(|node| node.is_playing()) {
                         node.drain();
                         self.draining_since = Some(self.tick);
+                    }
+                }
+                Fault::ZoneMoves => {
+                    let content = world::content();
+                    let zone = content.zones[self.rng.random_range(0..content.zones.len())].id.0;
+                    let to = self.rng.random_range(0..self.plan.shards);
+                    if let Some(control) = self.node.as_mut().and_then(Node::control) {
+                        control.move_zone(zone, to);
                     }
                 }
                 Fault::DiskStops | Fault::Restart => {}
@@ -459,7 +470,7 @@ impl Simulation {
             Actor::Control => {
                 for (character, items) in node.step_control(self.tick, &self.plan, &mut self.rng)? {
                     let mut slots: Slots = [None; vyuha_game::INVENTORY_SLOTS];
-                    for item in &items {
+                    for item in items.iter().filter(|item| item.place == PLACE_INVENTORY) {
                         slots[item.slot as usize] = Some((item.kind as u16, item.count as u32));
                     }
                     let place = (character.zone, character.x, character.y);

@@ -37,7 +37,7 @@ struct Character {
 }
 
 /// What changes what is carried.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub enum Request {
     /// Something from the ground.
     PickUp,
@@ -48,28 +48,58 @@ pub enum Request {
         /// How many.
         count: u32,
     },
+    /// The last confirmation of a trade: how many of each kind are given, and got.
+    Trade {
+        /// What goes.
+        gives: BTreeMap<u16, u32>,
+        /// What comes.
+        gets: BTreeMap<u16, u32>,
+    },
 }
 
 impl Character {
     /// Whether the open request was carried out, if a character carries this; `None` if it cannot carry this.
     fn explains(&self, found: &Slots) -> Option<bool> {
-        let Some(slots) = &self.slots else { return Some(false) };
-        if slots == found {
-            return Some(false);
+        match &self.slots {
+            Some(slots) if slots != found => self.follows(found).then_some(true),
+            _ => Some(false),
+        }
+    }
+
+    /// Whether a character may carry this because the open request was carried out.
+    fn follows(&self, found: &Slots) -> bool {
+        let (Some(slots), Some((_, request))) = (&self.slots, &self.open) else { return false };
+        if let Request::Trade { gives, gets } = request {
+            let (mut before, mut after) = (totals(slots), totals(found));
+            add(&mut before, gets);
+            add(&mut after, gives);
+            return before == after;
         }
         let differences: Vec<usize> = (0..slots.len()).filter(|&slot| slots[slot] != found[slot]).collect();
-        let ([slot], Some((_, request))) = (&differences[..], &self.open) else { return None };
-        let fits = match *request {
-            Request::PickUp => match (slots[*slot], found[*slot]) {
-                (None, Some(_)) => true,
-                (Some((kind, count)), Some((found, more))) => kind == found && more > count,
-                (_, None) => false,
-            },
-            Request::Drop { slot: of, count } => {
-                usize::from(of) == *slot && found[*slot] == without(slots[*slot], count)
+        let [slot] = differences[..] else { return false };
+        match (request, slots[slot], found[slot]) {
+            (Request::Drop { slot: of, count }, before, after) => {
+                usize::from(*of) == slot && after == without(before, *count)
             }
-        };
-        fits.then_some(true)
+            (Request::PickUp, None, after) => after.is_some(),
+            (Request::PickUp, Some((kind, count)), Some((found, more))) => kind == found && more > count,
+            (Request::PickUp | Request::Trade { .. }, ..) => false,
+        }
+    }
+}
+
+/// How many there are of each kind.
+fn totals(slots: &Slots) -> BTreeMap<u16, u32> {
+    let mut totals = BTreeMap::new();
+    for (kind, count) in slots.iter().flatten() {
+        *totals.entry(*kind).or_default() += count;
+    }
+    totals
+}
+
+fn add(totals: &mut BTreeMap<u16, u32>, more: &BTreeMap<u16, u32>) {
+    for (kind, count) in more {
+        *totals.entry(*kind).or_default() += count;
     }
 }
 
@@ -90,12 +120,12 @@ impl Told {
         self.of(character).open = Some((key, request));
     }
 
-    /// A request was carried out, durably: the slot is as it says.
+    /// A request was carried out, durably: the slots are as it says.
     pub fn acknowledged(
         &mut self,
         character: i64,
         key: RequestKey,
-        slot: InventorySlot,
+        told: &[InventorySlot],
     ) -> Result<(), Violation> {
         let known = self.of(character);
         if known.open.as_ref().is_none_or(|(open, _)| *open != key) {
@@ -107,10 +137,12 @@ impl Told {
             });
         }
         let mut slots = known.slots.expect("who asks has been told what it carries");
-        slots[usize::from(slot.slot)] = (slot.count > 0).then_some((slot.kind, slot.count));
-        Violation::unless(known.explains(&slots) == Some(true), || {
+        for slot in told {
+            slots[usize::from(slot.slot)] = (slot.count > 0).then_some((slot.kind, slot.count));
+        }
+        Violation::unless(known.follows(&slots), || {
             format!(
-                "character {character} is told of {slot:?}, which does not follow from what it carried and asked"
+                "character {character} is told of {told:?}, which does not follow from what it carried and asked"
             )
         })?;
         (known.slots, known.open) = (Some(slots), None);
@@ -155,7 +187,11 @@ impl Told {
                 known.open
             ))
         })?;
-        if let Some((key, _)) = known.open.take() {
+        // A trade of like for like leaves nothing to tell by.
+        let is_told_apart = explained || !known.follows(found);
+        if let Some((key, _)) = known.open.take()
+            && is_told_apart
+        {
             known.settled.insert(key, explained);
         }
         known.slots = Some(*found);

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use vyuha_game::inventory::{PLACE_GROUND, PLACE_INVENTORY};
+use vyuha_game::ledger::{LedgerRow, PLACE_NOWHERE};
 use vyuha_game::{CharacterRow, Content, INVENTORY_SLOTS, ItemRow};
 use vyuha_record::{Op, Record, Table, Value, transactions};
 use vyuha_store::{MemoryDatabase, MemoryStore, Store as _};
@@ -168,12 +169,21 @@ impl Truth {
     }
 
     /// What a transaction must keep: the sum of each kind of item, unless it lays one new heap of litter; ids that are
-    /// given once; a slot for each item.
+    /// given once; a slot for each item; a row of the ledger for each movement.
     fn judge(&mut self, changes: &[Change], content: &Content) -> Result<(), String> {
         let mut sums: BTreeMap<i64, i64> = BTreeMap::new();
+        // By place, owner and kind: what the items say, less what the ledger does.
+        let mut held: BTreeMap<(i64, i64, i64), i64> = BTreeMap::new();
         let mut fresh = Vec::new();
         let mut after = BTreeMap::new();
         for ((table, key), new) in changes {
+            if let Some(row) = new.as_ref().filter(|_| *table == LedgerRow::TABLE.id) {
+                let row = LedgerRow::from_values(row).map_err(|error| error.to_string())?;
+                *held.entry((row.to_place, row.to_owner, row.kind)).or_default() -= row.count;
+                if row.from_place != PLACE_NOWHERE {
+                    *held.entry((row.from_place, row.from_owner, row.kind)).or_default() += row.count;
+                }
+            }
             if *table != ItemRow::TABLE.id {
                 continue;
             }
@@ -184,6 +194,7 @@ impl Truth {
                 let row = ItemRow::from_values(row).map_err(|error| error.to_string())?;
                 row.stack(content).map_err(|error| error.to_string())?;
                 *sums.entry(row.kind).or_default() += sign * row.count;
+                *held.entry((row.place, row.owner, row.kind)).or_default() += sign * row.count;
             }
             if let (None, Some(new)) = (&old, new) {
                 let row = ItemRow::from_values(new).map_err(|error| error.to_string())?;
@@ -193,6 +204,12 @@ impl Truth {
                 fresh.push(row);
             }
             after.insert(id, new.clone());
+        }
+        held.retain(|_, sum| *sum != 0);
+        if let Some(((place, owner, kind), sum)) = held.first_key_value() {
+            return Err(format!(
+                "owner {owner} has {sum} more of kind {kind} at place {place} than the ledger says"
+            ));
         }
         sums.retain(|_, sum| *sum != 0);
         if let [only] = &fresh[..]
@@ -210,8 +227,11 @@ impl Truth {
             self.rows.iter().filter(|(key, _)| key.0 == ItemRow::TABLE.id && !after.contains_key(*key));
         for row in untouched.map(|(_, row)| row).chain(after.values().flatten()) {
             let row = ItemRow::from_values(row).map_err(|error| error.to_string())?;
-            if row.place == PLACE_INVENTORY && !slots.insert((row.owner, row.slot)) {
-                return Err(format!("character {} has two items in slot {}", row.owner, row.slot));
+            if row.place != PLACE_GROUND && !slots.insert((row.place, row.owner, row.slot)) {
+                return Err(format!(
+                    "character {} has two items in slot {} of place {}",
+                    row.owner, row.slot, row.place
+                ));
             }
         }
         Ok(())

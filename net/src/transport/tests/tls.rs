@@ -132,7 +132,8 @@ fn many_small_records_are_a_flood(driver: Driver) {
 }
 
 fn a_slow_client_reads_whole_frames_in_order(driver: Driver) {
-    let mut server = Server::new(driver, Limits { reliable_bytes_max: 256 << 10, ..WIDE });
+    // So many ticks a second that the time to read lasts, though ticks here follow each other at once.
+    let mut server = Server::new(driver, Limits { reliable_bytes_max: 256 << 10, tick_hz: 100_000, ..WIDE });
     let (client, conn) = secured(&mut server, &[]);
     let mut tick: u32 = 0;
     while server.transport.stats().snapshots_skipped < 50 {
