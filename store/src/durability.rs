@@ -113,7 +113,7 @@ impl Durability {
         let position = store.begin_epoch()?;
         let log_store = match &config.store {
             StoreConfig::Sqlite => LogStore::Sqlite(data_dir.database()),
-            StoreConfig::Postgres { settings, .. } => LogStore::Postgres((**settings).clone()),
+            StoreConfig::Postgres { settings, .. } => LogStore::Postgres(settings.clone()),
         };
         let logs = LogKeeper::start(log_store, config.logs.clone(), config.archive_dir.clone())?;
         let (journal, producers) =

@@ -51,7 +51,7 @@ pub enum LogStore {
     /// In this file.
     Sqlite(PathBuf),
     /// In this server.
-    Postgres(PostgresSettings),
+    Postgres(Box<PostgresSettings>),
 }
 
 /// Why log tables were not kept in order. What was to go is still there.
