@@ -12,11 +12,13 @@ use tokio::sync::watch;
 use tokio::task::LocalSet;
 use vyuha_game::ground::ZoneRow;
 use vyuha_game::inventory::PLACE_GROUND;
+use vyuha_game::ledger::LedgerRow;
 use vyuha_game::{Content, ItemRow};
 use vyuha_gateway::{Gateway, Metrics, NodeInfo, ZoneInfo};
 use vyuha_net::probe::{self, Finding, Needs, Severity, Verdict};
 use vyuha_net::runtime::Driver;
 use vyuha_record::{Record, Table};
+use vyuha_store::logs::{LogTable, Period};
 use vyuha_store::migrate::OlderSchema;
 use vyuha_store::{
     AccountRow, BreakerState, Durability, DurabilityConfig, Handle, OnStopped, PersistenceConfig,
@@ -271,6 +273,16 @@ fn open_durability(
         journal_bytes_max: config.journal.max.bytes() as u64,
         queue_batches: config.journal.queue_batches as usize,
         store: store_config(config)?,
+        logs: vec![LogTable {
+            name: LedgerRow::TABLE.name,
+            time_column: "at_ms",
+            period: Period::Month,
+            retention: config.store.ledger_retention,
+        }],
+        archive_dir: match &config.store.archive_dir {
+            dir if dir.as_os_str().is_empty() => config.data.dir.join("archive"),
+            dir => dir.clone(),
+        },
         older_schema: if config.store.migrate { OlderSchema::Migrate } else { OlderSchema::Refuse },
         persistence: PersistenceConfig::default(),
     };

@@ -7,7 +7,10 @@ use vyuha_record::{Table, schema_fingerprint};
 use crate::{
     DataDir, DataDirError, Handle, Journal, JournalConfig, JournalError, JournalStats, LeaseTerms,
     Persistence, PersistenceConfig, PostgresSettings, PostgresStore, Producer, SqliteStore, Store,
-    StoreError, journal::OsDisk, migrate::OlderSchema,
+    StoreError,
+    journal::OsDisk,
+    logs::{LogError, LogKeeper, LogStore, LogTable},
+    migrate::OlderSchema,
 };
 
 /// Which database is behind the journal.
@@ -43,6 +46,10 @@ pub struct DurabilityConfig {
     pub store: StoreConfig,
     /// What to do where the database is of an older version.
     pub older_schema: OlderSchema,
+    /// The tables that only grow, and how long their rows are kept.
+    pub logs: Vec<LogTable>,
+    /// Where what is past its time is archived.
+    pub archive_dir: PathBuf,
     /// The persistence thread.
     pub persistence: PersistenceConfig,
 }
@@ -63,6 +70,9 @@ pub enum DurabilityError {
     /// The database.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The tables that only grow.
+    #[error(transparent)]
+    Logs(#[from] LogError),
 }
 
 /// A node's durable state, open.
@@ -70,6 +80,7 @@ pub struct Durability {
     // In the order of dropping: the lock goes last.
     journal: Journal,
     persistence: Persistence,
+    logs: LogKeeper,
     data_dir: DataDir,
 }
 
@@ -100,6 +111,11 @@ impl Durability {
         };
         // First the lease: who is refused leaves no trace, not even an empty journal.
         let position = store.begin_epoch()?;
+        let log_store = match &config.store {
+            StoreConfig::Sqlite => LogStore::Sqlite(data_dir.database()),
+            StoreConfig::Postgres { settings, .. } => LogStore::Postgres(settings.clone()),
+        };
+        let logs = LogKeeper::start(log_store, config.logs.clone(), config.archive_dir.clone())?;
         let (journal, producers) =
             Journal::open(Arc::new(OsDisk), &journal_config, position.seq, stopped(on_stopped))?;
         let persistence = Persistence::start(
@@ -110,7 +126,7 @@ impl Durability {
             config.persistence,
             stopped(on_stopped),
         )?;
-        Ok((Self { journal, persistence, data_dir }, producers))
+        Ok((Self { journal, persistence, logs, data_dir }, producers))
     }
 
     /// The way to the database.
@@ -134,7 +150,8 @@ impl Durability {
     /// # Errors
     /// Also where the database fails: what is durable stays in the journal for the next start.
     pub fn shutdown(self) -> Result<(), DurabilityError> {
-        let Self { journal, persistence, data_dir } = self;
+        let Self { journal, persistence, logs, data_dir } = self;
+        drop(logs);
         let journal = journal.join();
         let persistence = persistence.shutdown();
         drop(data_dir);

@@ -41,6 +41,8 @@ fn open(dir: &Path) -> (Durability, Vec<Producer>) {
         queue_batches: 64,
         store: StoreConfig::Sqlite,
         older_schema: OlderSchema::Migrate,
+        logs: Vec::new(),
+        archive_dir: dir.join("archive"),
         persistence: PersistenceConfig::default(),
     };
     let on_stopped: vyuha_store::OnStopped = Arc::new(|reason: &str| panic!("{reason}"));

@@ -38,6 +38,8 @@ fn open(dir: &Path, url: &str, on_stopped: &OnStopped) -> Result<(Durability, Pr
         queue_batches: 64,
         store: StoreConfig::Postgres { settings: Box::new(settings), lease_ttl: LEASE_TTL },
         older_schema: OlderSchema::Migrate,
+        logs: Vec::new(),
+        archive_dir: dir.join("archive"),
         persistence: PersistenceConfig::default(),
     };
     let (durability, mut producers) = Durability::open(&config, TABLES, on_stopped)?;

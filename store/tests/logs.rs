@@ -76,7 +76,7 @@ fn postgres_partitions_are_made_ahead_archived_and_dropped() {
     let postgres = Postgres::shared();
     let (url, dir) = (postgres.database(), tempfile::tempdir().unwrap());
     let settings = PostgresSettings::new(&url, None, None, None, Duration::from_secs(20)).unwrap();
-    let store = LogStore::Postgres(settings);
+    let store = LogStore::Postgres(Box::new(settings));
     postgres.psql(
         &url,
         "CREATE TABLE log (id BIGINT, at_ms BIGINT, what TEXT, PRIMARY KEY (id, at_ms)) PARTITION BY RANGE (at_ms);
@@ -117,7 +117,9 @@ fn the_thread_makes_partitions_before_anything_is_written_and_ends() {
     let (url, dir) = (postgres.database(), tempfile::tempdir().unwrap());
     postgres.psql(&url, "CREATE TABLE log (at_ms BIGINT NOT NULL) PARTITION BY RANGE (at_ms)");
     let settings = PostgresSettings::new(&url, None, None, None, Duration::from_secs(20)).unwrap();
-    let keeper = LogKeeper::start(LogStore::Postgres(settings), vec![table(DAY)], dir.path().into()).unwrap();
+    let keeper =
+        LogKeeper::start(LogStore::Postgres(Box::new(settings)), vec![table(DAY)], dir.path().into())
+            .unwrap();
     postgres.psql(&url, "INSERT INTO log VALUES (extract(epoch FROM now()) * 1000)");
     drop(keeper);
 }

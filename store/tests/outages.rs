@@ -88,6 +88,8 @@ fn open(dir: &Path, url: &str) -> Result<Run, vyuha_store::DurabilityError> {
         queue_batches: 64,
         store: StoreConfig::Postgres { settings: Box::new(settings), lease_ttl: Duration::from_secs(3) },
         older_schema: OlderSchema::Migrate,
+        logs: Vec::new(),
+        archive_dir: dir.join("archive"),
         persistence: PersistenceConfig { transaction_rows: 5, ..PersistenceConfig::default() },
     };
     let on_stopped: OnStopped = Arc::new(|reason: &str| panic!("{reason}"));

@@ -310,6 +310,7 @@ fn every_difference_of_the_schema_is_listed() {
             slot: i64,
             x: i64,
             z: i64,
+            wear: i64,
         }
     }
     record! { struct MissingRow in "missing", table 4 { key id: i64 } }

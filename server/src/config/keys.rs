@@ -284,6 +284,10 @@ keys! {
         timeout: Duration = "10s" in "1s"..="5m";
         /// Time after the node was heard of last in which no other process may take its name.
         lease: Duration = "15s" in "3s"..="10m";
+        /// Folder for archives of what is past its time; empty for one named archive in data.dir.
+        archive_dir: PathBuf = "";
+        /// Time that movements in the ledger are kept in the database, at least; whole months that are older are archived.
+        ledger_retention: Duration = "730days" in "62days"..="36500days";
         /// Whether a database of an older version is migrated at the start; if not, it is refused until `vyuha migrate up` has run.
         migrate: bool = "true";
     }

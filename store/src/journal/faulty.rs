@@ -126,6 +126,7 @@ impl FaultyDisk {
 
     /// A disk with the same contents and a life of its own.
     #[cfg(test)]
+    #[must_use]
     pub fn copy(&self) -> Self {
         let state = self.state();
         let copy = State {

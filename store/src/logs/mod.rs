@@ -51,7 +51,7 @@ pub enum LogStore {
     /// In this file.
     Sqlite(PathBuf),
     /// In this server.
-    Postgres(PostgresSettings),
+    Postgres(Box<PostgresSettings>),
 }
 
 /// Why log tables were not kept in order. What was to go is still there.
@@ -90,6 +90,9 @@ fn keep_until(
     now_ms: i64,
     stopped: &Stopped,
 ) -> Result<u64, LogError> {
+    if tables.is_empty() {
+        return Ok(0);
+    }
     match store {
         LogStore::Sqlite(path) => sqlite::keep(path, tables, archive_dir, now_ms, stopped),
         LogStore::Postgres(settings) => postgres::keep(settings, tables, archive_dir, now_ms, stopped),

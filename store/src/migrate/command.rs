@@ -171,16 +171,26 @@ impl Database {
         if nodes.is_empty() { Ok(()) } else { Err(MigrateError::InUse { nodes }.into()) }
     }
 
+    /// A table that is not there loses nothing: a step may rename one and drop it by its new name.
     async fn has_rows(&self, table: &str) -> Result<bool, StoreError> {
+        const ACTION: &str = "look for rows";
         let sql = format!("SELECT EXISTS (SELECT 1 FROM {table})");
         match self {
-            Self::Sqlite(connection) => connection
-                .query_row(&sql, (), |row| row.get(0))
-                .map_err(|source| StoreError::Sqlite { action: "look for rows", source }),
+            Self::Sqlite(connection) => {
+                let look = || {
+                    let there = "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = ?1)";
+                    let is_there = connection.query_row(there, [table], |row| row.get(0))?;
+                    if is_there { connection.query_row(&sql, (), |row| row.get(0)) } else { Ok(false) }
+                };
+                look().map_err(|source| StoreError::Sqlite { action: ACTION, source })
+            }
             Self::Postgres(session) => {
-                let row = session.client.query_one(&sql, &[]).await;
-                row.and_then(|row| row.try_get(0))
-                    .map_err(|error| crate::postgres::failed("look for rows", &error))
+                let look = async || {
+                    let there = "SELECT to_regclass(quote_ident($1)) IS NOT NULL";
+                    let is_there = session.client.query_one(there, &[&table]).await?.try_get(0)?;
+                    if is_there { session.client.query_one(&sql, &[]).await?.try_get(0) } else { Ok(false) }
+                };
+                look().await.map_err(|error| crate::postgres::failed(ACTION, &error))
             }
         }
     }

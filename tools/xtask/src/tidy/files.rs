@@ -61,7 +61,7 @@ fn machine_paths(file: &File) -> Vec<Fault> {
     absolute.map(|(offset, path)| file.fault(offset, format!("{path} is a path of one machine"))).collect()
 }
 
-/// Migrations come as `NNNN_verb_noun.up.sql` and `.down.sql`, and no number twice.
+/// Migrations come as `NNNN_verb_noun.up.sql` and `.down.sql`, or so for each engine, and no number twice.
 fn migrations(tree: &Tree) -> Vec<Fault> {
     let mut faults = Vec::new();
     let mut names_by_number: BTreeMap<_, &str> = BTreeMap::new();
@@ -74,19 +74,25 @@ fn migrations(tree: &Tree) -> Vec<Fault> {
             .strip_suffix(".up.sql")
             .map(|name| (name, "down"))
             .or_else(|| file_name.strip_suffix(".down.sql").map(|name| (name, "up")));
-        let Some((name, other)) = halves.filter(|(name, _)| is_migration_name(name)) else {
+        let Some((name, other)) = halves.filter(|(name, _)| is_migration_name(without_engine(name))) else {
             faults.push(file.fault(0, "a migration is called NNNN_verb_noun.up.sql or .down.sql"));
             continue;
         };
         if tree.find(folder.join(format!("{name}.{other}.sql"))).is_none() {
             faults.push(file.fault(0, format!("{name}.{other}.sql is missing")));
         }
-        let first = *names_by_number.entry((folder, &name[..4])).or_insert(name);
-        if first != name {
+        let own = without_engine(name);
+        let first = *names_by_number.entry((folder, &name[..4])).or_insert(own);
+        if first != own {
             faults.push(file.fault(0, format!("the number {} belongs to {first}", &name[..4])));
         }
     }
     faults
+}
+
+/// The name of a migration that is there for each engine by itself.
+fn without_engine(name: &str) -> &str {
+    name.strip_suffix(".sqlite").or_else(|| name.strip_suffix(".postgres")).unwrap_or(name)
 }
 
 fn is_migration_name(name: &str) -> bool {

@@ -201,6 +201,15 @@ fn migrations_come_in_pairs_and_numbers_once() {
     let [up, down] = ["migrations/0001_create_items.up.sql", "migrations/0001_create_items.down.sql"];
     check(&[(up, ""), (down, "")], &[]);
     check(&[(up, "")], &[&format!("{up}:1: 0001_create_items.down.sql is missing")]);
+    let of_one = ["sqlite.up", "sqlite.down", "postgres.up", "postgres.down"]
+        .map(|end| format!("migrations/0001_create_items.{end}.sql"));
+    let [sqlite_up, sqlite_down, postgres_up, postgres_down] =
+        of_one.each_ref().map(|path| (path.as_str(), ""));
+    check(&[sqlite_up, sqlite_down, postgres_up, postgres_down], &[]);
+    check(
+        &[sqlite_up, sqlite_down, postgres_up],
+        &[&format!("{}:1: 0001_create_items.postgres.down.sql is missing", postgres_up.0)],
+    );
     check(&[(down, "")], &[&format!("{down}:1: 0001_create_items.up.sql is missing")]);
     for path in [
         "migrations/1_create_items.up.sql",
