@@ -6,10 +6,10 @@
 use std::ops::Range;
 
 use thiserror::Error;
-use vyuha_protocol::{CellCoord, EntityId, Pos};
+use vyuha_protocol::{EntityId, Pos};
 
 use crate::columns::{Columns, Grid, Slots, Warm};
-use crate::simd::{SimdLevel, at_level, prefetch};
+use crate::simd::{SimdLevel, at_level};
 use crate::zone::Zone;
 
 /// Rows behind the last that can be read as well, so that a whole group of lanes is read wherever a run ends.
@@ -158,19 +158,6 @@ impl Moment<'_> {
 
     pub(crate) fn slots(&self) -> &Slots {
         &self.zone.slots
-    }
-
-    /// Asks for the first rows of a cell of the map, or of the ring around it.
-    #[inline]
-    pub(crate) fn fetch(&self, cell: CellCoord) {
-        let row = self.start[self.grid.index(cell)] as usize;
-        for row in [row, row + LANES] {
-            prefetch(self.local, row);
-            match self.team {
-                Teams::Now(warm) => prefetch(warm, row),
-                Teams::Past(team) => prefetch(team, row),
-            }
-        }
     }
 
     /// The places of a group of lanes from a row on. Behind the last row they have no meaning. `rest` is where they

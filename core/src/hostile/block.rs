@@ -11,7 +11,7 @@ use super::{Found, Seeker, bound_of, reaches};
 use crate::batch::Circle;
 use crate::history::{LANES, Moment};
 use crate::query::cells_between;
-use crate::simd::{at_level, prefetch};
+use crate::simd::at_level;
 use crate::zone::ZONE_ENTITIES_MAX;
 
 /// Candidates of a block: a candidate's number is the low byte of its key.
@@ -265,10 +265,7 @@ fn answer_with<S: Scan>(
             continue;
         }
         if found.is_none() && least.key < reach.inner && least.alone {
-            let (id, pos) = block.candidate((least.key & NUMBER) as usize, moment, rounding);
-            prefetch(&moment.slots().place, id.slot() as usize);
-            prefetch(&moment.slots().generation, id.slot() as usize);
-            *found = Some((id, pos));
+            *found = Some(block.candidate((least.key & NUMBER) as usize, moment, rounding));
         } else {
             block.compare(moment, seeker, rounding, found);
         }

@@ -12,7 +12,7 @@ use vyuha_protocol::{CellCoord, EntityId, Pos};
 
 use crate::batch::Circle;
 use crate::history::Moment;
-use crate::query::{cells_between, corners, distance_squared_to_cell};
+use crate::query::{cells_between, distance_squared_to_cell};
 
 use block::{BLOCK, Block, Rounding, answer, fill, fill_from_cell};
 
@@ -90,11 +90,6 @@ impl Run {
         let high = Pos { x: self.high.x.saturating_add(radius), y: self.high.y.saturating_add(radius) };
         let rounding = Rounding::new(Pos::from_cell(self.cell, 0), radius);
         let sieve = rounding.sieve(low, high, self.team);
-        // Whoever asks next asks from the cell to the east.
-        let (first, last) = corners(moment.grid, low, high);
-        for y in first.y..=last.y {
-            moment.fetch(CellCoord { x: last.x + 1, y });
-        }
         if fill(simd, block, moment, low, high, sieve) {
             answer(simd, block, moment, seekers, rounding, None, out);
             return;
