@@ -17,6 +17,7 @@ mod merge;
 pub mod migrate;
 mod panic;
 mod persistence;
+pub mod sql;
 mod sqlite;
 mod store;
 

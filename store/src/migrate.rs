@@ -15,7 +15,7 @@ static MIGRATIONS: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../migrations");
 /// One step of the schema.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Migration {
-    /// Its number: 1 and up, without gaps.
+    /// Its number: 1 and up.
     pub version: u32,
     /// What it does, as in the file's name.
     pub name: String,
@@ -78,14 +78,19 @@ pub fn embedded() -> Result<Vec<Migration>, MigrateError> {
     pair(files)
 }
 
+/// The newest version there is; 0 where there is none.
+pub fn newest(migrations: &[Migration]) -> u32 {
+    migrations.last().map_or(0, |migration| migration.version)
+}
+
 /// Runs what lies between the database's version and `target`, up or down. Returns the version found.
 pub fn migrate(
     connection: &mut Connection,
     migrations: &[Migration],
     target: u32,
 ) -> Result<u32, MigrateError> {
-    let known = migrations.len() as u32;
-    if target > known {
+    let known = newest(migrations);
+    if target != 0 && !migrations.iter().any(|migration| migration.version == target) {
         return Err(MigrateError::NoSuchVersion { target, known });
     }
     let found = version(connection, migrations)?;
@@ -106,7 +111,8 @@ fn step(connection: &mut Connection, migrations: &[Migration], target: u32) -> R
     let reached = match current.cmp(&target) {
         std::cmp::Ordering::Equal => return Ok(current),
         std::cmp::Ordering::Less => {
-            let Migration { version, name, up, .. } = &migrations[current as usize];
+            let Migration { version, name, up, .. } =
+                &migrations[migrations.partition_point(|migration| migration.version <= current)];
             transaction.execute_batch(up).map_err(failed(*version))?;
             transaction
                 .execute(
@@ -117,12 +123,14 @@ fn step(connection: &mut Connection, migrations: &[Migration], target: u32) -> R
             *version
         }
         std::cmp::Ordering::Greater => {
-            let Migration { version, down, .. } = &migrations[current as usize - 1];
-            transaction.execute_batch(down).map_err(failed(version - 1))?;
+            let older = &migrations[..migrations.partition_point(|migration| migration.version < current)];
+            let reached = newest(older);
+            let Migration { version, down, .. } = &migrations[older.len()];
+            transaction.execute_batch(down).map_err(failed(reached))?;
             transaction
                 .execute("DELETE FROM schema_version WHERE version = ?1", params![version])
-                .map_err(failed(version - 1))?;
-            version - 1
+                .map_err(failed(reached))?;
+            reached
         }
     };
     transaction.commit().map_err(failed(reached))?;
@@ -149,8 +157,8 @@ fn version(connection: &Connection, migrations: &[Migration]) -> Result<u32, Mig
         .and_then(Iterator::collect)
         .map_err(failed)?;
     let found = applied.last().map_or(0, |(version, ..)| *version);
-    if found > migrations.len() as u32 {
-        return Err(MigrateError::Newer { found, known: migrations.len() as u32 });
+    if found > newest(migrations) {
+        return Err(MigrateError::Newer { found, known: newest(migrations) });
     }
     for ((version, name, sum), expected) in applied.iter().zip(migrations) {
         if (*version, name, sum) != (expected.version, &expected.name, &checksum(&expected.up)) {
@@ -177,12 +185,15 @@ fn pair<'a>(files: impl Iterator<Item = (&'a str, &'a str)>) -> Result<Vec<Migra
             return wrong(format!("{file} ends in neither .up.sql nor .down.sql"));
         }
     }
-    let mut migrations = Vec::new();
+    let mut migrations = Vec::<Migration>::new();
     for (stem, pair) in pairs {
-        let version = migrations.len() as u32 + 1;
-        let Some(name) = stem.strip_prefix(&format!("{version:04}_")) else {
-            return wrong(format!("{stem} is out of sequence, expected {version:04}_verb_noun"));
+        let parts = stem.split_once('_').filter(|(number, _)| number.len() == 4);
+        let Some((Ok(version), name)) = parts.map(|(number, name)| (number.parse::<u32>(), name)) else {
+            return wrong(format!("{stem} is not NNNN_verb_noun"));
         };
+        if version <= newest(&migrations) {
+            return wrong(format!("{stem} has the number of another"));
+        }
         let [Some(up), Some(down)] = pair else {
             return wrong(format!("{stem} lacks its .up.sql or its .down.sql"));
         };
@@ -216,21 +227,23 @@ mod tests {
     #[test]
     fn the_embedded_ones_go_up_down_and_up() {
         let migrations = embedded().unwrap();
-        let newest = migrations.len() as u32;
-        assert!(newest >= 1);
+        let versions: Vec<u32> =
+            std::iter::once(0).chain(migrations.iter().map(|migration| migration.version)).collect();
+        assert!(versions.len() > 1);
         let mut connection = Connection::open_in_memory().unwrap();
         let mut on_the_way = vec![schema(&connection)];
-        for version in 1..=newest {
-            assert_eq!(migrate(&mut connection, &migrations, version).unwrap(), version - 1);
+        for step in versions.windows(2) {
+            assert_eq!(migrate(&mut connection, &migrations, step[1]).unwrap(), step[0]);
             on_the_way.push(schema(&connection));
-            assert_ne!(on_the_way[version as usize], on_the_way[version as usize - 1]);
+            assert_ne!(on_the_way[on_the_way.len() - 1], on_the_way[on_the_way.len() - 2]);
         }
-        for version in (0..newest).rev() {
-            migrate(&mut connection, &migrations, version).unwrap();
-            assert_eq!(schema(&connection), on_the_way[version as usize], "down to {version}");
+        let newest = newest(&migrations);
+        for (version, was) in versions.iter().zip(&on_the_way).rev().skip(1) {
+            migrate(&mut connection, &migrations, *version).unwrap();
+            assert_eq!(schema(&connection), *was, "down to {version}");
         }
         assert_eq!(migrate(&mut connection, &migrations, newest).unwrap(), 0);
-        assert_eq!(schema(&connection), on_the_way[newest as usize]);
+        assert_eq!(schema(&connection), on_the_way[versions.len() - 1]);
         assert_eq!(migrate(&mut connection, &migrations, newest).unwrap(), newest);
     }
 
@@ -273,13 +286,13 @@ mod tests {
             }
         };
         check(&[], None);
-        check(&["0002_b.up.sql", "0001_a.down.sql", "0002_b.down.sql", "0001_a.up.sql"], None);
+        check(&["0003_b.up.sql", "0001_a.down.sql", "0003_b.down.sql", "0001_a.up.sql"], None);
         check(&["0001_a.up.sql"], Some("lacks"));
         check(&["0001_a.sql"], Some("neither"));
-        check(&["0002_b.up.sql", "0002_b.down.sql"], Some("expected 0001_"));
+        check(&["1_a.up.sql", "1_a.down.sql"], Some("not NNNN_verb_noun"));
         check(
             &["0001_a.up.sql", "0001_a.down.sql", "0001_b.up.sql", "0001_b.down.sql"],
-            Some("0001_b is out of sequence"),
+            Some("0001_b has the number"),
         );
     }
 }

@@ -42,7 +42,7 @@ impl SqliteStore {
         connection.pragma_update(None, "journal_mode", "wal").map_err(failed("use WAL mode"))?;
         connection.pragma_update(None, "cache_size", -CACHE_KIB).map_err(failed("set its cache"))?;
         let migrations = migrate::embedded()?;
-        migrate::migrate(&mut connection, &migrations, migrations.len() as u32)?;
+        migrate::migrate(&mut connection, &migrations, migrate::newest(&migrations))?;
         let differences = schema_differences(&connection, tables).map_err(failed("show its schema"))?;
         if !differences.is_empty() {
             return Err(StoreError::Schema { differences });
@@ -163,7 +163,7 @@ impl Store for SqliteStore {
     }
 }
 
-struct Bound<'a>(&'a Value);
+pub(crate) struct Bound<'a>(pub(crate) &'a Value);
 
 impl ToSql for Bound<'_> {
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
@@ -176,7 +176,7 @@ impl ToSql for Bound<'_> {
     }
 }
 
-fn failed(action: &'static str) -> impl Fn(rusqlite::Error) -> StoreError {
+pub(crate) fn failed(action: &'static str) -> impl Fn(rusqlite::Error) -> StoreError {
     move |source| StoreError::Sqlite { action, source }
 }
 
@@ -195,7 +195,7 @@ fn execute_each(connection: &Connection, sql: &str, rows: &[impl AsRef<[Value]>]
 }
 
 /// Reads "UNIQUE constraint failed: account.name" (the columns of a key are separated by ", ").
-fn conflict(error: &rusqlite::Error) -> Option<StoreError> {
+pub(crate) fn conflict(error: &rusqlite::Error) -> Option<StoreError> {
     let rusqlite::Error::SqliteFailure(code, Some(text)) = error else { return None };
     let unique = [ffi::SQLITE_CONSTRAINT_UNIQUE, ffi::SQLITE_CONSTRAINT_PRIMARYKEY];
     if code.code != ErrorCode::ConstraintViolation || !unique.contains(&code.extended_code) {
