@@ -76,6 +76,8 @@ error_codes! {
     SignInBusy = 26, "too many people are signing in; try again in a moment";
     /// The session is over, or the ticket was used or never given out.
     ResumeRefused = 27, "that session cannot be taken up again; sign in";
+    /// A fresh ticket is needed: the one shown is unknown, was used or is too old, or the account signs in with a second factor.
+    TicketRequired = 29, "a fresh ticket is needed; get one over the HTTP API and come with it";
 
     /// The character's name is not well formed.
     CharacterNameInvalid = 30, "a character name has 3 to 16 letters, digits or single inner spaces, and begins with a letter";

@@ -174,6 +174,14 @@ messages! {
         /// The account's password.
         password: String,
     }
+    /// Signs in with a ticket of the HTTP API (`POST /api/v1/tickets`) in place of a password. Answered by [`LoggedIn`]; refused
+    /// with `TicketRequired` if the ticket is unknown, was used or is too old.
+    0x0008 RedeemTicket {
+        /// Rises with each request of the connection.
+        request: u32,
+        /// The ticket as the API gave it.
+        ticket: String,
+    }
     /// Asks for the account's characters. Answered by [`Characters`].
     0x0004 ListCharacters {
         /// Rises with each request of the connection.
@@ -479,6 +487,7 @@ mod tests {
             let slot = InventorySlot { slot: small, kind: small as u16, count };
             check!(ClientMessage, Hello { version: request, content_hash: [small; 32] }, Hello);
             check!(ClientMessage, Login { request, account: text.clone(), password: text.clone() }, Login);
+            check!(ClientMessage, RedeemTicket { request, ticket: text.clone() }, RedeemTicket);
             check!(ClientMessage, SelectCharacter { request, character: n }, SelectCharacter);
             check!(ClientMessage, Input { sequence: request, heading_x: small as i8, heading_y: -3 }, Input);
             check!(ClientMessage, Say { request, text: text.clone() }, Say);

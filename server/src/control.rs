@@ -12,12 +12,13 @@ use anyhow::{Context as _, bail};
 use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, mpsc, watch};
 use vyuha_game::Content;
-use vyuha_gateway::accounts::{Accounts, AccountsConfig, HashCost};
+use vyuha_gateway::accounts::Accounts;
 use vyuha_gateway::play::WebPlayer;
 use vyuha_gateway::{Gateway, Metrics};
 use vyuha_protocol::ErrorCode;
 use vyuha_store::{Durability, Handle, JournalStats, PersistenceStats};
 
+use crate::api::ApiPort;
 use crate::config::Config;
 use crate::doors::{Departures, Notice, SeatChange, ShardDoors};
 use crate::seats::Seats;
@@ -50,6 +51,10 @@ pub struct Control {
     pub hosts: Vec<Host>,
     /// Why the node cannot go on, once there is a reason.
     pub failure: watch::Receiver<Option<String>>,
+    /// Password hashing.
+    pub accounts: Accounts,
+    /// The HTTP API, where it is on.
+    pub api: Option<ApiPort>,
     /// The port of those who play in a browser.
     pub web: WebPort,
     /// Who came by it.
@@ -78,27 +83,21 @@ impl Control {
             draining,
             hosts,
             mut failure,
+            accounts,
+            api,
             web,
             web_players,
         } = self;
         let seats = Rc::new(Seats::default());
         let store = durability.handle();
         let durability = Rc::new(durability);
-        let accounts = Accounts::start(AccountsConfig {
-            cost: HashCost {
-                memory_kib: (config.accounts.hash_memory.bytes() / 1024) as u32,
-                passes: config.accounts.hash_iterations,
-                lanes: 1,
-            },
-            threads: 1,
-            waiting_max: config.accounts.hash_queue as usize,
-        })?;
         let (stop_sign_in, sign_in_stopping) = watch::channel(false);
         let handshakes_max = config.net.handshakes_max;
         let handshakes = Rc::new(Semaphore::new(handshakes_max as usize));
         let sign_in = Rc::new(SignIn {
             content,
             accounts,
+            api: api.as_ref().map(|api| api.service.clone()),
             store: store.clone(),
             seats: seats.clone(),
             doors,
@@ -154,6 +153,7 @@ impl Control {
         drop(told);
         // Whom the shards let go is being told.
         let web = tokio::task::spawn_blocking(move || web.end()).await?;
+        let api = tokio::task::spawn_blocking(move || api.map_or(Ok(()), ApiPort::end)).await?;
         figures.abort();
         // The last departures free seats that nobody waits for any more.
         leaving.abort();
@@ -172,7 +172,8 @@ impl Control {
             "the shards did not let everyone go in time; what was acknowledged is in the journal",
         )???;
         closed?;
-        web
+        web?;
+        api
     }
 }
 

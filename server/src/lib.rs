@@ -1,6 +1,7 @@
 //! The binary `vyuha`: configuration and composition, nothing else. No rule of the game and no byte of the
 //! wire is decided here.
 
+mod api;
 pub mod cli;
 mod clock;
 pub mod config;

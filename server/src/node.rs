@@ -12,6 +12,7 @@ use tokio::task::LocalSet;
 use vyuha_game::ground::ZoneRow;
 use vyuha_game::inventory::PLACE_GROUND;
 use vyuha_game::{Content, ItemRow};
+use vyuha_gateway::accounts::{Accounts, AccountsConfig, HashCost};
 use vyuha_gateway::{Gateway, Metrics, NodeInfo, ZoneInfo};
 use vyuha_net::probe::{self, Finding, Needs, Severity, Verdict};
 use vyuha_net::runtime::Driver;
@@ -21,6 +22,7 @@ use vyuha_store::{
     AccountRow, Durability, DurabilityConfig, Handle, OnStopped, PersistenceConfig, Producer, TypedStore,
 };
 
+use crate::api::ApiPort;
 use crate::config::Config;
 use crate::control::Control;
 use crate::doors::{Departures, Neighbours, ShardDoors};
@@ -48,6 +50,8 @@ pub struct Node {
     pub driver: Driver,
     /// Where browsers play.
     pub web: SocketAddr,
+    /// Where the HTTP API of accounts is, where it is on.
+    pub api: Option<SocketAddr>,
     /// What each shard measured.
     pub totals: Vec<SharedTotals>,
     stop: watch::Sender<bool>,
@@ -79,6 +83,11 @@ impl Node {
         admin.set_nonblocking(true).context("admin.address")?;
         let web = vyuha_net::listen::listen(config.web.address, LISTEN_BACKLOG)
             .with_context(|| format!("web.address = {} cannot be used", config.web.address))?;
+        let api = config.api.enabled.then(|| {
+            vyuha_net::listen::listen(config.api.address, LISTEN_BACKLOG)
+                .with_context(|| format!("api.address = {} cannot be used", config.api.address))
+        });
+        let api = api.transpose()?;
         let (listen_address, admin_address, web_address) =
             (listener.local_addr()?, admin.local_addr()?, web.local_addr()?);
 
@@ -120,6 +129,11 @@ impl Node {
             &failed,
         )?;
         let (web, web_players) = WebPort::start(config, &content, metrics.clone(), web)?;
+        let accounts = start_hashing(config)?;
+        let api_address = api.as_ref().map(TcpListener::local_addr).transpose()?;
+        let api = api
+            .map(|listener| ApiPort::start(config, &durability.database(), accounts.clone(), listener))
+            .transpose()?;
         let control = Control {
             config: config.clone(),
             content,
@@ -130,6 +144,8 @@ impl Node {
             draining,
             hosts,
             failure,
+            accounts,
+            api,
             web,
             web_players,
         };
@@ -140,8 +156,8 @@ impl Node {
                 LocalSet::new().block_on(&runtime, control.run(listener, admin, gateway, stopping))
             })
             .context("the control plane's thread cannot be started")?;
-        let (listen, admin, web) = (listen_address, admin_address, web_address);
-        Ok(Node { listen, admin, driver, web, totals, stop, control })
+        let (listen, admin, web, api) = (listen_address, admin_address, web_address, api_address);
+        Ok(Node { listen, admin, driver, web, api, totals, stop, control })
     }
 
     /// Asks the node to end in good order; [`Node::join`] waits for it.
@@ -175,6 +191,7 @@ pub fn serve(config: &Config) -> anyhow::Result<()> {
         "admin": node.admin.to_string(),
         "driver": node.driver.name(),
         "web": node.web.to_string(),
+        "api": node.api.map(|api| api.to_string()),
         "pid": std::process::id(),
     });
     println!("{ready}");
@@ -232,6 +249,19 @@ pub fn load_content(config: &Config) -> anyhow::Result<Content> {
 /// Every table of this version.
 fn tables() -> Vec<Table> {
     [&[AccountRow::TABLE], vyuha_game::TABLES].concat()
+}
+
+fn start_hashing(config: &Config) -> anyhow::Result<Accounts> {
+    let accounts = Accounts::start(AccountsConfig {
+        cost: HashCost {
+            memory_kib: (config.accounts.hash_memory.bytes() / 1024) as u32,
+            passes: config.accounts.hash_iterations,
+            lanes: 1,
+        },
+        threads: 1,
+        waiting_max: config.accounts.hash_queue as usize,
+    })?;
+    Ok(accounts)
 }
 
 fn open_durability(

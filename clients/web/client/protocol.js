@@ -31,6 +31,7 @@ export const ERROR_NAMES = {
   25: "SignedInElsewhere",
   26: "SignInBusy",
   27: "ResumeRefused",
+  29: "TicketRequired",
   30: "CharacterNameInvalid",
   31: "CharacterNameTaken",
   32: "CharacterLimit",

@@ -7,8 +7,8 @@ use vyuha_protocol::frame::{
 };
 use vyuha_protocol::message::{
     self, Acknowledge, ArchivedInventorySlot, CharacterSummary, CreateCharacter, Drop, Hello, Input,
-    InventorySlot, ListCharacters, Login, Logout, Message, PickUp, Ping, RegisterAccount, Resume, Say,
-    SelectCharacter, ServerMessage,
+    InventorySlot, ListCharacters, Login, Logout, Message, PickUp, Ping, RedeemTicket, RegisterAccount,
+    Resume, Say, SelectCharacter, ServerMessage,
 };
 use vyuha_protocol::motion::Heading;
 use vyuha_protocol::snapshot::{SNAPSHOT_KIND, Snapshot};
@@ -239,6 +239,11 @@ impl ClientCore {
             account: account.to_owned(),
             password: password.to_owned(),
         })
+    }
+
+    /// Signs in with a ticket of the HTTP API; answered by [`Event::LoggedIn`].
+    pub fn redeem_ticket(&mut self, ticket: &str) -> Result<RequestId, SendError> {
+        self.request(message::LoggedIn::KIND, |request| RedeemTicket { request, ticket: ticket.to_owned() })
     }
 
     /// Asks for the account's characters; answered by [`Event::Characters`].

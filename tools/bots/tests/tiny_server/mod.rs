@@ -292,7 +292,7 @@ impl Zone {
                 message::append(&mut client.out, &Dropped { request: m.request.into(), entity, slot });
             }
             ClientMessage::Ping(m) => message::append(&mut client.out, &Pong { stamp: m.stamp.into() }),
-            ClientMessage::Resume(_) | ClientMessage::Acknowledge(_) => {
+            ClientMessage::Resume(_) | ClientMessage::Acknowledge(_) | ClientMessage::RedeemTicket(_) => {
                 unreachable!("no ticket was given out")
             }
             ClientMessage::Logout(m) => {

@@ -25,6 +25,7 @@ const ARROWS: &[(&str, May)] = &[
     ("vyuha-net", May::Only(&["vyuha-protocol"])),
     ("vyuha-store", May::Only(&["vyuha-record", "vyuha-ring"])),
     ("vyuha-gateway", May::Only(&["vyuha-protocol", "vyuha-record", "vyuha-store"])),
+    ("vyuha-accounts", May::Only(&["vyuha-protocol", "vyuha-record", "vyuha-store", "vyuha-gateway"])),
     ("vyuha-bots", May::Only(&["vyuha-protocol", "vyuha-net", "vyuha-core", "vyuha-game", "vyuha-record"])),
     ("vyuha", May::Everything),
     ("sim-bench", May::Everything),
