@@ -43,6 +43,12 @@ const PROGRAMS: &[Program] = &[
         purpose: "opens the console page",
         whole_only: true,
     },
+    Program {
+        names: &["redis-server"],
+        package: "redis-server",
+        purpose: "holds hot data",
+        whole_only: true,
+    },
 ];
 
 /// Open files of one test process: a node and several hundred clients, each end of each connection one file.
@@ -134,9 +140,9 @@ mod tests {
         let packages = |extent, there: &[&str]| -> Vec<_> {
             missing(extent, |name| there.contains(&name)).iter().map(|program| program.package).collect()
         };
-        assert_eq!(packages(Extent::Whole, &["cc"]), ["git", "chromium"]);
+        assert_eq!(packages(Extent::Whole, &["cc"]), ["git", "chromium", "redis-server"]);
         assert_eq!(packages(Extent::Quick, &["cc"]), ["git"]);
-        assert_eq!(packages(Extent::Whole, &["cc", "git", "google-chrome"]), [""; 0]);
+        assert_eq!(packages(Extent::Whole, &["cc", "git", "google-chrome", "redis-server"]), [""; 0]);
         assert_eq!(packages(Extent::Quick, &["git"]), ["gcc libc6-dev"]);
     }
 

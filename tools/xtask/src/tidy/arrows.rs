@@ -24,6 +24,7 @@ const ARROWS: &[(&str, May)] = &[
     ("vyuha-game", May::Only(&["vyuha-core", "vyuha-protocol", "vyuha-record"])),
     ("vyuha-net", May::Only(&["vyuha-protocol"])),
     ("vyuha-store", May::Only(&["vyuha-record", "vyuha-ring"])),
+    ("vyuha-hot", May::Only(&[])),
     ("vyuha-gateway", May::Only(&["vyuha-protocol", "vyuha-record", "vyuha-store"])),
     ("vyuha-accounts", May::Only(&["vyuha-protocol", "vyuha-record", "vyuha-store", "vyuha-gateway"])),
     ("vyuha-bots", May::Only(&["vyuha-protocol", "vyuha-net", "vyuha-core", "vyuha-game", "vyuha-record"])),

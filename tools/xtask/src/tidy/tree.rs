@@ -8,8 +8,8 @@ use anyhow::Context;
 use super::Fault;
 use super::rust::RustSource;
 
-/// Folders that hold nothing of ours: version control, build output, installed scripts.
-const FOREIGN_FOLDERS: &[&str] = &[".git", "target", "node_modules"];
+/// What holds nothing of ours: version control (a file in a second work tree of git's), build output, installed scripts.
+const FOREIGN: &[&str] = &[".git", "target", "node_modules"];
 
 /// A text file.
 pub(super) struct File {
@@ -67,8 +67,11 @@ fn read_folder(root: &Path, folder: &Path, files: &mut Vec<File>) -> anyhow::Res
         let (name, kind) = (entry.file_name(), entry.file_type()?);
         let path = folder.join(&name);
         // A node that was started here left its data in the default folder.
-        let foreign = FOREIGN_FOLDERS.iter().any(|foreign| name == *foreign) || path == Path::new("data");
-        if kind.is_dir() && !foreign {
+        let foreign = FOREIGN.iter().any(|foreign| name == *foreign) || path == Path::new("data");
+        if foreign {
+            continue;
+        }
+        if kind.is_dir() {
             read_folder(root, &path, files)?;
         } else if kind.is_file() {
             let bytes = fs::read(entry.path()).with_context(|| format!("cannot read {}", path.display()))?;

@@ -1,0 +1,187 @@
+//! The connection to Redis: made when it is needed, given up when it fails, and not tried again too soon.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use ::redis::aio::MultiplexedConnection;
+use ::redis::{AsyncConnectionConfig, Client, Cmd, FromRedisValue, Pipeline, RedisResult, ScriptInvocation};
+use futures_util::StreamExt;
+use tokio::sync::mpsc;
+
+use super::hot_error;
+use crate::{Breaker, BreakerState, HotError, Subscription};
+
+const FIRST_WAIT: Duration = Duration::from_millis(100);
+const LONGEST_WAIT: Duration = Duration::from_secs(10);
+
+/// How Redis is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RedisStats {
+    /// Whether it is asked.
+    pub breaker: BreakerState,
+    /// Questions that it answered, a batch counting as one.
+    pub answered: u64,
+    /// Questions that failed, those that were not asked among them.
+    pub failed: u64,
+}
+
+pub(super) struct Connection {
+    client: Client,
+    config: AsyncConnectionConfig,
+    timeout: Duration,
+    state: Mutex<State>,
+    answered: AtomicU64,
+    failed: AtomicU64,
+}
+
+struct State {
+    open: Option<MultiplexedConnection>,
+    breaker: Breaker,
+    /// Somebody is connecting: one try at a time.
+    connecting: bool,
+}
+
+impl fmt::Debug for Connection {
+    /// Without the URL, which may hold a password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection").field("stats", &self.stats()).finish_non_exhaustive()
+    }
+}
+
+impl Connection {
+    pub(super) fn new(url: &str, timeout: Duration) -> Result<Self, HotError> {
+        let invalid =
+            HotError::Invalid("the URL of Redis is not as redis://user:password@host:port/database");
+        let client = Client::open(url).map_err(|_| invalid)?;
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(timeout))
+            .set_response_timeout(Some(timeout));
+        let breaker = Breaker::new(FIRST_WAIT, LONGEST_WAIT);
+        let state = Mutex::new(State { open: None, breaker, connecting: false });
+        Ok(Self { client, config, timeout, state, answered: AtomicU64::new(0), failed: AtomicU64::new(0) })
+    }
+
+    pub(super) fn stats(&self) -> RedisStats {
+        RedisStats {
+            breaker: self.state().breaker.state(Instant::now()),
+            answered: self.answered.load(Ordering::Relaxed),
+            failed: self.failed.load(Ordering::Relaxed),
+        }
+    }
+
+    pub(super) async fn command<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, HotError> {
+        self.ask(async |mut connection| command.query_async(&mut connection).await).await
+    }
+
+    /// Runs a pipeline whose answers do not matter; one without commands does nothing.
+    pub(super) async fn pipe(&self, pipe: &Pipeline) -> Result<(), HotError> {
+        if pipe.is_empty() {
+            return Ok(());
+        }
+        self.ask(async |mut connection| pipe.query_async(&mut connection).await).await
+    }
+
+    pub(super) async fn script<T: FromRedisValue>(&self, call: &ScriptInvocation<'_>) -> Result<T, HotError> {
+        self.ask(async |mut connection| call.invoke_async(&mut connection).await).await
+    }
+
+    pub(super) async fn subscribe(&self, channel: String) -> Result<Subscription, HotError> {
+        // The connection of its own is made only where the other one stands, so that the breaker guards it too.
+        self.command::<()>(&::redis::cmd("PING")).await?;
+        let connect = async {
+            let mut pubsub = self.client.get_async_pubsub().await?;
+            pubsub.subscribe(channel).await?;
+            RedisResult::Ok(pubsub)
+        };
+        let connected = tokio::time::timeout(self.timeout, connect).await;
+        let pubsub = connected
+            .map_err(|_| HotError::Away("it does not answer".to_owned()))?
+            .map_err(|error| hot_error(&error))?;
+        let (sender, messages) = mpsc::channel(Subscription::MESSAGES_MAX);
+        tokio::spawn(async move {
+            let mut incoming = pubsub.into_on_message();
+            loop {
+                let message = tokio::select! {
+                    message = incoming.next() => message,
+                    () = sender.closed() => None,
+                };
+                let Some(message) = message else { break };
+                // Full or closed: either way the subscription is over.
+                if sender.try_send(message.get_payload_bytes().to_vec()).is_err() {
+                    break;
+                }
+            }
+        });
+        Ok(Subscription { messages })
+    }
+
+    async fn ask<T>(
+        &self,
+        ask: impl AsyncFnOnce(MultiplexedConnection) -> RedisResult<T>,
+    ) -> Result<T, HotError> {
+        let answer = match self.connection().await {
+            Ok(connection) => ask(connection).await.map_err(|error| hot_error(&error)),
+            Err(error) => Err(error),
+        };
+        match &answer {
+            Ok(_) | Err(HotError::Refused(_)) => self.answered.fetch_add(1, Ordering::Relaxed),
+            Err(_) => self.failed.fetch_add(1, Ordering::Relaxed),
+        };
+        if let Err(HotError::Away(reason)) = &answer {
+            self.broke(reason);
+        }
+        answer
+    }
+
+    /// The connection that is open, or a new one if the breaker allows it.
+    async fn connection(&self) -> Result<MultiplexedConnection, HotError> {
+        {
+            let mut state = self.state();
+            if let Some(open) = &state.open {
+                return Ok(open.clone());
+            }
+            let may_try = state.breaker.state(Instant::now()) != BreakerState::Open && !state.connecting;
+            if !may_try {
+                return Err(HotError::Away("it failed a moment ago".to_owned()));
+            }
+            state.connecting = true;
+        }
+        let connecting = Connecting(self);
+        let connection = self.client.get_multiplexed_async_connection_with_config(&self.config).await;
+        drop(connecting);
+        let connection = connection.map_err(|error| HotError::Away(error.to_string()))?;
+        let mut state = self.state();
+        state.breaker.succeeded();
+        state.open = Some(connection.clone());
+        drop(state);
+        tracing::info!("Redis is there");
+        Ok(connection)
+    }
+
+    fn broke(&self, reason: &str) {
+        let mut state = self.state();
+        let was_open = state.open.take().is_some();
+        let now = Instant::now();
+        if was_open || state.breaker.state(now) != BreakerState::Open {
+            state.breaker.failed(now, rand::random());
+            drop(state);
+            tracing::warn!(reason, "Redis is away: hot data is not shared until it is back");
+        }
+    }
+
+    /// Every change is whole before anything can panic, so a poisoned lock guards sound state.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Lets others connect when it is dropped, also where the future that connects is dropped half-way.
+struct Connecting<'a>(&'a Connection);
+
+impl Drop for Connecting<'_> {
+    fn drop(&mut self) {
+        self.0.state().connecting = false;
+    }
+}
