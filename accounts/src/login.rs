@@ -64,9 +64,14 @@ fn first(tx: &mut dyn SqlTransaction, sql: &'static str, value: Value) -> Result
     rows.first().map(account).transpose()
 }
 
-/// Whether the account still has the password whose hash was verified.
+/// Whether the account is still as it was when its password was verified. If so it stays so until the transaction ends: this is a
+/// write, for which another that changes the password waits.
 pub fn is_unchanged(tx: &mut dyn SqlTransaction, account: &Account) -> Result<bool, Problem> {
-    Ok(load(tx, account.id)?.as_ref() == Some(account))
+    let same = tx.execute(
+        "UPDATE account SET password_hash = ?2 WHERE id = ?1 AND password_hash = ?2",
+        &[account.id.into(), account.password_hash.clone().into()],
+    )?;
+    Ok(same == 1 && load(tx, account.id)?.as_ref() == Some(account))
 }
 
 /// Replaces the hash of a password by one of another.

@@ -84,7 +84,8 @@ pub fn confirm(tx: &mut dyn SqlTransaction, text: &str, now_ms: i64) -> Result<i
     let name = format!("player-{}", hex(&random::<8>()?));
     let rows = tx.query(
         "INSERT INTO account (id, name, password_hash, created_ms, email)
-         SELECT COALESCE(MAX(id), 0) + 1, ?1, ?2, ?3, ?4 FROM account
+         SELECT COALESCE(MAX(id), 0) + 1, CAST(?1 AS TEXT), CAST(?2 AS TEXT), CAST(?3 AS BIGINT), CAST(?4 AS TEXT)
+         FROM account
          RETURNING id",
         &[name.into(), password_hash.into(), now_ms.into(), email.into()],
     )?;

@@ -159,13 +159,15 @@ pub fn rotate(tx: &mut dyn SqlTransaction, text: &str, now_ms: i64) -> Result<Sh
     Ok(Shown::Rotated { account, session, refresh })
 }
 
-/// Whether the account's session is not over.
+/// Whether the account's session is not over. If so it lasts until the transaction ends: this is a write, for which another that
+/// ends the session waits.
 pub fn lasts(tx: &mut dyn SqlTransaction, account: i64, session: &str, now_ms: i64) -> Result<bool, Problem> {
-    let rows = tx.query(
-        "SELECT id FROM session WHERE id = ?1 AND account = ?2 AND ended_ms IS NULL AND expires_ms > ?3",
+    let held = tx.execute(
+        "UPDATE session SET seen_ms = seen_ms
+         WHERE id = ?1 AND account = ?2 AND ended_ms IS NULL AND expires_ms > ?3",
         &[session.into(), account.into(), now_ms.into()],
     )?;
-    Ok(!rows.is_empty())
+    Ok(held == 1)
 }
 
 /// Ends one of the account's sessions; false if it has no such session that lasts.

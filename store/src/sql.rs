@@ -93,13 +93,6 @@ pub enum SqlError {
     Store(#[from] StoreError),
 }
 
-impl SqlError {
-    /// Whether this column was taken by another row.
-    pub fn is_conflict(&self, table: &str, column: &str) -> bool {
-        matches!(self, SqlError::Store(StoreError::Conflict { table: t, column: c }) if t == table && c == column)
-    }
-}
-
 type Job = Box<dyn FnOnce(&mut dyn SqlDatabase) + Send>;
 
 /// The way to a database on a thread of its own, which ends when the last clone is dropped.
