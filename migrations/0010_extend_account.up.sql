@@ -1,7 +1,9 @@
 -- An account that has an e-mail address has shown that it can read its mail. second_factor_ms says since when signing in
--- takes a code beside the password.
+-- takes a code beside the password; suspended_until_ms until when nobody signs in.
 ALTER TABLE account ADD COLUMN email TEXT;
 ALTER TABLE account ADD COLUMN second_factor_ms BIGINT;
+ALTER TABLE account ADD COLUMN suspended_until_ms BIGINT;
+ALTER TABLE account ADD COLUMN suspension_reason TEXT;
 CREATE UNIQUE INDEX account_email ON account (email);
 
 -- Somebody who has not shown yet that the address is theirs. Each has a password and a token of its own, so that who
@@ -72,4 +74,22 @@ CREATE TABLE signing_key (
     kid TEXT PRIMARY KEY NOT NULL,
     secret TEXT NOT NULL,
     created_ms BIGINT NOT NULL
+);
+
+-- Who may do what with the accounts of others.
+CREATE TABLE staff (
+    account BIGINT PRIMARY KEY NOT NULL,
+    role TEXT NOT NULL,
+    since_ms BIGINT NOT NULL
+);
+
+-- What they did. chain is the SHA-256 sum over a row and the chain of the one before: rows are only ever added.
+CREATE TABLE staff_log (
+    id BIGINT PRIMARY KEY NOT NULL,
+    at_ms BIGINT NOT NULL,
+    actor BIGINT NOT NULL,
+    action TEXT NOT NULL,
+    subject BIGINT NOT NULL,
+    detail TEXT NOT NULL,
+    chain TEXT NOT NULL
 );

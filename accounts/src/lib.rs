@@ -24,6 +24,7 @@ pub mod second_factor;
 pub mod secret;
 mod service;
 pub mod sessions;
+pub mod staff;
 #[cfg(test)]
 mod testing;
 pub mod throttle;

@@ -10,6 +10,13 @@ use crate::throttle::{Counted, LOGIN_ACCOUNT, LOGIN_ADDRESS, LOGIN_PAIR, Rule, T
 /// The longest text that is looked up as a login, in bytes: that of an e-mail address.
 const LOGIN_BYTES_MAX: usize = 254;
 
+/// The columns of [`Account`].
+macro_rules! columns {
+    () => {
+        "id, password_hash, second_factor_ms, suspended_until_ms, suspension_reason"
+    };
+}
+
 /// What is needed of an account to sign in.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Account {
@@ -19,6 +26,23 @@ pub struct Account {
     pub password_hash: String,
     /// Whether a code is needed.
     pub second_factor: bool,
+    /// Until when the account is suspended, if it was, milliseconds since 1970 UTC; and why.
+    pub suspended: Option<(i64, String)>,
+}
+
+impl Account {
+    /// # Errors
+    /// [`Code::AccountSuspended`], with the reason.
+    pub fn needs_no_suspension(&self, now_ms: i64) -> Result<(), Problem> {
+        match &self.suspended {
+            Some((until_ms, reason)) if *until_ms > now_ms => {
+                let until =
+                    if *until_ms == i64::MAX { "for good".into() } else { format!("until {until_ms}") };
+                Err(Problem::from(Code::AccountSuspended).detail(format!("{until}: {reason}")))
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 /// Counts an attempt to sign in to an account, however it is named, from a site.
@@ -40,16 +64,16 @@ pub fn find(tx: &mut dyn SqlTransaction, login: &str) -> Result<Option<Account>,
     let login = login.to_ascii_lowercase();
     // No name holds an '@', and every address does.
     let sql = if login.contains('@') {
-        "SELECT id, password_hash, second_factor_ms FROM account WHERE email = ?1"
+        concat!("SELECT ", columns!(), " FROM account WHERE email = ?1")
     } else {
-        "SELECT id, password_hash, second_factor_ms FROM account WHERE name = ?1"
+        concat!("SELECT ", columns!(), " FROM account WHERE name = ?1")
     };
     first(tx, sql, login.into())
 }
 
 /// The account of a number.
 pub fn load(tx: &mut dyn SqlTransaction, id: i64) -> Result<Option<Account>, Problem> {
-    first(tx, "SELECT id, password_hash, second_factor_ms FROM account WHERE id = ?1", id.into())
+    first(tx, concat!("SELECT ", columns!(), " FROM account WHERE id = ?1"), id.into())
 }
 
 fn first(tx: &mut dyn SqlTransaction, sql: &'static str, value: Value) -> Result<Option<Account>, Problem> {
@@ -59,6 +83,7 @@ fn first(tx: &mut dyn SqlTransaction, sql: &'static str, value: Value) -> Result
             id: row.int(0)?,
             password_hash: row.text(1)?,
             second_factor: row.optional_int(2)?.is_some(),
+            suspended: row.optional_int(3)?.zip(row.optional_text(4)?),
         })
     };
     rows.first().map(account).transpose()

@@ -91,6 +91,12 @@ codes! {
     PasswordInvalid = "password_invalid", UNPROCESSABLE_ENTITY, "A password has 8 to 128 bytes.";
     /// Accounts cannot be registered here.
     RegistrationClosed = "registration_closed", FORBIDDEN, "Accounts cannot be registered here.";
+    /// The account is suspended.
+    AccountSuspended = "account_suspended", FORBIDDEN, "The account is suspended.";
+    /// The caller may not do that.
+    Forbidden = "forbidden", FORBIDDEN, "You may not do that.";
+    /// There is no such account.
+    AccountUnknown = "account_unknown", NOT_FOUND, "There is no such account.";
     /// The account has no such session.
     SessionUnknown = "session_unknown", NOT_FOUND, "The account has no such session.";
     /// Too many attempts.

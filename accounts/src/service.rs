@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use ring::hmac;
+use tokio::sync::mpsc;
 use vyuha_gateway::accounts::Accounts;
 use vyuha_store::sql::Sql;
 
@@ -11,7 +13,7 @@ use crate::mail::Mailer;
 use crate::one_time;
 use crate::problem::{Code, Problem};
 use crate::revoked::Revoked;
-use crate::secret::Kind;
+use crate::secret::{Kind, random};
 use crate::sessions;
 use crate::throttle::Throttle;
 use crate::vault::Vault;
@@ -48,6 +50,10 @@ pub struct Parts {
     pub throttle: Arc<Throttle>,
     /// Mail.
     pub mailer: Mailer,
+    /// The key that makes the first administrator; without one nobody becomes it.
+    pub admin_key: Option<String>,
+    /// Takes the accounts that are to be thrown out of the game.
+    pub thrown_out: mpsc::Sender<i64>,
     /// The time.
     pub clock: Clock,
 }
@@ -62,7 +68,15 @@ pub struct Service {
     pub(crate) revoked: Revoked,
     pub(crate) throttle: Arc<Throttle>,
     pub(crate) mailer: Mailer,
+    admin_key: Option<AdminKey>,
+    thrown_out: mpsc::Sender<i64>,
     clock: Clock,
+}
+
+/// Compares in constant time.
+struct AdminKey {
+    key: hmac::Key,
+    tag: hmac::Tag,
 }
 
 impl Service {
@@ -71,7 +85,11 @@ impl Service {
     /// # Errors
     /// What failed is in the log.
     pub async fn open(parts: Parts) -> Result<Service, Problem> {
-        let Parts { config, sql, hasher, vault, throttle, mailer, clock } = parts;
+        let Parts { config, sql, hasher, vault, throttle, mailer, admin_key, thrown_out, clock } = parts;
+        let admin_key = admin_key.filter(|key| !key.is_empty()).map(|admin_key| {
+            let key = hmac::Key::new(hmac::HMAC_SHA256, &random::<32>()?);
+            Ok::<_, Problem>(AdminKey { tag: hmac::sign(&key, admin_key.as_bytes()), key })
+        });
         let service = Service {
             config,
             sql,
@@ -81,6 +99,8 @@ impl Service {
             revoked: Revoked::default(),
             throttle,
             mailer,
+            admin_key: admin_key.transpose()?,
+            thrown_out,
             clock,
         };
         service.tidy().await?;
@@ -120,6 +140,22 @@ impl Service {
     pub async fn redeem_ticket(&self, ticket: String) -> Result<Option<i64>, Problem> {
         let now_ms = self.now_ms();
         self.sql.transaction(move |tx| one_time::redeem(tx, Kind::Ticket, &ticket, now_ms)).await
+    }
+
+    /// Whether this is the key that makes the first administrator.
+    pub(crate) fn is_admin_key(&self, shown: &str) -> bool {
+        let Some(AdminKey { key, tag }) = &self.admin_key else { return false };
+        hmac::verify(key, shown.as_bytes(), tag.as_ref()).is_ok()
+    }
+
+    /// Whoever plays with this account is thrown out.
+    pub(crate) fn throw_out(&self, account: i64) {
+        if self.thrown_out.try_send(account).is_err() {
+            tracing::error!(
+                account,
+                "an account could not be thrown out of the game: it plays on until it leaves"
+            );
+        }
     }
 
     pub(crate) fn now_ms(&self) -> i64 {

@@ -28,6 +28,8 @@ pub enum EndReason {
     Password,
     /// There were too many.
     Crowd,
+    /// The staff ended it.
+    Staff,
 }
 
 impl EndReason {
@@ -37,6 +39,7 @@ impl EndReason {
             EndReason::Reuse => "reuse",
             EndReason::Password => "password",
             EndReason::Crowd => "crowd",
+            EndReason::Staff => "staff",
         }
     }
 }

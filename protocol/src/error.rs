@@ -59,6 +59,8 @@ error_codes! {
     ShuttingDown = 13, "the server is shutting down";
     /// A service behind the server cannot answer just now.
     Unavailable = 14, "a service behind the server cannot answer just now; try again";
+    /// The account is suspended.
+    AccountSuspended = 17, "the account is suspended; sign in over the HTTP API to see why";
 
     /// The account's name is not well formed.
     AccountNameInvalid = 20, "an account name has 3 to 32 characters of a-z, 0-9, '_', '.', '-'";

@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval};
 use vyuha_accounts::mail::{self, Outlet, Templates};
 use vyuha_accounts::throttle::Throttle;
@@ -22,6 +22,8 @@ use crate::config::Config;
 const TRANSACTIONS_MAX: usize = 1024;
 /// How often keys are turned and what is over is deleted.
 const TIDY_INTERVAL: Duration = Duration::from_hours(1);
+/// Accounts that wait to be thrown out of the game.
+const THROWN_OUT_MAX: usize = 1024;
 /// The file in the data folder that seals keys and secrets.
 const KEY_FILE: &str = "secret.key";
 
@@ -29,6 +31,8 @@ const KEY_FILE: &str = "secret.key";
 pub struct ApiPort {
     /// What it serves, for tickets.
     pub service: Arc<Service>,
+    /// Accounts that are to be thrown out of the game.
+    pub thrown_out: mpsc::Receiver<i64>,
     stop: watch::Sender<bool>,
     thread: JoinHandle<anyhow::Result<()>>,
 }
@@ -54,6 +58,11 @@ impl ApiPort {
         let content = Some(config.content.dir.as_path()).filter(|dir| !dir.as_os_str().is_empty());
         let templates = Templates::load(content)?;
         let (mailer, postman) = mail::open(&outlet(config)?, &config.mail.from, &api.site, templates)?;
+        let admin_key = match config.api.admin_key_file.as_path() {
+            path if path.as_os_str().is_empty() => None,
+            path => Some(read_secret(path, "api.admin_key_file")?),
+        };
+        let (out, thrown_out) = mpsc::channel(THROWN_OUT_MAX);
         let parts = Parts {
             config: api,
             sql: Sql::start(SqliteSql::open(database)?, TRANSACTIONS_MAX)?,
@@ -61,6 +70,8 @@ impl ApiPort {
             vault: Vault::open(&config.data.dir.join(KEY_FILE))?,
             throttle: Arc::new(Throttle::default()),
             mailer,
+            admin_key,
+            thrown_out: out,
             clock: Arc::new(crate::clock::unix_ms),
         };
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -86,7 +97,7 @@ impl ApiPort {
             .name("vyuha-api".into())
             .spawn(move || runtime.block_on(run))
             .context("the API's thread cannot be started")?;
-        Ok(ApiPort { service, stop, thread })
+        Ok(ApiPort { service, thrown_out, stop, thread })
     }
 
     /// Lets what is under way finish, for a moment, and ends the thread.
@@ -108,14 +119,16 @@ fn outlet(config: &Config) -> anyhow::Result<Outlet> {
     }
     let login = match mail.user.as_str() {
         "" => None,
-        user => {
-            let path = &mail.password_file;
-            let password = std::fs::read_to_string(path)
-                .with_context(|| format!("mail.password_file = {} cannot be read", path.display()))?;
-            Some((user.to_owned(), password.trim_end_matches(['\r', '\n']).to_owned()))
-        }
+        user => Some((user.to_owned(), read_secret(&mail.password_file, "mail.password_file")?)),
     };
     Ok(Outlet::Smtp { url: mail.smtp.clone(), login })
+}
+
+/// What a file holds, without the end of its line.
+fn read_secret(path: &Path, key: &str) -> anyhow::Result<String> {
+    let text = std::fs::read_to_string(path)
+        .with_context(|| format!("{key} = {} cannot be read", path.display()))?;
+    Ok(text.trim_end_matches(['\r', '\n']).to_owned())
 }
 
 async fn tidy(service: Arc<Service>) {

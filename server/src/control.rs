@@ -28,6 +28,8 @@ use crate::web::WebPort;
 
 /// Clients that are told at once that there is no place; more of them are closed without a word.
 const FAREWELLS_MAX: usize = 256;
+/// How long to wait before a shard whose door is full is asked again.
+const KICK_AGAIN: Duration = Duration::from_millis(10);
 /// How long shards may take to let everyone go.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -84,7 +86,7 @@ impl Control {
             hosts,
             mut failure,
             accounts,
-            api,
+            mut api,
             web,
             web_players,
         } = self;
@@ -107,6 +109,11 @@ impl Control {
             idle_timeout: config.net.idle_timeout,
             frames_per_second_max: config.net.frames_per_second_max,
             stopping: sign_in_stopping,
+        });
+        let throwing_out = api.as_mut().map(|api| {
+            let (_, unused) = mpsc::channel(1);
+            let thrown_out = std::mem::replace(&mut api.thrown_out, unused);
+            tokio::task::spawn_local(throw_out(thrown_out, sign_in.clone()))
         });
         let (end, ended) = watch::channel(false);
         let accepting = tokio::task::spawn_local(accept(
@@ -155,6 +162,9 @@ impl Control {
         let web = tokio::task::spawn_blocking(move || web.end()).await?;
         let api = tokio::task::spawn_blocking(move || api.map_or(Ok(()), ApiPort::end)).await?;
         figures.abort();
+        if let Some(throwing_out) = throwing_out {
+            throwing_out.abort();
+        }
         // The last departures free seats that nobody waits for any more.
         leaving.abort();
         let closed = match Rc::into_inner(durability) {
@@ -257,6 +267,18 @@ async fn keep_seats(
                 }
             }
         });
+    }
+}
+
+/// Ends the sessions of accounts that were suspended.
+async fn throw_out(mut accounts: mpsc::Receiver<i64>, sign_in: Rc<SignIn>) {
+    while let Some(account) = accounts.recv().await {
+        // Its shard may change, or be too busy to hear, until it is asked.
+        while let Some(shard) = sign_in.seats.shard_of(account)
+            && !sign_in.doors.kick(shard, account, ErrorCode::AccountSuspended)
+        {
+            tokio::time::sleep(KICK_AGAIN).await;
+        }
     }
 }
 

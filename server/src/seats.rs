@@ -107,6 +107,14 @@ impl Seats {
         }
     }
 
+    /// The shard on which the account plays, if it does.
+    pub fn shard_of(&self, account: i64) -> Option<u16> {
+        match self.taken.borrow().get(&account)?.holder {
+            Holder::Playing { shard, .. } => Some(shard),
+            Holder::Entering => None,
+        }
+    }
+
     /// The account's client has its newest ticket, by number.
     pub fn confirm(&self, account: i64, ticket: u32) {
         if let Some(seat) = self.taken.borrow_mut().get_mut(&account) {
@@ -248,10 +256,10 @@ mod tests {
             seats.moved(7, 9, 1);
             claim.play(3);
             let shard = |shown: u8, fresh: u8| seats.resume(&[shown; 16], [fresh; 16]).unwrap().1;
-            assert_eq!(shard(1, 2), 3);
+            assert_eq!((shard(1, 2), seats.shard_of(7)), (3, Some(3)));
             seats.moved(7, 5, 2);
             seats.moved(7, 4, 1);
-            assert_eq!(shard(2, 3), 5);
+            assert_eq!((shard(2, 3), seats.shard_of(7), seats.shard_of(8)), (5, Some(5), None));
             seats.moved(8, 5, 2);
             assert_eq!(seats.len(), 1);
         });

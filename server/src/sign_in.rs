@@ -394,6 +394,10 @@ impl Connection<'_> {
             self.node.metrics.login("refused").inc();
             return Err(ErrorCode::CredentialsWrong.into());
         };
+        if is_suspended(&row) {
+            self.node.metrics.login("refused").inc();
+            return Err(ErrorCode::AccountSuspended.into());
+        }
         if row.second_factor_ms.is_some() {
             self.node.metrics.login("refused").inc();
             return Err(ErrorCode::TicketRequired.into());
@@ -487,12 +491,17 @@ impl Connection<'_> {
             .node
             .store
             .call(move |store| {
+                // It may have been suspended since it signed in.
+                let owner = store.load::<AccountRow>(&[("id", account.into())])?;
+                if owner.first().is_none_or(is_suspended) {
+                    return Ok(Err(ErrorCode::AccountSuspended));
+                }
                 let row = store.load::<CharacterRow>(&[("id", character.into())])?;
                 let items = store
                     .load::<ItemRow>(&[("place", PLACE_INVENTORY.into()), ("owner", character.into())])?;
-                Ok((row.into_iter().next(), items))
+                Ok(Ok((row.into_iter().next(), items)))
             })
-            .await?;
+            .await??;
         let (Some(character), items) = rows else { return Err(ErrorCode::CharacterUnknown.into()) };
         let ticket = claim.ticket(secret()?).expect("a claim holds its seat");
         Err(Refusal::End(End::Enter(Box::new(Entry { claim, ticket, request, character, items }))))
@@ -542,6 +551,10 @@ async fn account_named(store: &Handle, name: &str) -> Result<Option<AccountRow>,
 
 async fn characters_of(store: &Handle, account: i64) -> Result<Vec<CharacterRow>, StoreError> {
     store.call(move |store| store.load::<CharacterRow>(&[("account", account.into())])).await
+}
+
+fn is_suspended(account: &AccountRow) -> bool {
+    account.suspended_until_ms.is_some_and(|until_ms| until_ms > crate::clock::unix_ms())
 }
 
 fn hashing_refused(error: AccountsError) -> Refusal {

@@ -17,6 +17,10 @@ record! {
         unique email: Option<String>,
         /// Since when signing in takes a code beside the password, milliseconds since 1970 UTC.
         second_factor_ms: Option<i64>,
+        /// Until when nobody signs in with it, milliseconds since 1970 UTC.
+        suspended_until_ms: Option<i64>,
+        /// Why not.
+        suspension_reason: Option<String>,
     }
 }
 
@@ -24,6 +28,15 @@ impl AccountRow {
     /// An account with a name and a password, and neither address nor second factor.
     pub fn new(id: i64, name: impl Into<String>, password_hash: impl Into<String>, created_ms: i64) -> Self {
         let (name, password_hash) = (name.into(), password_hash.into());
-        Self { id, name, password_hash, created_ms, email: None, second_factor_ms: None }
+        Self {
+            id,
+            name,
+            password_hash,
+            created_ms,
+            email: None,
+            second_factor_ms: None,
+            suspended_until_ms: None,
+            suspension_reason: None,
+        }
     }
 }

@@ -10,20 +10,28 @@ use vyuha_tests::{Node, Options, PASSWORD, PATIENCE, Player, YARD};
 
 const EMAIL: &str = "asha@example.com";
 
-fn node() -> Node {
+fn options() -> Options {
     let options = Options::test_world().with("api-enabled", "true").with("api-address", "127.0.0.1:0");
-    Node::start(&options.with("shard-count", "1"))
+    options.with("shard-count", "1")
+}
+
+fn node() -> Node {
+    Node::start(&options())
 }
 
 /// Status and body of a POST.
 fn post(address: SocketAddr, path: &str, token: Option<&str>, body: &Value) -> (u16, Value) {
+    send(address, "POST", path, token, body)
+}
+
+fn send(address: SocketAddr, method: &str, path: &str, token: Option<&str>, body: &Value) -> (u16, Value) {
     let mut stream = TcpStream::connect(address).expect("the API's port is open");
     stream.set_read_timeout(Some(PATIENCE)).expect("a timeout can be set");
     let bearer = token.map_or_else(String::new, |token| format!("Authorization: Bearer {token}\r\n"));
     let body = body.to_string();
     let length = body.len();
     let request = format!(
-        "POST /api/v1{path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n{bearer}\
+        "{method} /api/v1{path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n{bearer}\
          Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
     );
     stream.write_all(request.as_bytes()).expect("the request can be sent");
@@ -116,4 +124,34 @@ fn a_node_without_the_api_takes_no_ticket() {
     let node = Node::start(&Options::test_world().with("shard-count", "1"));
     assert_eq!(node.api, None);
     assert_eq!(refused(node.client().redeem_ticket("vyt_x")), Some(ErrorCode::TicketRequired));
+}
+
+#[test]
+fn who_is_suspended_is_thrown_out_and_stays_out() {
+    let folder = tempfile::tempdir().expect("there is room for a folder");
+    let key = folder.path().join("admin.key");
+    std::fs::write(&key, "a key\n").expect("there is room for a file");
+    let node = Node::start(&options().with("api-admin-key-file", key.to_str().expect("it is UTF-8")));
+    let api = node.api.expect("the API is on");
+    let staff = Player::sign_up(&node, "Mira", YARD).log_out();
+    let sign_in = json!({ "login": staff.account, "password": PASSWORD });
+    let (_, tokens) = post(api, "/sessions", None, &sign_in);
+    let access = tokens["access_token"].as_str().expect("a token");
+    assert_eq!(post(api, "/staff/first", Some(access), &json!({ "key": "a key" })).0, 204);
+    let database = rusqlite::Connection::open(node.data_dir().join("world.sqlite")).expect("it is a file");
+    database.busy_timeout(PATIENCE).expect("a timeout can be set");
+    database.execute("UPDATE account SET second_factor_ms = 1", ()).expect("it can be written");
+
+    let mut player = Player::sign_up(&node, "Ravi", YARD);
+    let account: i64 = database
+        .query_row("SELECT id FROM account WHERE name = ?1", [&player.who.account], |row| row.get(0))
+        .expect("the account is there");
+    let path = format!("/staff/accounts/{account}/suspension");
+    let suspend = json!({ "reason": "bots" });
+    assert_eq!(send(api, "PUT", &path, Some(access), &suspend).0, 204);
+    assert_eq!(player.closed(), ErrorCode::AccountSuspended);
+    let again = node.client().log_in(&player.who.account, PASSWORD);
+    assert_eq!(refused(again), Some(ErrorCode::AccountSuspended));
+    assert_eq!(send(api, "DELETE", &path, Some(access), &json!({})).0, 204);
+    player.who.sign_in(&node).log_out();
 }

@@ -28,7 +28,7 @@ use vyuha_gateway::listener::{BoundedListener, Bounds, Visitor};
 pub(crate) use body::{Body, Parameters};
 pub(crate) use caller::{Caller, From};
 
-use crate::routes::{keys, me, password, registration, second_factor, session, ticket};
+use crate::routes::{keys, me, password, registration, second_factor, session, staff, ticket};
 use crate::service::Service;
 
 /// What every handler is given.
@@ -98,6 +98,12 @@ fn table() -> OpenApiRouter<App> {
         .routes(routes!(second_factor::confirm))
         .routes(routes!(second_factor::remove))
         .routes(routes!(ticket::issue))
+        .routes(routes!(staff::first))
+        .routes(routes!(staff::appoint, staff::dismiss))
+        .routes(routes!(staff::search))
+        .routes(routes!(staff::end_sessions))
+        .routes(routes!(staff::suspend, staff::lift))
+        .routes(routes!(staff::log))
         .routes(routes!(keys::public))
 }
 

@@ -6,4 +6,5 @@ pub(crate) mod password;
 pub(crate) mod registration;
 pub(crate) mod second_factor;
 pub(crate) mod session;
+pub(crate) mod staff;
 pub(crate) mod ticket;

@@ -114,6 +114,7 @@ pub(crate) struct Page {
     responses(
         (status = 201, description = "A session was opened.", body = Tokens),
         (status = 401, description = "Login or password is wrong, or a code is needed or wrong: see `code`.", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 403, description = "The account is suspended; `detail` says why.", body = ProblemBody, content_type = "application/problem+json"),
         (status = 429, description = "Too many failures.", body = ProblemBody, content_type = "application/problem+json"),
     ))]
 pub(crate) async fn sign_in(
@@ -128,6 +129,7 @@ pub(crate) async fn sign_in(
     let right = login::verify(&app, &password, account.as_ref()).await?;
     let Some(account) = account.filter(|_| right) else { return Err(Code::CredentialsWrong.into()) };
     app.throttle.take_back(&counted);
+    account.needs_no_suspension(app.now_ms())?;
     if account.second_factor {
         prove_code(&app, account.id, code).await?;
     }

@@ -7,4 +7,5 @@ mod frame;
 mod mailbox;
 mod node;
 mod people;
+mod staff;
 mod visible;

@@ -24,6 +24,20 @@ use crate::mailbox::{self, Mail};
 pub const EMAIL: &str = "asha@example.com";
 pub const PASSWORD: &str = "a good password";
 
+/// Makes the first administrator.
+pub const ADMIN_KEY: &str = "the key of this server";
+
+/// How a service is set up.
+pub fn config() -> ApiConfig {
+    ApiConfig {
+        site: "https://play.example.com".into(),
+        open_registration: true,
+        origins: vec!["https://play.example.com".into()],
+        behind_proxy: false,
+        game_address: "127.0.0.1:7777".into(),
+    }
+}
+
 /// As little work as there can be.
 pub const CHEAP: HashCost = HashCost { memory_kib: 64, passes: 1, lanes: 1 };
 
@@ -33,6 +47,7 @@ pub struct Node {
     pub clock_ms: Arc<AtomicI64>,
     pub sql: Sql,
     mails: mpsc::UnboundedReceiver<Mail>,
+    thrown_out: mpsc::Receiver<i64>,
     /// Goes with the node.
     pub folder: Option<tempfile::TempDir>,
 }
@@ -42,15 +57,16 @@ impl Node {
         Node::with(|_| {}).await
     }
 
+    pub async fn without_admin_key() -> Node {
+        let dir = tempfile::tempdir().unwrap();
+        let mut node = Node::open_with(dir.path(), config(), CHEAP, None).await;
+        node.folder = Some(dir);
+        node
+    }
+
     pub async fn with(change: impl FnOnce(&mut ApiConfig)) -> Node {
         let dir = tempfile::tempdir().unwrap();
-        let mut config = ApiConfig {
-            site: "https://play.example.com".into(),
-            open_registration: true,
-            origins: vec!["https://play.example.com".into()],
-            behind_proxy: false,
-            game_address: "127.0.0.1:7777".into(),
-        };
+        let mut config = config();
         change(&mut config);
         let mut node = Node::open(dir.path(), config, CHEAP).await;
         node.folder = Some(dir);
@@ -59,6 +75,10 @@ impl Node {
 
     /// A service on the data of this folder.
     pub async fn open(dir: &Path, config: ApiConfig, cost: HashCost) -> Node {
+        Node::open_with(dir, config, cost, Some(ADMIN_KEY.into())).await
+    }
+
+    async fn open_with(dir: &Path, config: ApiConfig, cost: HashCost, admin_key: Option<String>) -> Node {
         let path = dir.join("world.sqlite");
         drop(SqliteStore::open(&path, "test", &[AccountRow::TABLE]).unwrap());
         let sql = Sql::start(SqliteSql::open(&path).unwrap(), 64).unwrap();
@@ -68,6 +88,7 @@ impl Node {
         let (mailer, postman) =
             mail::open(&outlet, "Vyuha <noreply@example.com>", &config.site, templates).unwrap();
         tokio::spawn(postman.run());
+        let (out, thrown_out) = mpsc::channel(8);
         let clock_ms = Arc::new(AtomicI64::new(1_700_000_000_000));
         let clock = clock_ms.clone();
         let parts = Parts {
@@ -77,13 +98,15 @@ impl Node {
             vault: Vault::open(&dir.join("key")).unwrap(),
             throttle: Arc::new(Throttle::default()),
             mailer,
+            admin_key,
+            thrown_out: out,
             clock: Arc::new(move || clock.load(Ordering::Relaxed)),
         };
         let service = Arc::new(Service::open(parts).await.unwrap());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         tokio::spawn(vyuha_accounts::serve(listener, service.clone(), std::future::pending()));
-        Node { address, service, clock_ms, sql, mails, folder: None }
+        Node { address, service, clock_ms, sql, mails, thrown_out, folder: None }
     }
 
     /// Lets time pass.
@@ -107,6 +130,11 @@ impl Node {
             None => request,
         };
         self.send(request).await
+    }
+
+    /// The next account that is to be thrown out of the game.
+    pub async fn thrown_out(&mut self) -> i64 {
+        self.thrown_out.recv().await.unwrap()
     }
 
     /// The next mail.

@@ -4,7 +4,7 @@ use serde_json::json;
 use vyuha_gateway::accounts::HashCost;
 
 use crate::client::Request;
-use crate::node::{CHEAP, EMAIL, Node, PASSWORD};
+use crate::node::{CHEAP, EMAIL, Node, PASSWORD, config};
 
 #[tokio::test]
 async fn from_an_address_to_a_session_and_out_again() {
@@ -173,16 +173,9 @@ async fn a_ticket_enters_the_game_once_within_its_minute() {
 async fn a_password_is_hashed_anew_at_the_next_sign_in_when_its_cost_has_changed() {
     let dir = tempfile::tempdir().unwrap();
     let mut node = Node::start().await;
-    let config = vyuha_accounts::ApiConfig {
-        site: "https://play.example.com".into(),
-        open_registration: true,
-        origins: Vec::new(),
-        behind_proxy: false,
-        game_address: String::new(),
-    };
-    let mut cheap = Node::open(dir.path(), config.clone(), CHEAP).await;
+    let mut cheap = Node::open(dir.path(), config(), CHEAP).await;
     cheap.register(EMAIL).await;
-    let dear = Node::open(dir.path(), config, HashCost { memory_kib: 128, ..CHEAP }).await;
+    let dear = Node::open(dir.path(), config(), HashCost { memory_kib: 128, ..CHEAP }).await;
     let hash = async || {
         let rows = dear.sql.transaction::<_, vyuha_store::sql::SqlError>(|tx| {
             Ok(tx.query("SELECT password_hash FROM account", &[])?[0].text(0)?)

@@ -335,6 +335,7 @@ export type ErrorName =
   | "ServerFull"
   | "ShuttingDown"
   | "Unavailable"
+  | "AccountSuspended"
   | "AccountNameInvalid"
   | "AccountNameTaken"
   | "PasswordInvalid"

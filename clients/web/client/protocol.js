@@ -23,6 +23,7 @@ export const ERROR_NAMES = {
   12: "ServerFull",
   13: "ShuttingDown",
   14: "Unavailable",
+  17: "AccountSuspended",
   20: "AccountNameInvalid",
   21: "AccountNameTaken",
   22: "PasswordInvalid",

@@ -169,6 +169,8 @@ keys! {
         behind_proxy: bool = "false";
         /// Where players connect, as tickets say it; empty for listen.address.
         game_address: String = "";
+        /// File with the key that makes the first administrator; empty for none.
+        admin_key_file: PathBuf = "";
     }
     /// The mail that accounts are sent.
     mail: Mail {
