@@ -13,7 +13,7 @@ mod feed;
 mod guard;
 mod history;
 mod http;
-mod listener;
+pub mod listener;
 mod live;
 pub mod metrics;
 mod node;

@@ -28,24 +28,24 @@ const IDLE_MAX: Duration = Duration::from_mins(1);
 
 /// What a port's connections may take.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Bounds {
+pub struct Bounds {
     /// Connections served at once; those after them wait in the kernel's backlog.
-    pub(crate) connections_max: usize,
+    pub connections_max: usize,
     /// What the kernel may hold of what a page has not read.
-    pub(crate) send_buffer_bytes: usize,
+    pub send_buffer_bytes: usize,
     /// Of these, what it may hold that was not yet sent: what waits there grows old.
-    pub(crate) unsent_bytes_max: u32,
+    pub unsent_bytes_max: u32,
     /// How long a connection may last unless [`Visitor::stay`] was called.
-    pub(crate) visit_max: Option<Duration>,
+    pub visit_max: Option<Duration>,
     /// Bytes read from one connection in [`READ_WINDOW`]; the rest waits for the next.
-    pub(crate) read_window_bytes: usize,
+    pub read_window_bytes: usize,
 }
 
 /// How long what was read counts.
 const READ_WINDOW: Duration = Duration::from_millis(100);
 
 /// Accepts at most so many connections at once.
-pub(crate) struct BoundedListener {
+pub struct BoundedListener {
     inner: TcpListener,
     room: Arc<Semaphore>,
     bounds: Bounds,
@@ -53,7 +53,8 @@ pub(crate) struct BoundedListener {
 }
 
 impl BoundedListener {
-    pub(crate) fn new(inner: TcpListener, bounds: Bounds) -> BoundedListener {
+    /// Bounds what `inner` accepts.
+    pub fn new(inner: TcpListener, bounds: Bounds) -> BoundedListener {
         BoundedListener { inner, room: Arc::new(Semaphore::new(bounds.connections_max)), bounds, tls: None }
     }
 
@@ -66,14 +67,15 @@ impl BoundedListener {
 
 /// Who is at the other end of a connection.
 #[derive(Clone, Debug)]
-pub(crate) struct Visitor {
-    pub(crate) address: IpAddr,
+pub struct Visitor {
+    /// The address it comes from.
+    pub address: IpAddr,
     stays: Arc<AtomicBool>,
 }
 
 impl Visitor {
     /// Lets the connection last.
-    pub(crate) fn stay(&self) {
+    pub fn stay(&self) {
         self.stays.store(true, Ordering::Relaxed);
     }
 }
@@ -119,7 +121,7 @@ fn configure(stream: &TcpStream, bounds: &Bounds) -> io::Result<()> {
 }
 
 /// A connection that counts against the bound and ends when it stands still.
-pub(crate) struct BoundedStream {
+pub struct BoundedStream {
     stream: TcpStream,
     idle: Pin<Box<Sleep>>,
     /// When it ends unless it stays.

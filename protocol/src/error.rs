@@ -63,6 +63,8 @@ error_codes! {
     AwayTooLong = 15, "nobody was there for too long; the character is saved";
     /// Too many connections from the client's address, at once or in too short a time.
     AddressLimit = 16, "too many connections from your address; wait a moment";
+    /// The account is suspended.
+    AccountSuspended = 17, "the account is suspended; sign in over the HTTP API to see why";
 
     /// The account's name is not well formed.
     AccountNameInvalid = 20, "an account name has 3 to 32 characters of a-z, 0-9, '_', '.', '-'";
@@ -82,6 +84,8 @@ error_codes! {
     ResumeRefused = 27, "that session cannot be taken up again; sign in";
     /// Too many sign-ins from the client's address failed, or too many accounts were registered from it.
     SignInLimit = 28, "too many failed sign-ins or registrations from your address; wait a minute";
+    /// A fresh ticket is needed: the one shown is unknown, was used or is too old, or the account signs in with a second factor.
+    TicketRequired = 29, "a fresh ticket is needed; get one over the HTTP API and come with it";
 
     /// The character's name is not well formed.
     CharacterNameInvalid = 30, "a character name has 3 to 16 letters, digits or single inner spaces, and begins with a letter";

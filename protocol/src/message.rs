@@ -97,6 +97,14 @@ messages! {
         /// The account's password.
         password: String,
     }
+    /// Signs in with a ticket of the HTTP API (`POST /api/v1/tickets`) in place of a password. Answered by [`LoggedIn`]; refused
+    /// with `TicketRequired` if the ticket is unknown, was used or is too old.
+    0x0008 RedeemTicket {
+        /// Rises with each request of the connection.
+        request: u32,
+        /// The ticket as the API gave it.
+        ticket: String,
+    }
     /// Asks for the account's characters. Answered by [`Characters`].
     0x0004 ListCharacters {
         /// Rises with each request of the connection.

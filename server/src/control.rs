@@ -12,7 +12,7 @@ use governor::clock::MonotonicClock;
 use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, mpsc, watch};
 use vyuha_game::Content;
-use vyuha_gateway::accounts::{Accounts, AccountsConfig, HashCost};
+use vyuha_gateway::accounts::Accounts;
 use vyuha_gateway::play::WebPlayer;
 use vyuha_gateway::{Gateway, Metrics, MoveOrder};
 use vyuha_net::tls::{Identity, ServerConfig, Session};
@@ -20,6 +20,7 @@ use vyuha_protocol::ErrorCode;
 use vyuha_store::{Durability, Handle, JournalStats, PersistenceStats};
 
 use crate::addresses::Addresses;
+use crate::api::ApiPort;
 use crate::certificate;
 use crate::client_stream::ClientStream;
 use crate::config::Config;
@@ -36,6 +37,8 @@ use crate::zones;
 const FAREWELLS_MAX: usize = 256;
 /// The same of those whose address has connected too often.
 const FAREWELLS_TO_MANY_MAX: usize = 32;
+/// How long to wait before a shard whose door is full is asked again.
+const KICK_AGAIN: Duration = Duration::from_millis(10);
 /// How long shards may take to let everyone go.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -63,6 +66,10 @@ pub struct Control {
     pub hosts: Vec<Host>,
     /// Why the node cannot go on, once there is a reason.
     pub failure: watch::Receiver<Option<String>>,
+    /// Password hashing.
+    pub accounts: Accounts,
+    /// The HTTP API, where it is on.
+    pub api: Option<ApiPort>,
     /// The port of those who play in a browser.
     pub web: WebPort,
     /// The certificate, where clients speak TLS.
@@ -95,6 +102,8 @@ impl Control {
             draining,
             hosts,
             mut failure,
+            accounts,
+            mut api,
             web,
             identity,
             web_players,
@@ -102,15 +111,6 @@ impl Control {
         let seats = Rc::new(Seats::default());
         let store = durability.handle();
         let durability = Rc::new(durability);
-        let accounts = Accounts::start(AccountsConfig {
-            cost: HashCost {
-                memory_kib: (config.accounts.hash_memory.bytes() / 1024) as u32,
-                passes: config.accounts.hash_iterations,
-                lanes: 1,
-            },
-            threads: 1,
-            waiting_max: config.accounts.hash_queue as usize,
-        })?;
         let doors = Rc::new(doors);
         let moving =
             tokio::task::spawn_local(zones::move_zones(config.clone(), zones, doors.clone(), move_orders));
@@ -121,6 +121,7 @@ impl Control {
         let sign_in = Rc::new(SignIn {
             content,
             accounts,
+            api: api.as_ref().map(|api| api.service.clone()),
             store: store.clone(),
             seats: seats.clone(),
             doors,
@@ -131,6 +132,11 @@ impl Control {
             frames_per_second_max: config.net.frames_per_second_max,
             players_max: config.net.connections_max as usize,
             stopping: sign_in_stopping,
+        });
+        let throwing_out = api.as_mut().map(|api| {
+            let (_, unused) = mpsc::channel(1);
+            let thrown_out = std::mem::replace(&mut api.thrown_out, unused);
+            tokio::task::spawn_local(throw_out(thrown_out, sign_in.clone()))
         });
         let (end, ended) = watch::channel(false);
         let accepting = tokio::task::spawn_local(accept(
@@ -189,9 +195,13 @@ impl Control {
         let _ = tokio::time::timeout(FAREWELL_TIMEOUT, told).await;
         // Whom the shards let go is being told.
         let web = tokio::task::spawn_blocking(move || web.end()).await?;
+        let api = tokio::task::spawn_blocking(move || api.map_or(Ok(()), ApiPort::end)).await?;
         figures.abort();
         if let Some(renewing) = renewing {
             renewing.abort();
+        }
+        if let Some(throwing_out) = throwing_out {
+            throwing_out.abort();
         }
         // The last departures free seats that nobody waits for any more.
         leaving.abort();
@@ -210,7 +220,8 @@ impl Control {
             "the shards did not let everyone go in time; what was acknowledged is in the journal",
         )???;
         closed?;
-        web
+        web?;
+        api
     }
 }
 
@@ -318,6 +329,18 @@ async fn keep_seats(
                 }
             }
         });
+    }
+}
+
+/// Ends the sessions of accounts that were suspended.
+async fn throw_out(mut accounts: mpsc::Receiver<i64>, sign_in: Rc<SignIn>) {
+    while let Some(account) = accounts.recv().await {
+        // Its shard may change, or be too busy to hear, until it is asked.
+        while let Some(shard) = sign_in.seats.shard_of(account)
+            && !sign_in.doors.kick(shard, account, ErrorCode::AccountSuspended)
+        {
+            tokio::time::sleep(KICK_AGAIN).await;
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 //! wire is decided here.
 
 mod addresses;
+mod api;
 mod backup;
 mod balance;
 mod certificate;

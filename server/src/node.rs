@@ -14,6 +14,7 @@ use vyuha_game::ground::ZoneRow;
 use vyuha_game::inventory::PLACE_GROUND;
 use vyuha_game::ledger::LedgerRow;
 use vyuha_game::{Content, ItemRow};
+use vyuha_gateway::accounts::{Accounts, AccountsConfig, HashCost};
 use vyuha_gateway::{Gateway, Metrics, NodeInfo, ZoneInfo};
 use vyuha_net::probe::{self, Finding, Needs, Severity, Verdict};
 use vyuha_net::runtime::Driver;
@@ -25,6 +26,7 @@ use vyuha_store::{
     PostgresSettings, Producer, StoreConfig, TypedStore,
 };
 
+use crate::api::ApiPort;
 use crate::certificate;
 use crate::config::{Config, Database, StoreUrl};
 use crate::control::Control;
@@ -54,6 +56,8 @@ pub struct Node {
     pub driver: Driver,
     /// Where browsers play.
     pub web: SocketAddr,
+    /// Where the HTTP API of accounts is, where it is on.
+    pub api: Option<SocketAddr>,
     /// What each shard measured.
     pub totals: Vec<SharedTotals>,
     stop: watch::Sender<bool>,
@@ -86,6 +90,11 @@ impl Node {
         admin.set_nonblocking(true).context("admin.address")?;
         let web = vyuha_net::listen::listen(config.web.address, LISTEN_BACKLOG)
             .with_context(|| format!("web.address = {} cannot be used", config.web.address))?;
+        let api = config.api.enabled.then(|| {
+            vyuha_net::listen::listen(config.api.address, LISTEN_BACKLOG)
+                .with_context(|| format!("api.address = {} cannot be used", config.api.address))
+        });
+        let api = api.transpose()?;
         let (listen_address, admin_address, web_address) =
             (listener.local_addr()?, admin.local_addr()?, web.local_addr()?);
 
@@ -129,6 +138,11 @@ impl Node {
             &failed,
         )?;
         let (web, web_players) = WebPort::start(config, &content, metrics.clone(), web, identity.as_ref())?;
+        let accounts = start_hashing(config)?;
+        let api_address = api.as_ref().map(TcpListener::local_addr).transpose()?;
+        let api = api
+            .map(|listener| ApiPort::start(config, &durability.database(), accounts.clone(), listener))
+            .transpose()?;
         let control = Control {
             config: config.clone(),
             content,
@@ -141,6 +155,8 @@ impl Node {
             draining,
             hosts,
             failure,
+            accounts,
+            api,
             web,
             identity,
             web_players,
@@ -153,8 +169,8 @@ impl Node {
                 LocalSet::new().block_on(&runtime, control.run(listener, admin, gateway, stopping))
             })
             .context("the control plane's thread cannot be started")?;
-        let (listen, admin, web) = (listen_address, admin_address, web_address);
-        Ok(Node { listen, admin, driver, web, totals, stop, control })
+        let (listen, admin, web, api) = (listen_address, admin_address, web_address, api_address);
+        Ok(Node { listen, admin, driver, web, api, totals, stop, control })
     }
 
     /// Asks the node to end in good order; [`Node::join`] waits for it.
@@ -196,6 +212,7 @@ pub fn serve(config: &Config) -> anyhow::Result<()> {
         "admin": node.admin.to_string(),
         "driver": node.driver.name(),
         "web": node.web.to_string(),
+        "api": node.api.map(|api| api.to_string()),
         "pid": std::process::id(),
     });
     println!("{ready}");
@@ -254,6 +271,19 @@ pub fn load_content(config: &Config) -> anyhow::Result<Content> {
 /// Every table of this version.
 pub fn tables() -> Vec<Table> {
     [&[AccountRow::TABLE], vyuha_game::TABLES].concat()
+}
+
+fn start_hashing(config: &Config) -> anyhow::Result<Accounts> {
+    let accounts = Accounts::start(AccountsConfig {
+        cost: HashCost {
+            memory_kib: (config.accounts.hash_memory.bytes() / 1024) as u32,
+            passes: config.accounts.hash_iterations,
+            lanes: 1,
+        },
+        threads: 1,
+        waiting_max: config.accounts.hash_queue as usize,
+    })?;
+    Ok(accounts)
 }
 
 fn open_durability(

@@ -132,6 +132,14 @@ impl Seats {
         }
     }
 
+    /// The shard on which the account plays, if it does.
+    pub fn shard_of(&self, account: i64) -> Option<u16> {
+        match self.taken.borrow().get(&account)?.holder {
+            Holder::Playing { shard, .. } => Some(shard),
+            Holder::Entering => None,
+        }
+    }
+
     /// The account's client has its newest ticket, by number.
     pub fn confirm(&self, account: i64, ticket: u32) {
         if let Some(seat) = self.taken.borrow_mut().get_mut(&account) {
@@ -284,10 +292,10 @@ mod tests {
             seats.moved(7, 9, first);
             claim.play(3);
             let shard = |shown: u8, fresh: u8| seats.resume(&[shown; 16], [fresh; 16]).unwrap().1;
-            assert_eq!(shard(1, 2), 3);
+            assert_eq!((shard(1, 2), seats.shard_of(7)), (3, Some(3)));
             seats.moved(7, 5, second);
             seats.moved(7, 4, first);
-            assert_eq!(shard(2, 3), 5);
+            assert_eq!((shard(2, 3), seats.shard_of(7), seats.shard_of(8)), (5, Some(5), None));
             seats.moved(8, 5, second);
             assert_eq!(seats.len(), 1);
             // News of a session that is over say nothing of the next one.

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout, timeout_at};
+use vyuha_accounts::Service;
 use vyuha_game::character::newcomer_place;
 use vyuha_game::inventory::PLACES_OF_CHARACTERS;
 use vyuha_game::{CharacterRow, Content, ItemRow};
@@ -38,6 +39,8 @@ use request::Request;
 pub const CHARACTERS_MAX: usize = 8;
 /// Sign-in attempts and registrations on one connection; the next one closes it.
 const ATTEMPTS_MAX: u32 = 5;
+/// How often the number of a new account may be taken by another that is made at the same time.
+const TRIES_MAX: u32 = 5;
 /// How long a client is waited for to take the last message.
 pub const FAREWELL_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -47,6 +50,8 @@ pub struct SignIn {
     pub content: Arc<Content>,
     /// Password hashing.
     pub accounts: Accounts,
+    /// The HTTP API, whose tickets are taken; none where it is off.
+    pub api: Option<Arc<Service>>,
     /// The database.
     pub store: Handle,
     /// Who plays.
@@ -346,6 +351,7 @@ impl Connection<'_> {
             (Stage::Greeted, Request::Login { request, account, password }) => {
                 self.log_in(request, &account, &password).await
             }
+            (Stage::Greeted, Request::Ticket { request, ticket }) => self.redeem(request, ticket).await,
             (Stage::Greeted, Request::Resume { ticket, received }) => self.resume(ticket, received),
             (Stage::SignedIn { account }, Request::List { request }) => self.list(request, account).await,
             (Stage::SignedIn { account }, Request::Create { request, name }) => {
@@ -396,13 +402,29 @@ impl Connection<'_> {
             .node
             .store
             .call(move |store| {
-                let id = next_id::<AccountRow>(store)?;
-                store.insert_row(&AccountRow { id, name, password_hash, created_ms })
+                let mut tries = 0;
+                loop {
+                    let id = next_id::<AccountRow>(store)?;
+                    let inserted = store.insert_row(&AccountRow::new(
+                        id,
+                        name.clone(),
+                        password_hash.clone(),
+                        created_ms,
+                    ));
+                    tries += 1;
+                    match inserted {
+                        // Accounts are also made over HTTP, by another connection.
+                        Err(StoreError::Conflict { column, .. }) if column == "id" && tries < TRIES_MAX => {}
+                        inserted => return inserted,
+                    }
+                }
             })
             .await;
         match inserted {
             Ok(()) => self.send(&AccountRegistered { request }).await,
-            Err(StoreError::Conflict { .. }) => Err(ErrorCode::AccountNameTaken.into()),
+            Err(StoreError::Conflict { column, .. }) if column == "name" => {
+                Err(ErrorCode::AccountNameTaken.into())
+            }
             Err(error) => Err(error.into()),
         }
     }
@@ -420,9 +442,34 @@ impl Connection<'_> {
             self.node.metrics.login("refused").inc();
             return Err(ErrorCode::CredentialsWrong.into());
         };
+        if is_suspended(&row) {
+            self.node.metrics.login("refused").inc();
+            return Err(ErrorCode::AccountSuspended.into());
+        }
+        if row.second_factor_ms.is_some() {
+            self.node.metrics.login("refused").inc();
+            return Err(ErrorCode::TicketRequired.into());
+        }
+        self.sign_in(request, row.id).await
+    }
+
+    /// Signs in with a ticket of the HTTP API, where this node has one.
+    async fn redeem(&mut self, request: u32, ticket: String) -> Result<(), Refusal> {
+        self.attempt()?;
+        let Some(api) = &self.node.api else { return Err(ErrorCode::TicketRequired.into()) };
+        // What failed is in the log.
+        let redeemed = api.redeem_ticket(ticket).await.map_err(|_| ErrorCode::Unavailable)?;
+        let Some(account) = redeemed else {
+            self.node.metrics.login("refused").inc();
+            return Err(ErrorCode::TicketRequired.into());
+        };
+        self.sign_in(request, account).await
+    }
+
+    async fn sign_in(&mut self, request: u32, account: i64) -> Result<(), Refusal> {
         self.node.metrics.login("ok").inc();
-        self.stage = Stage::SignedIn { account: row.id };
-        self.send(&LoggedIn { request, account: row.id }).await
+        self.stage = Stage::SignedIn { account };
+        self.send(&LoggedIn { request, account }).await
     }
 
     /// Finds the session that a ticket takes up.
@@ -495,15 +542,20 @@ impl Connection<'_> {
             .node
             .store
             .call(move |store| {
+                // It may have been suspended since it signed in.
+                let owner = store.load::<AccountRow>(&[("id", account.into())])?;
+                if owner.first().is_none_or(is_suspended) {
+                    return Ok(Err(ErrorCode::AccountSuspended));
+                }
                 let row = store.load::<CharacterRow>(&[("id", character.into())])?;
                 let mut items = Vec::new();
                 for place in PLACES_OF_CHARACTERS {
                     let there = [("place", place.into()), ("owner", character.into())];
                     items.extend(store.load::<ItemRow>(&there)?);
                 }
-                Ok((row.into_iter().next(), items))
+                Ok(Ok((row.into_iter().next(), items)))
             })
-            .await?;
+            .await??;
         let (Some(character), items) = rows else { return Err(ErrorCode::CharacterUnknown.into()) };
         let ticket = claim.ticket(secret()?).expect("a claim holds its seat");
         Err(Refusal::End(End::Enter(Box::new(Entry { claim, ticket, request, character, items }))))
@@ -558,6 +610,10 @@ async fn account_named(store: &Handle, name: &str) -> Result<Option<AccountRow>,
 
 async fn characters_of(store: &Handle, account: i64) -> Result<Vec<CharacterRow>, StoreError> {
     store.call(move |store| store.load::<CharacterRow>(&[("account", account.into())])).await
+}
+
+fn is_suspended(account: &AccountRow) -> bool {
+    account.suspended_until_ms.is_some_and(|until_ms| until_ms > crate::clock::unix_ms())
 }
 
 fn hashing_refused(error: AccountsError) -> Refusal {

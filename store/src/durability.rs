@@ -134,6 +134,11 @@ impl Durability {
         self.persistence.handle()
     }
 
+    /// The SQLite file, for the connection of account services ([`crate::sql::SqliteSql`]).
+    pub fn database(&self) -> PathBuf {
+        self.data_dir.database()
+    }
+
     /// The last durable frame.
     pub fn durable_seq(&self) -> u64 {
         self.journal.durable_seq()

@@ -22,6 +22,7 @@ mod panic;
 mod persistence;
 mod postgres;
 mod schema;
+pub mod sql;
 mod sqlite;
 mod store;
 

@@ -216,7 +216,7 @@ impl Store for SqliteStore {
     }
 }
 
-struct Bound<'a>(&'a Value);
+pub(crate) struct Bound<'a>(pub(crate) &'a Value);
 
 impl ToSql for Bound<'_> {
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
@@ -229,7 +229,7 @@ impl ToSql for Bound<'_> {
     }
 }
 
-fn failed(action: &'static str) -> impl Fn(rusqlite::Error) -> StoreError {
+pub(crate) fn failed(action: &'static str) -> impl Fn(rusqlite::Error) -> StoreError {
     move |source| StoreError::Sqlite { action, source }
 }
 
@@ -248,7 +248,7 @@ fn execute_each(connection: &Connection, sql: &str, rows: &[impl AsRef<[Value]>]
 }
 
 /// Reads "UNIQUE constraint failed: account.name" (the columns of a key are separated by ", ").
-fn conflict(error: &rusqlite::Error) -> Option<StoreError> {
+pub(crate) fn conflict(error: &rusqlite::Error) -> Option<StoreError> {
     let rusqlite::Error::SqliteFailure(code, Some(text)) = error else { return None };
     let unique = [ffi::SQLITE_CONSTRAINT_UNIQUE, ffi::SQLITE_CONSTRAINT_PRIMARYKEY];
     if code.code != ErrorCode::ConstraintViolation || !unique.contains(&code.extended_code) {

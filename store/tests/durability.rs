@@ -51,7 +51,7 @@ fn write(producer: &mut Producer, number: u64, item: &ItemRow) {
 }
 
 fn account() -> AccountRow {
-    AccountRow { id: 1, name: "asha".into(), password_hash: "$argon2id$".into(), created_ms: 1 }
+    AccountRow::new(1, "asha", "$argon2id$", 1)
 }
 
 #[tokio::test]

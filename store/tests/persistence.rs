@@ -286,7 +286,7 @@ async fn a_database_that_is_down_leaves_services_and_the_journal_going() {
     node.plan.set(&[Fault::Down]);
     let mut run = node.start();
     run.write_counts(0..30);
-    let account = AccountRow { id: 1, name: "n".into(), password_hash: "p".into(), created_ms: 0 };
+    let account = AccountRow::new(1, "n", "p", 0);
     run.handle.call(move |store| store.insert_row(&account)).await.unwrap();
     run.until(|stats| stats.last_error.is_some()).await;
     let stats = run.handle.stats();
@@ -394,7 +394,7 @@ async fn more_callers_than_the_queue_holds_wait_for_their_turn() {
             let handle = run.handle.clone();
             tokio::spawn(async move {
                 let name = format!("n{}", id / 2);
-                let row = AccountRow { id, name, password_hash: String::new(), created_ms: 0 };
+                let row = AccountRow::new(id, name, "", 0);
                 handle.call(move |store| store.insert_row(&row)).await
             })
         })

@@ -123,7 +123,7 @@ fn changes<R: Record>(upserts: &[R], deletes: &[R]) -> Changes {
 }
 
 fn account(id: i64, name: &str) -> AccountRow {
-    AccountRow { id, name: name.into(), password_hash: "$argon2id$".into(), created_ms: 5 }
+    AccountRow::new(id, name, "$argon2id$", 5)
 }
 
 fn character(id: i64, name: &str) -> CharacterRow {
@@ -280,7 +280,8 @@ fn what_does_not_fit_the_table_is_refused() {
         store.begin_epoch().unwrap();
         let short = store.insert(&AccountRow::TABLE, &[1.into()]);
         assert!(matches!(short, Err(StoreError::Row(RecordError::ColumnCount { .. }))), "{short:?}");
-        let null = [1.into(), Value::Null, "".into(), 0.into()];
+        let null =
+            [1.into(), Value::Null, "".into(), 0.into(), Value::Null, Value::Null, Value::Null, Value::Null];
         let mut bad = changes::<AccountRow>(&[], &[]);
         bad.tables[0].upserts.push(null.to_vec());
         for refused in [store.insert(&AccountRow::TABLE, &null), store.apply(&bad, 0, 1)] {
@@ -361,7 +362,7 @@ fn a_row_that_a_tool_spoiled_is_an_error() {
     let connection = Connection::open(path(&dir)).unwrap();
     for (value, says) in [("'x'", "WrongType"), ("1.5", "WrongType"), ("x'ff'", "WrongType")] {
         connection.execute("DELETE FROM account", ()).unwrap();
-        let sql = format!("INSERT INTO account VALUES (1, 'n', 'p', {value})");
+        let sql = format!("INSERT INTO account VALUES (1, 'n', 'p', {value}, NULL, NULL, NULL, NULL)");
         connection.execute(&sql, ()).unwrap();
         let refused = store.load::<AccountRow>(&[]).unwrap_err();
         assert!(format!("{refused:?}").contains(says), "{refused:?}");

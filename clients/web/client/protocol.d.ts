@@ -67,6 +67,14 @@ export interface Login {
   password: string;
 }
 
+/** Signs in with a ticket of the HTTP API (`POST /api/v1/tickets`) in place of a password. Answered by `LoggedIn`; refused with `TicketRequired` if the ticket is unknown, was used or is too old. */
+export interface RedeemTicket {
+  /** Rises with each request of the connection. */
+  request: number;
+  /** The ticket as the API gave it. */
+  ticket: string;
+}
+
 /** Asks for the account's characters. Answered by `Characters`. */
 export interface ListCharacters {
   /** Rises with each request of the connection. */
@@ -470,6 +478,7 @@ export interface ClientMessages {
   Hello: Hello;
   RegisterAccount: RegisterAccount;
   Login: Login;
+  RedeemTicket: RedeemTicket;
   ListCharacters: ListCharacters;
   CreateCharacter: CreateCharacter;
   SelectCharacter: SelectCharacter;

@@ -29,6 +29,7 @@ impl Shard {
             }
             Client::RegisterAccount(asked) => asked.request,
             Client::Login(asked) => asked.request,
+            Client::RedeemTicket(asked) => asked.request,
             Client::ListCharacters(asked) => asked.request,
             Client::CreateCharacter(asked) => asked.request,
             Client::SelectCharacter(asked) => asked.request,

@@ -115,6 +115,14 @@ impl Hasher {
     }
 }
 
+/// Whether a PHC string names this very cost.
+pub(super) fn has_cost(phc: &str, cost: HashCost) -> bool {
+    let params = PasswordHash::new(phc).ok().and_then(|stored| Params::try_from(&stored).ok());
+    params.is_some_and(|params| {
+        (params.m_cost(), params.t_cost(), params.p_cost()) == (cost.memory_kib, cost.passes, cost.lanes)
+    })
+}
+
 fn within_bounds(params: &Params) -> bool {
     params.m_cost() <= MEMORY_KIB_MAX && params.t_cost() <= PASSES_MAX && params.p_cost() <= LANES_MAX
 }

@@ -80,6 +80,7 @@ enum Job {
 #[derive(Clone, Debug)]
 pub struct Accounts {
     jobs: Sender<Job>,
+    cost: HashCost,
 }
 
 impl Accounts {
@@ -102,7 +103,7 @@ impl Accounts {
                 queue.iter().for_each(|job| run(&mut hasher, job));
             })?;
         }
-        Ok(Accounts { jobs })
+        Ok(Accounts { jobs, cost: config.cost })
     }
 
     /// Hashes a new password with a fresh salt; a PHC string to be stored. The rules of [`check_password`]
@@ -123,6 +124,11 @@ impl Accounts {
         let (answer, answered) = oneshot::channel();
         self.submit(Job::Verify { password: password.to_owned(), phc: phc.map(str::to_owned), answer })?;
         answered.await.map_err(|_| AccountsError::Stopped)?
+    }
+
+    /// Whether a stored hash was made at another cost than new ones are; at the next login it is made anew.
+    pub fn is_outdated(&self, phc: &str) -> bool {
+        !hasher::has_cost(phc, self.cost)
     }
 
     fn submit(&self, job: Job) -> Result<(), AccountsError> {

@@ -171,3 +171,12 @@ fn settings_out_of_range_are_refused() {
     }
     assert_eq!(HashCost::default(), cost(19456, 2, 1));
 }
+
+#[tokio::test]
+async fn a_hash_of_another_cost_is_outdated() {
+    let dear = HashCost { memory_kib: 128, ..CHEAP };
+    let phc = accounts(CHEAP, 1).hash("a password").await.unwrap();
+    assert!(!accounts(CHEAP, 1).is_outdated(&phc));
+    assert!(accounts(dear, 1).is_outdated(&phc));
+    assert!(accounts(CHEAP, 1).is_outdated("not a hash"));
+}

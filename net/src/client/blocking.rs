@@ -59,6 +59,12 @@ impl BlockingClient {
         self.answer(request, |event| matches!(event, Event::LoggedIn { .. }).then_some(()))
     }
 
+    /// Signs in with a ticket of the HTTP API.
+    pub fn redeem_ticket(&mut self, ticket: &str) -> Result<(), ClientError> {
+        let request = self.core().redeem_ticket(ticket)?;
+        self.answer(request, |event| matches!(event, Event::LoggedIn { .. }).then_some(()))
+    }
+
     /// Creates a character.
     pub fn create_character(&mut self, name: &str) -> Result<CharacterId, ClientError> {
         let request = self.core().create_character(name)?;

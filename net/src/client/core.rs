@@ -7,7 +7,7 @@ use vyuha_protocol::frame::{
 };
 use vyuha_protocol::message::{
     self, Acknowledge, ArchivedInventorySlot, ArchivedItemSlot, CharacterSummary, CreateCharacter, Hello,
-    Input, InventorySlot, ItemSlot, ListCharacters, Login, Logout, Message, Ping, RegisterAccount, Resume,
+    Input, InventorySlot, ItemSlot, ListCharacters, Login, Logout, Message, Ping, RedeemTicket, RegisterAccount, Resume,
     Say, SelectCharacter, ServerMessage,
 };
 use vyuha_protocol::motion::Heading;
@@ -247,6 +247,11 @@ impl ClientCore {
             account: account.to_owned(),
             password: password.to_owned(),
         })
+    }
+
+    /// Signs in with a ticket of the HTTP API; answered by [`Event::LoggedIn`].
+    pub fn redeem_ticket(&mut self, ticket: &str) -> Result<RequestId, SendError> {
+        self.request(message::LoggedIn::KIND, |request| RedeemTicket { request, ticket: ticket.to_owned() })
     }
 
     /// Asks for the account's characters; answered by [`Event::Characters`].

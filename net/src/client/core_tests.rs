@@ -79,6 +79,7 @@ fn sent(core: &ClientCore) -> Vec<String> {
             ClientMessage::Hello(m) => format!("hello {} {}", m.version, m.content_hash[31]),
             ClientMessage::RegisterAccount(m) => format!("register {}", m.request),
             ClientMessage::Login(m) => format!("login {} {} {}", m.request, m.account, m.password),
+            ClientMessage::RedeemTicket(m) => format!("redeem {} {}", m.request, m.ticket),
             ClientMessage::ListCharacters(m) => format!("list {}", m.request),
             ClientMessage::CreateCharacter(m) => format!("create {} {}", m.request, m.name),
             ClientMessage::SelectCharacter(m) => format!("select {} {}", m.request, m.character),

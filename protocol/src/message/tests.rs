@@ -32,6 +32,7 @@ proptest! {
         let slot = InventorySlot { slot: small, kind: small as u16, count };
         check!(ClientMessage, Hello { version: request, content_hash: [small; 32] }, Hello);
         check!(ClientMessage, Login { request, account: text.clone(), password: text.clone() }, Login);
+        check!(ClientMessage, RedeemTicket { request, ticket: text.clone() }, RedeemTicket);
         check!(ClientMessage, SelectCharacter { request, character: n }, SelectCharacter);
         check!(ClientMessage, Input { sequence: request, heading_x: small as i8, heading_y: -3 }, Input);
         check!(ClientMessage, Say { request, text: text.clone() }, Say);

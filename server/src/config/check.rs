@@ -1,10 +1,11 @@
 //! What must hold between keys, and between a key and this machine.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::thread::available_parallelism;
 use std::time::Duration;
 
-use super::keys::Config;
+use super::keys::{Api, Config};
 use super::value::{Count, TlsMode};
 
 /// Keys whose values cannot stand together (or, alone, not on this machine).
@@ -47,6 +48,25 @@ impl Config {
     }
 }
 
+impl Api {
+    /// The origins whose pages may use the API.
+    pub fn origins(&self) -> impl Iterator<Item = &str> {
+        self.origins.split(',').map(str::trim).filter(|origin| !origin.is_empty())
+    }
+}
+
+fn share_port(one: SocketAddr, other: SocketAddr) -> bool {
+    let overlap = one.ip() == other.ip() || one.ip().is_unspecified() || other.ip().is_unspecified();
+    one.port() != 0 && one.port() == other.port() && overlap
+}
+
+/// Whether a browser would send this as an `Origin`.
+fn is_origin(text: &str) -> bool {
+    let authority = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    let is_part = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b".-:[]".contains(&byte);
+    authority.is_some_and(|authority| !authority.is_empty() && authority.bytes().all(is_part))
+}
+
 /// Cores that this process may use; one where the system does not say.
 fn cores() -> usize {
     available_parallelism().map_or(1, usize::from)
@@ -56,7 +76,7 @@ fn cores() -> usize {
 pub(super) fn conflicts(config: &Config) -> Vec<Conflict> {
     let mut conflicts = Vec::new();
     let mut fail = |keys, why: String, mend: String| conflicts.push(Conflict { keys, why, mend });
-    let Config { listen, admin, web, tls, data, content, shard, record, net, session, character, .. } =
+    let Config { listen, admin, web, api, mail, tls, data, content, shard, record, net, session, character, .. } =
         config;
 
     let (players, console, browsers) = (listen.address, admin.address, web.address);
@@ -65,8 +85,7 @@ pub(super) fn conflicts(config: &Config) -> Vec<Conflict> {
         (&["listen.address", "web.address"], "players and browsers", players, browsers),
         (&["admin.address", "web.address"], "console and browsers", console, browsers),
     ] {
-        let overlap = one.ip() == other.ip() || one.ip().is_unspecified() || other.ip().is_unspecified();
-        if one.port() != 0 && one.port() == other.port() && overlap {
+        if share_port(one, other) {
             let why = format!("{who} cannot share port {}", one.port());
             fail(keys, why, "give one of them another port".to_owned());
         }
@@ -85,6 +104,30 @@ pub(super) fn conflicts(config: &Config) -> Vec<Conflict> {
             "passwords would cross a network in the clear".to_owned(),
             "name tls.certificate and tls.key, or set tls.mode to off where something in front speaks TLS"
                 .to_owned(),
+        );
+    }
+    for (keys, who, other) in [
+        (&["api.address", "listen.address"], "API and players", players),
+        (&["api.address", "admin.address"], "API and console", console),
+        (&["api.address", "web.address"], "API and browsers", browsers),
+    ] {
+        if api.enabled && share_port(api.address, other) {
+            let why = format!("{who} cannot share port {}", other.port());
+            fail(keys, why, "give one of them another port".to_owned());
+        }
+    }
+    if let Some(other) = api.origins().find(|origin| !is_origin(origin)) {
+        fail(
+            &["api.origins"],
+            format!("{other:?} is no origin"),
+            "write scheme and host in small letters, and the port if there is one, without a path".to_owned(),
+        );
+    }
+    if !mail.user.is_empty() && mail.password_file.as_os_str().is_empty() {
+        fail(
+            &["mail.user", "mail.password_file"],
+            "a user has a password".to_owned(),
+            "name the file that holds it".to_owned(),
         );
     }
     if data.dir.as_os_str().is_empty() {

@@ -165,6 +165,34 @@ keys! {
         /// PEM file of the certificate's private key.
         key: PathBuf = "";
     }
+    /// The HTTP API of accounts: sign-up, sign-in, sessions, and tickets into the game.
+    api: Api {
+        /// Whether the API is served.
+        enabled: bool = "false";
+        /// Address and port of the API; port 0 takes any free port. It speaks plain HTTP: a proxy in front of it speaks TLS.
+        address: SocketAddr = "127.0.0.1:7781";
+        /// What mails, access tokens and authenticators call this place: its address, as people know it.
+        site: String = "http://localhost:7781";
+        /// Origins whose pages may use the API, separated by commas, such as https://play.example.com.
+        origins: String = "";
+        /// Whether a proxy of one's own stands in front, whose X-Forwarded-For says who calls.
+        behind_proxy: bool = "false";
+        /// Where players connect, as tickets say it; empty for listen.address.
+        game_address: String = "";
+        /// File with the key that makes the first administrator; empty for none.
+        admin_key_file: PathBuf = "";
+    }
+    /// The mail that accounts are sent.
+    mail: Mail {
+        /// Mail server, such as smtps://mail.example.com; empty to put mails as files into the folder mail of data.dir.
+        smtp: String = "";
+        /// Who the mails are from.
+        from: String = "Vyuha <noreply@localhost>";
+        /// User at the mail server; empty if it asks for none.
+        user: String = "";
+        /// File with the user's password.
+        password_file: PathBuf = "";
+    }
     /// What the node keeps on disk.
     data: Data {
         /// Folder of the journal and the database; it is made if it is missing.

@@ -82,6 +82,22 @@ impl Setting for SocketAddr {
     }
 }
 
+impl Setting for String {
+    const KIND: &'static str = "a line of text";
+    const PLACEHOLDER: &'static str = "TEXT";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        if text.chars().any(char::is_control) {
+            return Err("a line of text has no control characters".to_owned());
+        }
+        Ok(text.trim().to_owned())
+    }
+
+    fn to_value(&self) -> toml::Value {
+        self.clone().into()
+    }
+}
+
 impl Setting for PathBuf {
     const KIND: &'static str = "a path";
     const PLACEHOLDER: &'static str = "PATH";

@@ -18,6 +18,10 @@ pub(super) enum Request {
         account: String,
         password: String,
     },
+    Ticket {
+        request: u32,
+        ticket: String,
+    },
     List {
         request: u32,
     },
@@ -58,6 +62,9 @@ impl Request {
                 account: m.account.to_string(),
                 password: m.password.to_string(),
             },
+            ClientMessage::RedeemTicket(m) => {
+                Request::Ticket { request: m.request.into(), ticket: m.ticket.to_string() }
+            }
             ClientMessage::ListCharacters(m) => Request::List { request: m.request.into() },
             ClientMessage::CreateCharacter(m) => {
                 Request::Create { request: m.request.into(), name: m.name.to_string() }
@@ -91,6 +98,7 @@ impl Request {
         match self {
             Request::Register { request, .. }
             | Request::Login { request, .. }
+            | Request::Ticket { request, .. }
             | Request::List { request }
             | Request::Create { request, .. }
             | Request::Select { request, .. } => Some(*request),

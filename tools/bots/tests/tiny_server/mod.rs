@@ -305,7 +305,7 @@ impl Zone {
             | ClientMessage::Offer(_)
             | ClientMessage::ConfirmTrade(_)
             | ClientMessage::CancelTrade(_) => unreachable!("nothing was worn, banked or traded"),
-            ClientMessage::Resume(_) | ClientMessage::Acknowledge(_) => {
+            ClientMessage::Resume(_) | ClientMessage::Acknowledge(_) | ClientMessage::RedeemTicket(_) => {
                 unreachable!("no ticket was given out")
             }
             ClientMessage::Logout(m) => {

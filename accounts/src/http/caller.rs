@@ -1,0 +1,107 @@
+//! Who calls: the account of the access token, and where the call comes from.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use axum::extract::{ConnectInfo, FromRequestParts};
+use axum::http::header;
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderName};
+use vyuha_gateway::listener::Visitor;
+
+use super::App;
+use crate::problem::{Code, Problem};
+use crate::throttle::site;
+
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+
+/// Somebody who is signed in.
+#[derive(Debug)]
+pub(crate) struct Caller {
+    /// The account.
+    pub(crate) account: i64,
+    /// The session.
+    pub(crate) session: String,
+}
+
+impl FromRequestParts<App> for Caller {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Caller, Problem> {
+        let token = bearer(&parts.headers).ok_or(Code::Unauthorized)?;
+        let claims =
+            app.keys.verify(token, &app.config.site, app.now_ms()).map_err(|_| Code::Unauthorized)?;
+        let account = claims.sub.parse().map_err(|_| Code::Unauthorized)?;
+        if app.revoked.contains(&claims.sid) {
+            return Err(Code::Unauthorized.into());
+        }
+        Ok(Caller { account, session: claims.sid })
+    }
+}
+
+/// Where a call comes from.
+#[derive(Debug)]
+pub(crate) struct From {
+    /// The address.
+    pub(crate) address: IpAddr,
+    /// What it counts as where calls are counted.
+    pub(crate) site: String,
+}
+
+impl FromRequestParts<App> for From {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<From, Problem> {
+        let peer = parts.extensions.get::<ConnectInfo<Visitor>>().map(|ConnectInfo(visitor)| visitor.address);
+        let forwarded = app.config.behind_proxy.then(|| forwarded(&parts.headers)).flatten();
+        let address = forwarded.or(peer).unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+        Ok(From { address, site: site(address) })
+    }
+}
+
+/// The token of the one `Authorization: Bearer` header.
+pub(super) fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+    let (scheme, token) = values.next()?.to_str().ok()?.split_once(' ')?;
+    (scheme.eq_ignore_ascii_case("bearer") && values.next().is_none()).then(|| token.trim())
+}
+
+/// The last address, which our own proxy added; those before it are as true as who sent them.
+fn forwarded(headers: &HeaderMap) -> Option<IpAddr> {
+    let last = headers.get_all(FORWARDED_FOR).iter().next_back()?.to_str().ok()?;
+    last.rsplit(',').next()?.trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(name: &HeaderName, values: &[&str]) -> HeaderMap {
+        values.iter().map(|value| (name.clone(), value.parse().unwrap())).collect()
+    }
+
+    #[test]
+    fn one_bearer_token() {
+        let check = |values: &[&str], expected: Option<&str>| {
+            assert_eq!(bearer(&headers(&header::AUTHORIZATION, values)), expected, "{values:?}");
+        };
+        check(&["Bearer abc"], Some("abc"));
+        check(&["bearer abc"], Some("abc"));
+        check(&[], None);
+        check(&["Bearer"], None);
+        check(&["Basic abc"], None);
+        check(&["Bearer abc", "Bearer def"], None);
+    }
+
+    #[test]
+    fn the_last_forwarded_address_counts() {
+        let check = |values: &[&str], expected: Option<&str>| {
+            let found = forwarded(&headers(&FORWARDED_FOR, values));
+            assert_eq!(found, expected.map(|address| address.parse().unwrap()), "{values:?}");
+        };
+        check(&["192.0.2.1"], Some("192.0.2.1"));
+        check(&["10.0.0.1, 192.0.2.1"], Some("192.0.2.1"));
+        check(&["10.0.0.1", "192.0.2.1, 2001:db8::1"], Some("2001:db8::1"));
+        check(&["10.0.0.1, evil"], None);
+        check(&[], None);
+    }
+}

@@ -1,0 +1,104 @@
+//! The OpenAPI document: its head, and what holds for every operation.
+
+use utoipa::openapi::path::{Operation, Parameter, ParameterBuilder, ParameterIn};
+use utoipa::openapi::schema::{ObjectBuilder, Type};
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::{ContentBuilder, OpenApi, Ref, RefOr, Required, ResponseBuilder};
+use utoipa::{OpenApi as _, ToSchema as _};
+
+use crate::problem::{Code, PROBLEM_JSON, ProblemBody};
+
+/// The name of the security scheme.
+pub(crate) const BEARER: &str = "access_token";
+
+#[derive(utoipa::OpenApi)]
+#[openapi(
+    info(
+        title = "Vyuha accounts",
+        description = "Sign-up, sign-in and sessions, and tickets into the game.\n\n\
+            **Authentication**: `POST /api/v1/sessions` gives an access token, good for 15 minutes, which is sent as \
+            `Authorization: Bearer ...`, and a refresh token, good once, for the next pair. A refresh token that is used \
+            twice ends its session.\n\n\
+            **Errors** are problem details (RFC 9457) with a stable `code`.\n\n\
+            **Writes** may carry an `Idempotency-Key`: sent again within 15 minutes, the request is answered again and not \
+            done again.\n\n\
+            Every answer carries `X-Request-Id`, which a caller may choose.",
+        license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0")
+    ),
+    components(schemas(ProblemBody, Code)),
+    tags(
+        (name = "registration", description = "From an e-mail address to an account."),
+        (name = "sessions", description = "Signing in, staying in, and signing out."),
+        (name = "password", description = "New passwords."),
+        (name = "account", description = "The account itself."),
+        (name = "second factor", description = "Codes beside the password."),
+        (name = "game", description = "The way into the game."),
+        (name = "staff", description = "Looking accounts up, suspending them, and the log of that. Needs a role and a second factor."),
+        (name = "keys", description = "For services that verify access tokens.")
+    )
+)]
+struct Head;
+
+/// The document without its operations.
+pub(super) fn head() -> OpenApi {
+    let mut document = Head::openapi();
+    let scheme = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("JWT").build();
+    let components = document.components.get_or_insert_default();
+    components.add_security_scheme(BEARER, SecurityScheme::Http(scheme));
+    document
+}
+
+/// Adds to each operation what holds for all of its kind.
+pub(super) fn complete(mut document: OpenApi) -> OpenApi {
+    for item in document.paths.paths.values_mut() {
+        if let Some(operation) = &mut item.get {
+            complete_operation(operation, false);
+        }
+        for operation in [&mut item.post, &mut item.put, &mut item.delete].into_iter().flatten() {
+            complete_operation(operation, true);
+        }
+    }
+    document
+}
+
+fn complete_operation(operation: &mut Operation, writes: bool) {
+    let mut codes =
+        vec![Code::VersionUnknown, Code::RequestTimeout, Code::Internal, Code::Unavailable, Code::NotFound];
+    if operation.request_body.is_some() {
+        codes.extend([
+            Code::BodyMalformed,
+            Code::BodyInvalid,
+            Code::BodyTooLarge,
+            Code::ContentTypeUnsupported,
+        ]);
+    }
+    if operation.security.is_some() {
+        codes.push(Code::Unauthorized);
+    }
+    if writes {
+        codes.extend([Code::IdempotencyKeyInvalid, Code::IdempotencyInProgress, Code::IdempotencyKeyReused]);
+        codes.push(Code::BodyTooLarge);
+        operation.parameters.get_or_insert_default().push(RefOr::T(idempotency_key()));
+    }
+    for code in codes {
+        let status = code.status().as_u16().to_string();
+        operation.responses.responses.entry(status).or_insert_with(|| RefOr::T(problem(code.title())));
+    }
+}
+
+fn problem(description: &str) -> utoipa::openapi::Response {
+    let content = ContentBuilder::new().schema(Some(Ref::from_schema_name(ProblemBody::name()))).build();
+    ResponseBuilder::new().description(description).content(PROBLEM_JSON, content).build()
+}
+
+fn idempotency_key() -> Parameter {
+    let schema =
+        ObjectBuilder::new().schema_type(Type::String).pattern(Some("^[A-Za-z0-9_-]{1,64}$")).build();
+    ParameterBuilder::new()
+        .name("Idempotency-Key")
+        .parameter_in(ParameterIn::Header)
+        .required(Required::False)
+        .description(Some("Names this write, so that it can be sent again and is done once."))
+        .schema(Some(schema))
+        .build()
+}

@@ -1,0 +1,148 @@
+//! The interface itself: one table of routes, which the document is made of too, in a frame that every request goes through.
+
+mod body;
+mod caller;
+pub(crate) mod document;
+mod frame;
+mod idempotency;
+
+use std::future::{Future, IntoFuture as _};
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::DefaultBodyLimit;
+use axum::http::{HeaderName, HeaderValue, Method, header};
+use axum::{Router, middleware};
+use tokio::net::TcpListener;
+use tokio::time::timeout;
+use tower_http::compression::CompressionLayer;
+use tower_http::compression::predicate::SizeAbove;
+use tower_http::cors::{AllowOrigin, CorsLayer};
+use utoipa::openapi::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+use utoipa_swagger_ui::SwaggerUi;
+use vyuha_gateway::listener::{BoundedListener, Bounds, Visitor};
+
+pub(crate) use body::{Body, Parameters};
+pub(crate) use caller::{Caller, From};
+
+use crate::routes::{keys, me, password, registration, second_factor, session, staff, ticket};
+use crate::service::Service;
+
+/// What every handler is given.
+pub(crate) type App = Arc<Service>;
+
+/// The longest body that is read, in bytes.
+pub const BODY_BYTES_MAX: usize = 16 << 10;
+/// How long a request may take, from its head to its answer.
+pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+/// Shorter answers are not compressed, those with tokens among them: their length must tell nothing.
+const COMPRESSED_BYTES_MIN: u64 = 2048;
+/// How long a browser may keep what it was told of other origins.
+const CORS_AGE: Duration = Duration::from_mins(10);
+/// How long answers under way may take once the node stops.
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
+
+/// What the port's connections may take.
+const BOUNDS: Bounds = Bounds {
+    connections_max: 1024,
+    send_buffer_bytes: 256 << 10,
+    unsent_bytes_max: 256 << 10,
+    visit_max: Some(Duration::from_mins(5)),
+    read_window_bytes: 64 << 10,
+};
+
+/// Serves the interface on `listener` until `shutdown` completes, then lets answers under way finish for a moment.
+///
+/// # Errors
+/// Where the port fails.
+pub async fn serve(
+    listener: TcpListener,
+    service: Arc<Service>,
+    shutdown: impl Future<Output = ()>,
+) -> io::Result<()> {
+    let router = router(service).into_make_service_with_connect_info::<Visitor>();
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let server = axum::serve(BoundedListener::new(listener, BOUNDS), router).with_graceful_shutdown(async {
+        // An error means that the sender is gone, which is a stop as well.
+        let _ = stopped.await;
+    });
+    let mut server = std::pin::pin!(server.into_future());
+    tokio::select! {
+        ended = &mut server => return ended,
+        () = shutdown => {}
+    }
+    // A server that has ended needs no telling.
+    let _ = stop.send(());
+    // What is still open after the grace ends with the process.
+    timeout(SHUTDOWN_GRACE, server).await.unwrap_or(Ok(()))
+}
+
+/// The routes and the document, which the same lines make.
+fn table() -> OpenApiRouter<App> {
+    OpenApiRouter::with_openapi(document::head())
+        .routes(routes!(registration::register))
+        .routes(routes!(registration::resend))
+        .routes(routes!(registration::confirm))
+        .routes(routes!(session::sign_in))
+        .routes(routes!(session::refresh))
+        .routes(routes!(session::list, session::end_others))
+        .routes(routes!(session::end))
+        .routes(routes!(password::request_reset))
+        .routes(routes!(password::reset))
+        .routes(routes!(password::change))
+        .routes(routes!(me::me))
+        .routes(routes!(second_factor::begin))
+        .routes(routes!(second_factor::confirm))
+        .routes(routes!(second_factor::remove))
+        .routes(routes!(ticket::issue))
+        .routes(routes!(staff::first))
+        .routes(routes!(staff::appoint, staff::dismiss))
+        .routes(routes!(staff::search))
+        .routes(routes!(staff::end_sessions))
+        .routes(routes!(staff::suspend, staff::lift))
+        .routes(routes!(staff::log))
+        .routes(routes!(keys::public))
+}
+
+/// The document of the interface: OpenAPI 3.1.
+pub fn document() -> OpenApi {
+    document::complete(table().into_openapi())
+}
+
+/// The whole interface.
+pub fn router(service: Arc<Service>) -> Router {
+    let origins: Vec<HeaderValue> =
+        service.config.origins.iter().filter_map(|origin| origin.parse().ok()).collect();
+    let (routes, document) = table().split_for_parts();
+    let routes = routes
+        .method_not_allowed_fallback(frame::method_not_allowed)
+        .layer(middleware::from_fn_with_state(idempotency::Answers::default(), idempotency::keep))
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .merge(SwaggerUi::new("/api/docs").url("/api/v1/openapi.json", document::complete(document)))
+        .fallback(frame::not_found)
+        .with_state(service);
+    // The frame is around the routing: it may change the path.
+    Router::new()
+        .fallback_service(routes)
+        .layer(middleware::from_fn(frame::frame))
+        .layer(cors(origins))
+        .layer(CompressionLayer::new().compress_when(SizeAbove::new(COMPRESSED_BYTES_MIN)))
+}
+
+fn cors(origins: Vec<HeaderValue>) -> CorsLayer {
+    CorsLayer::new()
+        .allow_origin(AllowOrigin::list(origins))
+        .allow_methods([Method::GET, Method::POST, Method::PUT, Method::DELETE])
+        .allow_headers([
+            header::AUTHORIZATION,
+            header::CONTENT_TYPE,
+            frame::API_VERSION,
+            frame::REQUEST_ID,
+            HeaderName::from_static(idempotency::KEY),
+        ])
+        .expose_headers([header::RETRY_AFTER, frame::API_VERSION, frame::REQUEST_ID])
+        .max_age(CORS_AGE)
+}

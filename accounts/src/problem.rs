@@ -1,0 +1,235 @@
+//! What is answered where something is refused: RFC 9457 problem details, each with a stable code.
+//!
+//! A code never changes its meaning. Nothing of what was sent is repeated but what the JSON reader says of its shape, and
+//! nothing of the inside is told: that is in the log, under the request's id.
+
+use std::borrow::Cow;
+
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use utoipa::ToSchema;
+use vyuha_gateway::accounts::AccountsError;
+use vyuha_store::sql::SqlError;
+
+/// What problem details are sent as.
+pub const PROBLEM_JSON: &str = "application/problem+json";
+
+macro_rules! codes {
+    ($($(#[doc = $doc:literal])* $name:ident = $code:literal, $status:ident, $title:literal;)*) => {
+        /// Why a request was refused.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, ToSchema)]
+        #[serde(rename_all = "snake_case")]
+        pub enum Code { $($(#[doc = $doc])* $name,)* }
+
+        impl Code {
+            /// Every code.
+            pub const ALL: &'static [Code] = &[$(Code::$name),*];
+
+            /// The code as programs see it.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Code::$name => $code,)* }
+            }
+
+            /// The status that it is answered with.
+            pub const fn status(self) -> StatusCode {
+                match self { $(Code::$name => StatusCode::$status,)* }
+            }
+
+            /// What it says to people, the same for every request.
+            pub const fn title(self) -> &'static str {
+                match self { $(Code::$name => $title,)* }
+            }
+        }
+    };
+}
+
+codes! {
+    /// There is nothing at this path.
+    NotFound = "not_found", NOT_FOUND, "There is nothing here.";
+    /// The path does not know this method.
+    MethodNotAllowed = "method_not_allowed", METHOD_NOT_ALLOWED, "This path does not take that method.";
+    /// The version of the interface is missing or unknown.
+    VersionUnknown = "version_unknown", BAD_REQUEST, "This version of the interface does not exist here.";
+    /// The body is not JSON.
+    BodyMalformed = "body_malformed", BAD_REQUEST, "The body is not well-formed JSON.";
+    /// The body is JSON of another shape.
+    BodyInvalid = "body_invalid", UNPROCESSABLE_ENTITY, "The body does not have the expected shape.";
+    /// The body is too long.
+    BodyTooLarge = "body_too_large", PAYLOAD_TOO_LARGE, "The body is too long.";
+    /// The body is of another media type.
+    ContentTypeUnsupported = "content_type_unsupported", UNSUPPORTED_MEDIA_TYPE, "The body must be application/json.";
+    /// A parameter of the query is wrong.
+    QueryInvalid = "query_invalid", BAD_REQUEST, "A parameter of the query is unknown or out of range.";
+    /// The request did not arrive, or was not done, in time.
+    RequestTimeout = "request_timeout", REQUEST_TIMEOUT, "The request took too long.";
+    /// The idempotency key is not well formed.
+    IdempotencyKeyInvalid = "idempotency_key_invalid", BAD_REQUEST, "An Idempotency-Key has 1 to 64 letters, digits, '-' and '_'.";
+    /// The idempotency key was used for another request.
+    IdempotencyKeyReused = "idempotency_key_reused", UNPROCESSABLE_ENTITY, "The Idempotency-Key was used for another request.";
+    /// The first request with this idempotency key is under way.
+    IdempotencyInProgress = "idempotency_in_progress", CONFLICT, "The request with this Idempotency-Key is still under way.";
+    /// There is no access token, or not a good one.
+    Unauthorized = "unauthorized", UNAUTHORIZED, "A valid access token is needed.";
+    /// No such account, or the wrong password.
+    CredentialsWrong = "credentials_wrong", UNAUTHORIZED, "The login or the password is wrong.";
+    /// The password is right; a code is needed as well.
+    SecondFactorRequired = "second_factor_required", UNAUTHORIZED, "A code of the second factor is needed as well.";
+    /// The code of the second factor is wrong or was used.
+    SecondFactorWrong = "second_factor_wrong", UNAUTHORIZED, "The code of the second factor is wrong or was used.";
+    /// The second factor is set up already.
+    SecondFactorPresent = "second_factor_present", CONFLICT, "The second factor is on already.";
+    /// No second factor is being set up, or none is on.
+    SecondFactorAbsent = "second_factor_absent", CONFLICT, "There is no second factor to do that with.";
+    /// The token is unknown, used or too old.
+    TokenInvalid = "token_invalid", UNPROCESSABLE_ENTITY, "The token is unknown, was used, or is too old.";
+    /// The refresh token is unknown, used or too old, or its session is over.
+    RefreshInvalid = "refresh_invalid", UNAUTHORIZED, "The session is over: sign in again.";
+    /// The e-mail address is not well formed.
+    EmailInvalid = "email_invalid", UNPROCESSABLE_ENTITY, "That is no e-mail address.";
+    /// The password is not well formed.
+    PasswordInvalid = "password_invalid", UNPROCESSABLE_ENTITY, "A password has 8 to 128 bytes.";
+    /// Accounts cannot be registered here.
+    RegistrationClosed = "registration_closed", FORBIDDEN, "Accounts cannot be registered here.";
+    /// The account is suspended.
+    AccountSuspended = "account_suspended", FORBIDDEN, "The account is suspended.";
+    /// The caller may not do that.
+    Forbidden = "forbidden", FORBIDDEN, "You may not do that.";
+    /// There is no such account.
+    AccountUnknown = "account_unknown", NOT_FOUND, "There is no such account.";
+    /// The account has no such session.
+    SessionUnknown = "session_unknown", NOT_FOUND, "The account has no such session.";
+    /// Too many attempts.
+    TooManyAttempts = "too_many_attempts", TOO_MANY_REQUESTS, "Too many attempts: wait a while.";
+    /// A service behind this one is away or busy.
+    Unavailable = "unavailable", SERVICE_UNAVAILABLE, "The service cannot answer just now: try again.";
+    /// A fault of the server.
+    Internal = "internal", INTERNAL_SERVER_ERROR, "The server failed; the fault is in its log.";
+}
+
+/// A refusal on its way to the client.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// What is wrong, for programs.
+    pub code: Code,
+    /// What is wrong with this very request, for people.
+    pub detail: Option<Cow<'static, str>>,
+    /// Seconds after which it may be tried again.
+    pub retry_after_s: Option<u64>,
+}
+
+/// A problem as it is sent.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(title = "Problem", example = json!({
+    "type": "urn:vyuha:problem:credentials_wrong",
+    "title": "The login or the password is wrong.",
+    "status": 401,
+    "code": "credentials_wrong"
+}))]
+pub struct ProblemBody {
+    /// Identifies the kind of problem: `urn:vyuha:problem:` and the code.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The kind of problem in words.
+    pub title: &'static str,
+    /// The HTTP status.
+    pub status: u16,
+    /// The stable code.
+    pub code: Code,
+    /// What is wrong with this request.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detail: Option<Cow<'static, str>>,
+}
+
+impl Problem {
+    /// With this detail.
+    #[must_use]
+    pub fn detail(self, detail: impl Into<Cow<'static, str>>) -> Problem {
+        Problem { detail: Some(detail.into()), ..self }
+    }
+
+    /// Too many attempts; the next one may be made in so many milliseconds.
+    pub fn too_many(wait_ms: i64) -> Problem {
+        let seconds = wait_ms.max(0).unsigned_abs().div_ceil(1000).max(1);
+        Problem { retry_after_s: Some(seconds), ..Code::TooManyAttempts.into() }
+    }
+}
+
+impl From<Code> for Problem {
+    fn from(code: Code) -> Problem {
+        Problem { code, detail: None, retry_after_s: None }
+    }
+}
+
+impl From<SqlError> for Problem {
+    fn from(error: SqlError) -> Problem {
+        tracing::error!(%error, "a request could not use the database");
+        Problem { retry_after_s: Some(1), ..Code::Unavailable.into() }
+    }
+}
+
+impl From<vyuha_store::StoreError> for Problem {
+    fn from(error: vyuha_store::StoreError) -> Problem {
+        SqlError::from(error).into()
+    }
+}
+
+impl From<AccountsError> for Problem {
+    fn from(error: AccountsError) -> Problem {
+        match error {
+            AccountsError::Busy => Problem { retry_after_s: Some(2), ..Code::Unavailable.into() },
+            AccountsError::Password(_) => Code::PasswordInvalid.into(),
+            error => {
+                tracing::error!(%error, "a password could not be hashed or verified");
+                Code::Internal.into()
+            }
+        }
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let Problem { code, detail, retry_after_s } = self;
+        let body = ProblemBody {
+            kind: format!("urn:vyuha:problem:{}", code.as_str()),
+            title: code.title(),
+            status: code.status().as_u16(),
+            code,
+            detail,
+        };
+        let mut response = (code.status(), axum::Json(body)).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
+        if let Some(seconds) = retry_after_s {
+            headers.insert(header::RETRY_AFTER, seconds.into());
+        }
+        if code == Code::Unauthorized {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_unique_and_sent_under_their_own_names() {
+        let mut names: Vec<_> = Code::ALL.iter().map(|code| code.as_str()).collect();
+        for code in Code::ALL {
+            assert_eq!(serde_json::to_value(code).unwrap(), code.as_str());
+            assert!(code.status().is_client_error() || code.status().is_server_error());
+        }
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), Code::ALL.len());
+    }
+
+    #[test]
+    fn the_wait_is_at_least_a_second_and_rounded_up() {
+        for (wait_ms, seconds) in [(-5, 1), (0, 1), (1, 1), (1000, 1), (1001, 2), (900_000, 900)] {
+            assert_eq!(Problem::too_many(wait_ms).retry_after_s, Some(seconds), "{wait_ms}");
+        }
+    }
+}

@@ -1,0 +1,10 @@
+//! The routes, a file to each thing that they are about.
+
+pub(crate) mod keys;
+pub(crate) mod me;
+pub(crate) mod password;
+pub(crate) mod registration;
+pub(crate) mod second_factor;
+pub(crate) mod session;
+pub(crate) mod staff;
+pub(crate) mod ticket;

@@ -1,0 +1,185 @@
+//! What the routes share: the database, the keys, the limits and the way out for mail.
+
+use std::sync::Arc;
+
+use ring::hmac;
+use tokio::sync::mpsc;
+use vyuha_gateway::accounts::Accounts;
+use vyuha_store::sql::Sql;
+
+use crate::jwt::{ACCESS_MS, AUDIENCE, Claims};
+use crate::keyring::Keyring;
+use crate::mail::Mailer;
+use crate::one_time;
+use crate::problem::{Code, Problem};
+use crate::revoked::Revoked;
+use crate::secret::{Kind, random};
+use crate::sessions;
+use crate::throttle::Throttle;
+use crate::vault::Vault;
+
+/// The time: milliseconds since 1970 UTC.
+pub type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
+
+/// How the service is set up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApiConfig {
+    /// What the place is called, in tokens, mails and authenticators: its address, as people know it.
+    pub site: String,
+    /// Whether accounts may be registered.
+    pub open_registration: bool,
+    /// Pages of other origins that may use the interface, such as `https://play.example.com`.
+    pub origins: Vec<String>,
+    /// Whether a proxy of our own stands in front, whose `X-Forwarded-For` says who calls.
+    pub behind_proxy: bool,
+    /// Where players connect, as they are told.
+    pub game_address: String,
+}
+
+/// What the service is made of.
+pub struct Parts {
+    /// How it is set up.
+    pub config: ApiConfig,
+    /// The database.
+    pub sql: Sql,
+    /// Password hashing.
+    pub hasher: Accounts,
+    /// Seals keys and secrets.
+    pub vault: Vault,
+    /// Failed attempts, the same for every way in.
+    pub throttle: Arc<Throttle>,
+    /// Mail.
+    pub mailer: Mailer,
+    /// The key that makes the first administrator; without one nobody becomes it.
+    pub admin_key: Option<String>,
+    /// Takes the accounts that are to be thrown out of the game.
+    pub thrown_out: mpsc::Sender<i64>,
+    /// The time.
+    pub clock: Clock,
+}
+
+/// The service.
+pub struct Service {
+    pub(crate) config: ApiConfig,
+    pub(crate) sql: Sql,
+    pub(crate) hasher: Accounts,
+    pub(crate) vault: Arc<Vault>,
+    pub(crate) keys: Keyring,
+    pub(crate) revoked: Revoked,
+    pub(crate) throttle: Arc<Throttle>,
+    pub(crate) mailer: Mailer,
+    admin_key: Option<AdminKey>,
+    thrown_out: mpsc::Sender<i64>,
+    clock: Clock,
+}
+
+/// Compares in constant time.
+struct AdminKey {
+    key: hmac::Key,
+    tag: hmac::Tag,
+}
+
+impl Service {
+    /// Opens the service: loads the keys, or makes the first one, and the sessions that ended a moment ago.
+    ///
+    /// # Errors
+    /// What failed is in the log.
+    pub async fn open(parts: Parts) -> Result<Service, Problem> {
+        let Parts { config, sql, hasher, vault, throttle, mailer, admin_key, thrown_out, clock } = parts;
+        let admin_key = admin_key.filter(|key| !key.is_empty()).map(|admin_key| {
+            let key = hmac::Key::new(hmac::HMAC_SHA256, &random::<32>()?);
+            Ok::<_, Problem>(AdminKey { tag: hmac::sign(&key, admin_key.as_bytes()), key })
+        });
+        let service = Service {
+            config,
+            sql,
+            hasher,
+            vault: Arc::new(vault),
+            keys: Keyring::default(),
+            revoked: Revoked::default(),
+            throttle,
+            mailer,
+            admin_key: admin_key.transpose()?,
+            thrown_out,
+            clock,
+        };
+        service.tidy().await?;
+        let now_ms = service.now_ms();
+        let ended = service.sql.transaction(move |tx| sessions::ended_since(tx, now_ms - ACCESS_MS)).await?;
+        for (session, ended_ms) in ended {
+            service.revoked.add(&session, ended_ms);
+        }
+        Ok(service)
+    }
+
+    /// Turns the keys and deletes what is over; to be called about once an hour.
+    pub async fn tidy(&self) -> Result<(), Problem> {
+        let (vault, now_ms) = (self.vault.clone(), self.now_ms());
+        let keys = self
+            .sql
+            .transaction(move |tx| {
+                for sql in [
+                    "DELETE FROM registration WHERE expires_ms <= ?1",
+                    "DELETE FROM one_time_token WHERE expires_ms <= ?1",
+                    "DELETE FROM refresh_token WHERE session IN (SELECT id FROM session WHERE expires_ms <= ?1)",
+                    "DELETE FROM session WHERE expires_ms <= ?1",
+                ] {
+                    tx.execute(sql, &[now_ms.into()])?;
+                }
+                Keyring::turn(tx, &vault, now_ms)
+            })
+            .await?;
+        self.keys.replace(keys);
+        Ok(())
+    }
+
+    /// The account that a ticket lets into the game; the ticket is used up. `None` if it is unknown, was used or is too old.
+    ///
+    /// # Errors
+    /// Where the database is away.
+    pub async fn redeem_ticket(&self, ticket: String) -> Result<Option<i64>, Problem> {
+        let now_ms = self.now_ms();
+        self.sql.transaction(move |tx| one_time::redeem(tx, Kind::Ticket, &ticket, now_ms)).await
+    }
+
+    /// Whether this is the key that makes the first administrator.
+    pub(crate) fn is_admin_key(&self, shown: &str) -> bool {
+        let Some(AdminKey { key, tag }) = &self.admin_key else { return false };
+        hmac::verify(key, shown.as_bytes(), tag.as_ref()).is_ok()
+    }
+
+    /// Whoever plays with this account is thrown out.
+    pub(crate) fn throw_out(&self, account: i64) {
+        if self.thrown_out.try_send(account).is_err() {
+            tracing::error!(
+                account,
+                "an account could not be thrown out of the game: it plays on until it leaves"
+            );
+        }
+    }
+
+    pub(crate) fn now_ms(&self) -> i64 {
+        (self.clock)()
+    }
+
+    /// An access token for a session.
+    pub(crate) fn access_token(&self, account: i64, session: &str) -> Result<String, Problem> {
+        let now_ms = self.now_ms();
+        let claims = Claims {
+            iss: self.config.site.clone(),
+            aud: AUDIENCE.to_owned(),
+            sub: account.to_string(),
+            sid: session.to_owned(),
+            iat: now_ms / 1000,
+            exp: (now_ms + ACCESS_MS) / 1000,
+        };
+        self.keys.sign(&claims, now_ms).ok_or_else(|| Code::Internal.into())
+    }
+
+    /// Access tokens of these sessions are good no longer.
+    pub(crate) fn revoke(&self, sessions: &[String]) {
+        for session in sessions {
+            self.revoked.add(session, self.now_ms());
+        }
+    }
+}

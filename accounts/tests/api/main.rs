@@ -1,0 +1,11 @@
+//! The interface as its callers have it: a real port, a real database file, and a real mail server at the end of the line.
+
+mod attacks;
+mod client;
+mod factor;
+mod frame;
+mod mailbox;
+mod node;
+mod people;
+mod staff;
+mod visible;

@@ -1,0 +1,171 @@
+//! The service on a port, with a clock that stands and a mailbox that can be read.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use vyuha_accounts::mail::{self, Outlet, Templates};
+use vyuha_accounts::throttle::Throttle;
+use vyuha_accounts::vault::Vault;
+use vyuha_accounts::{ApiConfig, Parts, Service};
+use vyuha_gateway::accounts::{Accounts, AccountsConfig, HashCost};
+use vyuha_record::Record as _;
+use vyuha_store::sql::{Sql, SqliteSql};
+use vyuha_store::{AccountRow, SqliteStore};
+
+use crate::client::{Answer, Request};
+use crate::mailbox::{self, Mail};
+
+pub const EMAIL: &str = "asha@example.com";
+pub const PASSWORD: &str = "a good password";
+
+/// Makes the first administrator.
+pub const ADMIN_KEY: &str = "the key of this server";
+
+/// How a service is set up.
+pub fn config() -> ApiConfig {
+    ApiConfig {
+        site: "https://play.example.com".into(),
+        open_registration: true,
+        origins: vec!["https://play.example.com".into()],
+        behind_proxy: false,
+        game_address: "127.0.0.1:7777".into(),
+    }
+}
+
+/// As little work as there can be.
+pub const CHEAP: HashCost = HashCost { memory_kib: 64, passes: 1, lanes: 1 };
+
+pub struct Node {
+    pub address: SocketAddr,
+    pub service: Arc<Service>,
+    pub clock_ms: Arc<AtomicI64>,
+    pub sql: Sql,
+    mails: mpsc::UnboundedReceiver<Mail>,
+    thrown_out: mpsc::Receiver<i64>,
+    /// Goes with the node.
+    pub folder: Option<tempfile::TempDir>,
+}
+
+impl Node {
+    pub async fn start() -> Node {
+        Node::with(|_| {}).await
+    }
+
+    pub async fn without_admin_key() -> Node {
+        let dir = tempfile::tempdir().unwrap();
+        let mut node = Node::open_with(dir.path(), config(), CHEAP, None).await;
+        node.folder = Some(dir);
+        node
+    }
+
+    pub async fn with(change: impl FnOnce(&mut ApiConfig)) -> Node {
+        let dir = tempfile::tempdir().unwrap();
+        let mut config = config();
+        change(&mut config);
+        let mut node = Node::open(dir.path(), config, CHEAP).await;
+        node.folder = Some(dir);
+        node
+    }
+
+    /// A service on the data of this folder.
+    pub async fn open(dir: &Path, config: ApiConfig, cost: HashCost) -> Node {
+        Node::open_with(dir, config, cost, Some(ADMIN_KEY.into())).await
+    }
+
+    async fn open_with(dir: &Path, config: ApiConfig, cost: HashCost, admin_key: Option<String>) -> Node {
+        let path = dir.join("world.sqlite");
+        drop(SqliteStore::open(&path, "test", &[AccountRow::TABLE]).unwrap());
+        let sql = Sql::start(SqliteSql::open(&path).unwrap(), 64).unwrap();
+        let (smtp, mails) = mailbox::start().await;
+        let outlet = Outlet::Smtp { url: format!("smtp://{smtp}"), login: None };
+        let templates = Templates::load(None).unwrap();
+        let (mailer, postman) =
+            mail::open(&outlet, "Vyuha <noreply@example.com>", &config.site, templates).unwrap();
+        tokio::spawn(postman.run());
+        let (out, thrown_out) = mpsc::channel(8);
+        let clock_ms = Arc::new(AtomicI64::new(1_700_000_000_000));
+        let clock = clock_ms.clone();
+        let parts = Parts {
+            config,
+            sql: sql.clone(),
+            hasher: Accounts::start(AccountsConfig { cost, ..AccountsConfig::default() }).unwrap(),
+            vault: Vault::open(&dir.join("key")).unwrap(),
+            throttle: Arc::new(Throttle::default()),
+            mailer,
+            admin_key,
+            thrown_out: out,
+            clock: Arc::new(move || clock.load(Ordering::Relaxed)),
+        };
+        let service = Arc::new(Service::open(parts).await.unwrap());
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(vyuha_accounts::serve(listener, service.clone(), std::future::pending()));
+        Node { address, service, clock_ms, sql, mails, thrown_out, folder: None }
+    }
+
+    /// Lets time pass.
+    pub fn wait_ms(&self, ms: i64) {
+        self.clock_ms.fetch_add(ms, Ordering::Relaxed);
+    }
+
+    pub async fn send(&self, request: Request) -> Answer {
+        request.send(self.address).await
+    }
+
+    pub async fn post(&self, path: &str, body: Value) -> Answer {
+        self.send(Request::new("POST", &format!("/api/v1{path}")).json(&body)).await
+    }
+
+    /// A request of somebody signed in.
+    pub async fn call(&self, method: &'static str, path: &str, token: &str, body: Option<Value>) -> Answer {
+        let request = Request::new(method, &format!("/api/v1{path}")).bearer(token);
+        let request = match &body {
+            Some(body) => request.json(body),
+            None => request,
+        };
+        self.send(request).await
+    }
+
+    /// The next account that is to be thrown out of the game.
+    pub async fn thrown_out(&mut self) -> i64 {
+        self.thrown_out.recv().await.unwrap()
+    }
+
+    /// The next mail.
+    pub async fn mail(&mut self) -> Mail {
+        let next = tokio::time::timeout(Duration::from_secs(10), self.mails.recv());
+        next.await.expect("a mail within 10 s").unwrap()
+    }
+
+    /// That no mail has come; one that is under way would be there in this time.
+    pub async fn no_mail(&mut self) {
+        let next = tokio::time::timeout(Duration::from_millis(200), self.mails.recv()).await;
+        assert!(next.is_err(), "{next:?}");
+    }
+
+    /// Registers an account and confirms its address.
+    pub async fn register(&mut self, email: &str) -> i64 {
+        self.post("/registrations", json!({ "email": email, "password": PASSWORD })).await.expect(202, "");
+        let mail = self.mail().await;
+        assert_eq!(mail.to, email);
+        let token = mail.token("vyv_");
+        let confirmed = self.post("/registrations/confirm", json!({ "token": token })).await.expect(201, "");
+        confirmed.json()["account"].as_i64().unwrap()
+    }
+
+    pub async fn sign_in(&self, login: &str, password: &str) -> Answer {
+        self.post("/sessions", json!({ "login": login, "password": password })).await
+    }
+
+    /// Access and refresh token of a new session.
+    pub async fn tokens(&self, login: &str) -> (String, String) {
+        let tokens = self.sign_in(login, PASSWORD).await.expect(201, "");
+        (tokens.text("access_token"), tokens.text("refresh_token"))
+    }
+}

@@ -1,0 +1,14 @@
+DROP TABLE staff_log;
+DROP TABLE staff;
+DROP TABLE signing_key;
+DROP TABLE recovery_code;
+DROP TABLE second_factor;
+DROP TABLE refresh_token;
+DROP TABLE session;
+DROP TABLE one_time_token;
+DROP TABLE registration;
+DROP INDEX account_email;
+ALTER TABLE account DROP COLUMN suspension_reason;
+ALTER TABLE account DROP COLUMN suspended_until_ms;
+ALTER TABLE account DROP COLUMN second_factor_ms;
+ALTER TABLE account DROP COLUMN email;

@@ -1,0 +1,142 @@
+//! The HTTP API of accounts on a thread of its own: callers take time from neither shards nor sign-in.
+
+use std::net::TcpListener;
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{MissedTickBehavior, interval};
+use vyuha_accounts::mail::{self, Outlet, Templates};
+use vyuha_accounts::throttle::Throttle;
+use vyuha_accounts::vault::Vault;
+use vyuha_accounts::{ApiConfig, Parts, Service};
+use vyuha_gateway::accounts::Accounts;
+use vyuha_store::sql::{Sql, SqliteSql};
+
+use crate::config::Config;
+
+/// Transactions that may wait for the database; the next request is told to try again.
+const TRANSACTIONS_MAX: usize = 1024;
+/// How often keys are turned and what is over is deleted.
+const TIDY_INTERVAL: Duration = Duration::from_hours(1);
+/// Accounts that wait to be thrown out of the game.
+const THROWN_OUT_MAX: usize = 1024;
+/// The file in the data folder that seals keys and secrets.
+const KEY_FILE: &str = "secret.key";
+
+/// The API's thread.
+pub struct ApiPort {
+    /// What it serves, for tickets.
+    pub service: Arc<Service>,
+    /// Accounts that are to be thrown out of the game.
+    pub thrown_out: mpsc::Receiver<i64>,
+    stop: watch::Sender<bool>,
+    thread: JoinHandle<anyhow::Result<()>>,
+}
+
+impl ApiPort {
+    /// Serves the API on `listener`, with the accounts in the SQLite file `database`.
+    pub fn start(
+        config: &Config,
+        database: &Path,
+        hasher: Accounts,
+        listener: TcpListener,
+    ) -> anyhow::Result<ApiPort> {
+        let api = ApiConfig {
+            site: config.api.site.clone(),
+            open_registration: config.accounts.open_registration,
+            origins: config.api.origins().map(str::to_owned).collect(),
+            behind_proxy: config.api.behind_proxy,
+            game_address: match config.api.game_address.as_str() {
+                "" => config.listen.address.to_string(),
+                address => address.to_owned(),
+            },
+        };
+        let content = Some(config.content.dir.as_path()).filter(|dir| !dir.as_os_str().is_empty());
+        let templates = Templates::load(content)?;
+        let (mailer, postman) = mail::open(&outlet(config)?, &config.mail.from, &api.site, templates)?;
+        let admin_key = match config.api.admin_key_file.as_path() {
+            path if path.as_os_str().is_empty() => None,
+            path => Some(read_secret(path, "api.admin_key_file")?),
+        };
+        let (out, thrown_out) = mpsc::channel(THROWN_OUT_MAX);
+        let parts = Parts {
+            config: api,
+            sql: Sql::start(SqliteSql::open(database)?, TRANSACTIONS_MAX)?,
+            hasher,
+            vault: Vault::open(&config.data.dir.join(KEY_FILE))?,
+            throttle: Arc::new(Throttle::default()),
+            mailer,
+            admin_key,
+            thrown_out: out,
+            clock: Arc::new(crate::clock::unix_ms),
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .context("the API's runtime cannot be started")?;
+        let service = runtime.block_on(Service::open(parts));
+        let service =
+            Arc::new(service.map_err(|_| anyhow::anyhow!("the API cannot be opened: see the log"))?);
+        let (stop, mut stopping) = watch::channel(false);
+        let served = service.clone();
+        let run = async move {
+            let listener = tokio::net::TcpListener::from_std(listener)?;
+            tokio::spawn(postman.run());
+            tokio::spawn(tidy(served.clone()));
+            let stopped = async move {
+                // An error means that the node is gone, which is a stop as well.
+                let _ = stopping.wait_for(|stop| *stop).await;
+            };
+            vyuha_accounts::serve(listener, served, stopped).await.context("the API's port failed")
+        };
+        let thread = std::thread::Builder::new()
+            .name("vyuha-api".into())
+            .spawn(move || runtime.block_on(run))
+            .context("the API's thread cannot be started")?;
+        Ok(ApiPort { service, thrown_out, stop, thread })
+    }
+
+    /// Lets what is under way finish, for a moment, and ends the thread.
+    ///
+    /// # Errors
+    /// Why it ended before it was told to.
+    pub fn end(self) -> anyhow::Result<()> {
+        // A thread that has ended needs no telling.
+        let _ = self.stop.send(true);
+        self.thread.join().unwrap_or_else(|_| bail!("the API panicked: see the log"))
+    }
+}
+
+/// Where mail goes: to the mail server, or into the data folder where there is none.
+fn outlet(config: &Config) -> anyhow::Result<Outlet> {
+    let mail = &config.mail;
+    if mail.smtp.is_empty() {
+        return Ok(Outlet::Folder(config.data.dir.join("mail")));
+    }
+    let login = match mail.user.as_str() {
+        "" => None,
+        user => Some((user.to_owned(), read_secret(&mail.password_file, "mail.password_file")?)),
+    };
+    Ok(Outlet::Smtp { url: mail.smtp.clone(), login })
+}
+
+/// What a file holds, without the end of its line.
+fn read_secret(path: &Path, key: &str) -> anyhow::Result<String> {
+    let text = std::fs::read_to_string(path)
+        .with_context(|| format!("{key} = {} cannot be read", path.display()))?;
+    Ok(text.trim_end_matches(['\r', '\n']).to_owned())
+}
+
+async fn tidy(service: Arc<Service>) {
+    let mut every = interval(TIDY_INTERVAL);
+    every.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        every.tick().await;
+        // What failed is in the log, and is done the next time.
+        let _ = service.tidy().await;
+    }
+}

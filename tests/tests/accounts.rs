@@ -1,0 +1,157 @@
+//! From a mail to the game: an account that is made over HTTP plays with a ticket, beside those of the game's own sign-in.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+
+use serde_json::{Value, json};
+use vyuha_net::client::ClientError;
+use vyuha_protocol::ErrorCode;
+use vyuha_tests::{Node, Options, PASSWORD, PATIENCE, Player, YARD};
+
+const EMAIL: &str = "asha@example.com";
+
+fn options() -> Options {
+    let options = Options::test_world().with("api-enabled", "true").with("api-address", "127.0.0.1:0");
+    options.with("shard-count", "1")
+}
+
+fn node() -> Node {
+    Node::start(&options())
+}
+
+/// Status and body of a POST.
+fn post(address: SocketAddr, path: &str, token: Option<&str>, body: &Value) -> (u16, Value) {
+    send(address, "POST", path, token, body)
+}
+
+fn send(address: SocketAddr, method: &str, path: &str, token: Option<&str>, body: &Value) -> (u16, Value) {
+    let mut stream = TcpStream::connect(address).expect("the API's port is open");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a timeout can be set");
+    let bearer = token.map_or_else(String::new, |token| format!("Authorization: Bearer {token}\r\n"));
+    let body = body.to_string();
+    let length = body.len();
+    let request = format!(
+        "{method} /api/v1{path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n{bearer}\
+         Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
+    );
+    stream.write_all(request.as_bytes()).expect("the request can be sent");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("the answer can be read");
+    let (head, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
+    (status.expect("a status"), serde_json::from_str(body).unwrap_or(Value::Null))
+}
+
+/// The token in the mail that the node has put into its folder.
+fn mailed_token(node: &Node) -> String {
+    let folder = node.data_dir().join("mail");
+    let deadline = std::time::Instant::now() + PATIENCE;
+    loop {
+        let mails = std::fs::read_dir(&folder).expect("the folder is there");
+        let texts = mails.map(|mail| std::fs::read_to_string(mail.unwrap().path()).expect("a mail is text"));
+        let token = texts.filter_map(|text| {
+            let text = text.replace("=\r\n", "");
+            text.split_whitespace().find(|word| word.starts_with("vyv_")).map(str::to_owned)
+        });
+        if let Some(token) = token.last() {
+            return token;
+        }
+        assert!(std::time::Instant::now() < deadline, "no mail came");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+}
+
+fn refused(result: Result<(), ClientError>) -> Option<ErrorCode> {
+    match result {
+        Err(ClientError::Refused { code, .. }) => code,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn who_registered_by_mail_plays_with_a_ticket() {
+    let mut node = node();
+    let api = node.api.expect("the API is on");
+    let wanted = json!({ "email": EMAIL, "password": PASSWORD });
+    assert_eq!(post(api, "/registrations", None, &wanted).0, 202);
+    let confirm = json!({ "token": mailed_token(&node) });
+    assert_eq!(post(api, "/registrations/confirm", None, &confirm).0, 201);
+    let sign_in = json!({ "login": EMAIL, "password": PASSWORD });
+    let (status, tokens) = post(api, "/sessions", None, &sign_in);
+    assert_eq!(status, 201, "{tokens}");
+    let access = tokens["access_token"].as_str().expect("a token");
+    let (status, ticket) = post(api, "/tickets", Some(access), &json!({}));
+    assert_eq!(status, 201, "{ticket}");
+    let text = ticket["ticket"].as_str().expect("a ticket");
+
+    let mut client = node.client();
+    client.redeem_ticket(text).expect("the ticket is good");
+    client.enter("Asha").expect("the account plays");
+    for bad in [text, "vyt_", "", &"x".repeat(900)] {
+        assert_eq!(refused(node.client().redeem_ticket(bad)), Some(ErrorCode::TicketRequired), "{bad}");
+    }
+    let exit = node.terminate();
+    assert!(exit.status.success());
+    // Accounts and sessions last longer than the process.
+    node.start_again();
+    let api = node.api.expect("the API is on");
+    let refresh = json!({ "refresh_token": tokens["refresh_token"] });
+    assert_eq!(post(api, "/sessions/refresh", None, &refresh).0, 200);
+    assert_eq!(post(api, "/sessions/refresh", None, &refresh).0, 401);
+}
+
+#[test]
+fn an_account_of_the_games_own_sign_in_has_the_same_password_over_http() {
+    let node = node();
+    let api = node.api.expect("the API is on");
+    let identity = Player::sign_up(&node, "Ravi", YARD).log_out();
+    let sign_in = json!({ "login": identity.account, "password": PASSWORD });
+    let (status, tokens) = post(api, "/sessions", None, &sign_in);
+    assert_eq!(status, 201, "{tokens}");
+
+    // Once a code is asked for, the password alone does not play.
+    let database = rusqlite::Connection::open(node.data_dir().join("world.sqlite")).expect("it is a file");
+    database.busy_timeout(PATIENCE).expect("a timeout can be set");
+    database.execute("UPDATE account SET second_factor_ms = 1", ()).expect("it can be written");
+    let refused = refused(node.client().log_in(&identity.account, PASSWORD));
+    assert_eq!(refused, Some(ErrorCode::TicketRequired));
+    let (status, problem) = post(api, "/sessions", None, &sign_in);
+    assert_eq!((status, &problem["code"]), (401, &"second_factor_required".into()));
+}
+
+#[test]
+fn a_node_without_the_api_takes_no_ticket() {
+    let node = Node::start(&Options::test_world().with("shard-count", "1"));
+    assert_eq!(node.api, None);
+    assert_eq!(refused(node.client().redeem_ticket("vyt_x")), Some(ErrorCode::TicketRequired));
+}
+
+#[test]
+fn who_is_suspended_is_thrown_out_and_stays_out() {
+    let folder = tempfile::tempdir().expect("there is room for a folder");
+    let key = folder.path().join("admin.key");
+    std::fs::write(&key, "a key\n").expect("there is room for a file");
+    let node = Node::start(&options().with("api-admin-key-file", key.to_str().expect("it is UTF-8")));
+    let api = node.api.expect("the API is on");
+    let staff = Player::sign_up(&node, "Mira", YARD).log_out();
+    let sign_in = json!({ "login": staff.account, "password": PASSWORD });
+    let (_, tokens) = post(api, "/sessions", None, &sign_in);
+    let access = tokens["access_token"].as_str().expect("a token");
+    assert_eq!(post(api, "/staff/first", Some(access), &json!({ "key": "a key" })).0, 204);
+    let database = rusqlite::Connection::open(node.data_dir().join("world.sqlite")).expect("it is a file");
+    database.busy_timeout(PATIENCE).expect("a timeout can be set");
+    database.execute("UPDATE account SET second_factor_ms = 1", ()).expect("it can be written");
+
+    let mut player = Player::sign_up(&node, "Ravi", YARD);
+    let account: i64 = database
+        .query_row("SELECT id FROM account WHERE name = ?1", [&player.who.account], |row| row.get(0))
+        .expect("the account is there");
+    let path = format!("/staff/accounts/{account}/suspension");
+    let suspend = json!({ "reason": "bots" });
+    assert_eq!(send(api, "PUT", &path, Some(access), &suspend).0, 204);
+    assert_eq!(player.closed(), ErrorCode::AccountSuspended);
+    let again = node.client().log_in(&player.who.account, PASSWORD);
+    assert_eq!(refused(again), Some(ErrorCode::AccountSuspended));
+    assert_eq!(send(api, "DELETE", &path, Some(access), &json!({})).0, 204);
+    player.who.sign_in(&node).log_out();
+}
