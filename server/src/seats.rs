@@ -145,7 +145,7 @@ impl Seats {
     }
 
     /// Accounts that hold a seat.
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.taken.borrow().len()
     }
 }
@@ -215,7 +215,7 @@ mod tests {
             seats.free(7);
             newer.await.unwrap();
             assert!(entered.get());
-            assert_eq!(seats.len(), 1);
+            assert_eq!(seats.count(), 1);
         });
     }
 
@@ -289,7 +289,7 @@ mod tests {
             seats.moved(7, 4, first);
             assert_eq!(shard(2, 3), 5);
             seats.moved(8, 5, second);
-            assert_eq!(seats.len(), 1);
+            assert_eq!(seats.count(), 1);
             // News of a session that is over say nothing of the next one.
             seats.free(7);
             let claim = seats.claim(7, |_| panic!("the seat was free")).await;
@@ -305,7 +305,7 @@ mod tests {
         run(async {
             let seats = Rc::new(Seats::default());
             drop(seats.claim(7, |_| panic!("the seat was free")).await);
-            assert_eq!(seats.len(), 0);
+            assert_eq!(seats.count(), 0);
         });
     }
 
