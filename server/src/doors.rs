@@ -151,7 +151,7 @@ pub struct Requests(Consumer<Option<Request>>);
 
 impl Requests {
     /// The oldest request that waits.
-    pub fn next(&mut self) -> Option<Request> {
+    pub fn pop(&mut self) -> Option<Request> {
         self.0.pop().flatten()
     }
 
@@ -216,7 +216,7 @@ impl Neighbours {
     }
 
     /// The oldest request of one of the others.
-    pub fn next(&mut self) -> Option<Request> {
+    pub fn pop(&mut self) -> Option<Request> {
         self.from.iter_mut().find_map(|from| from.pop().flatten())
     }
 
@@ -394,10 +394,10 @@ mod tests {
         let asked = (0..2 * REQUESTS_MAX as i64).take_while(fits).count();
         assert_eq!((asked, requests[0].is_empty(), requests[1].is_empty()), (REQUESTS_MAX, true, false));
         for expected in 0..asked as i64 {
-            let request = requests[1].next();
+            let request = requests[1].pop();
             assert!(matches!(request, Some(Request::Kick { account, .. }) if account == expected));
         }
-        assert!(requests[1].next().is_none() && doors.kick(1, 1, ErrorCode::Flood));
+        assert!(requests[1].pop().is_none() && doors.kick(1, 1, ErrorCode::Flood));
         drop(requests);
         assert!(!doors.kick(0, 1, ErrorCode::Flood), "the shard has ended");
     }
@@ -442,7 +442,7 @@ mod tests {
         assert_eq!(refused(7, 2), MoveRefused::UnknownShard);
         assert_eq!(refused(7, 1), MoveRefused::AlreadyThere);
         let _waits = order(7, 0);
-        assert!(requests[0].is_empty() && matches!(requests[1].next(), Some(Request::Move(_))));
+        assert!(requests[0].is_empty() && matches!(requests[1].pop(), Some(Request::Move(_))));
         zones.set(ZoneId(7), 0);
         assert_eq!(refused(7, 0), MoveRefused::AlreadyThere);
         while doors.kick(0, 1, ErrorCode::Flood) {}
@@ -461,13 +461,13 @@ mod tests {
         assert!(!shards[0].is_handed() && shards[2].is_handed());
         let mut got = Vec::new();
         while !shards[0].is_empty() || !shards[2].is_empty() {
-            while let Some(Request::Kick { account, .. }) = shards[2].next() {
+            while let Some(Request::Kick { account, .. }) = shards[2].pop() {
                 got.push(account);
             }
             shards[0].hand_waiting();
         }
         assert_eq!(got, (0..handed).collect::<Vec<_>>());
-        assert!(shards[1].next().is_none());
+        assert!(shards[1].pop().is_none());
     }
 
     #[test]

@@ -218,7 +218,7 @@ impl<T: Transport> Driver<T> {
         self.parts.neighbours.hand_waiting();
         self.welcome_arrivals();
         for _ in 0..REQUESTS_PER_TICK_MAX {
-            let Some(request) = self.parts.requests.next() else { break };
+            let Some(request) = self.parts.requests.pop() else { break };
             // Who is asked for may have been handed over since.
             self.welcome_arrivals();
             self.answer(request);
@@ -227,7 +227,7 @@ impl<T: Transport> Driver<T> {
 
     /// Everyone whom other shards handed over.
     fn welcome_arrivals(&mut self) {
-        while let Some(request) = self.parts.neighbours.next() {
+        while let Some(request) = self.parts.neighbours.pop() {
             self.answer(request);
         }
     }

@@ -153,7 +153,7 @@ impl Seats {
     }
 
     /// Accounts that hold a seat.
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.taken.borrow().len()
     }
 }
@@ -223,7 +223,7 @@ mod tests {
             seats.free(7);
             newer.await.unwrap();
             assert!(entered.get());
-            assert_eq!(seats.len(), 1);
+            assert_eq!(seats.count(), 1);
         });
     }
 
@@ -297,7 +297,7 @@ mod tests {
             seats.moved(7, 4, first);
             assert_eq!((shard(2, 3), seats.shard_of(7), seats.shard_of(8)), (5, Some(5), None));
             seats.moved(8, 5, second);
-            assert_eq!(seats.len(), 1);
+            assert_eq!(seats.count(), 1);
             // News of a session that is over say nothing of the next one.
             seats.free(7);
             let claim = seats.claim(7, |_| panic!("the seat was free")).await;
@@ -313,7 +313,7 @@ mod tests {
         run(async {
             let seats = Rc::new(Seats::default());
             drop(seats.claim(7, |_| panic!("the seat was free")).await);
-            assert_eq!(seats.len(), 0);
+            assert_eq!(seats.count(), 0);
         });
     }
 

@@ -226,7 +226,7 @@ impl SignIn {
 
     /// Whether nobody can come who does not play.
     fn is_full(&self) -> bool {
-        self.seats.len() >= self.players_max
+        self.seats.count() >= self.players_max
     }
 
     /// Tells a client why its connection ends, as far as it listens, and closes.

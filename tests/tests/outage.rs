@@ -92,9 +92,9 @@ fn play_goes_on_while_the_database_is_gone() {
         drop(client);
 
         if outage == "paused" {
-            postgres.resume()
+            postgres.resume();
         } else {
-            postgres.start_again()
+            postgres.start_again();
         }
         until_ready(&node, true);
         node.await_metrics("an end of the outage", |metrics| {

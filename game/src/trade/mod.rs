@@ -127,6 +127,7 @@ impl Trades {
     }
 
     /// Takes out what some sessions have begun with each other; with others they have nothing.
+    #[must_use]
     pub fn take(&mut self, goes: impl Fn(SessionId) -> bool) -> Trades {
         let sides = self.sides.extract_if(.., |session, _| goes(*session)).collect();
         let asked = self.asked.extract_if(.., |asker, other| goes(*asker) && goes(*other)).collect();

@@ -119,7 +119,7 @@ impl Control {
 
     /// Seats that are taken.
     pub fn seats(&self) -> usize {
-        self.seats.len()
+        self.seats.count()
     }
 
     /// The accounts whose sessions were to end by a tick for a newer one, and that was not let in since.
