@@ -10,7 +10,10 @@ use crate::problem::Problem;
 pub fn database() -> (tempfile::TempDir, SqliteSql) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("world.sqlite");
-    drop(SqliteStore::open(&path, "test", &[AccountRow::TABLE]).unwrap());
+    drop(
+        SqliteStore::open(&path, "test", &[AccountRow::TABLE], vyuha_store::migrate::OlderSchema::Migrate)
+            .unwrap(),
+    );
     let database = SqliteSql::open(&path).unwrap();
     (dir, database)
 }

@@ -12,8 +12,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::server::TlsStream;
 use tokio_rustls::{Accept, TlsAcceptor};
 
-/// The connection.
-pub(crate) struct Secured<S> {
+/// A stream that speaks TLS, or does not.
+pub struct Secured<S> {
     state: State<S>,
     stays: Arc<AtomicBool>,
 }

@@ -33,7 +33,7 @@ fn a_database_is_migrated_up_and_down_and_asks_before_it_loses_anything() {
         let text = String::from_utf8_lossy(&done.stdout);
         assert!(text.contains("applied  0001 create_world") && !text.contains("pending"), "{text}");
 
-        let insert = "INSERT INTO account VALUES (1, 'n', 'p', 0)";
+        let insert = "INSERT INTO account (id, name, password_hash, created_ms) VALUES (1, 'n', 'p', 0)";
         if url == "sqlite" {
             let database = rusqlite::Connection::open(data.join("world.sqlite")).unwrap();
             database.execute(insert, ()).unwrap();

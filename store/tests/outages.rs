@@ -135,7 +135,7 @@ impl Run {
     }
 
     fn insert_account(&self, id: i64) -> Result<(), StoreError> {
-        let account = AccountRow { id, name: id.to_string(), password_hash: "p".into(), created_ms: 0 };
+        let account = AccountRow::new(id, id.to_string(), "p", 0);
         self.runtime.block_on(self.durability.handle().call(move |store| store.insert_row(&account)))
     }
 

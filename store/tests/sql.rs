@@ -3,11 +3,12 @@
 use std::path::Path;
 
 use vyuha_record::{Record, Value};
+use vyuha_store::migrate::OlderSchema;
 use vyuha_store::sql::{Sql, SqlError, SqlRow, SqliteSql};
 use vyuha_store::{AccountRow, Changes, SqliteStore, Store, StoreError};
 
 fn open(path: &Path) -> (SqliteStore, Sql) {
-    let store = SqliteStore::open(path, "node", &[AccountRow::TABLE]).unwrap();
+    let store = SqliteStore::open(path, "node", &[AccountRow::TABLE], OlderSchema::Migrate).unwrap();
     (store, Sql::start(SqliteSql::open(path).unwrap(), 8).unwrap())
 }
 

@@ -80,7 +80,15 @@ impl Node {
 
     async fn open_with(dir: &Path, config: ApiConfig, cost: HashCost, admin_key: Option<String>) -> Node {
         let path = dir.join("world.sqlite");
-        drop(SqliteStore::open(&path, "test", &[AccountRow::TABLE]).unwrap());
+        drop(
+            SqliteStore::open(
+                &path,
+                "test",
+                &[AccountRow::TABLE],
+                vyuha_store::migrate::OlderSchema::Migrate,
+            )
+            .unwrap(),
+        );
         let sql = Sql::start(SqliteSql::open(&path).unwrap(), 64).unwrap();
         let (smtp, mails) = mailbox::start().await;
         let outlet = Outlet::Smtp { url: format!("smtp://{smtp}"), login: None };

@@ -7,8 +7,8 @@ use vyuha_protocol::frame::{
 };
 use vyuha_protocol::message::{
     self, Acknowledge, ArchivedInventorySlot, ArchivedItemSlot, CharacterSummary, CreateCharacter, Hello,
-    Input, InventorySlot, ItemSlot, ListCharacters, Login, Logout, Message, Ping, RedeemTicket, RegisterAccount, Resume,
-    Say, SelectCharacter, ServerMessage,
+    Input, InventorySlot, ItemSlot, ListCharacters, Login, Logout, Message, Ping, RedeemTicket,
+    RegisterAccount, Resume, Say, SelectCharacter, ServerMessage,
 };
 use vyuha_protocol::motion::Heading;
 use vyuha_protocol::snapshot::{SNAPSHOT_KIND, Snapshot};

@@ -46,12 +46,7 @@ pub fn account_name(account: i64) -> String {
 
 /// The accounts, from 1.
 pub fn accounts(number: i64) -> impl Iterator<Item = AccountRow> {
-    (1..=number).map(|id| AccountRow {
-        id,
-        name: account_name(id),
-        password_hash: String::new(),
-        created_ms: 0,
-    })
+    (1..=number).map(|id| AccountRow::new(id, account_name(id), "", 0))
 }
 
 /// The characters of as many accounts, before they first play.
