@@ -91,7 +91,7 @@ Examples:
 
 The file is an SQLite database, the state as of one moment; its checksum goes to FILE.sha256. The
 server goes on meanwhile. Nothing is ever overwritten. What was acknowledged after the copy began
-is not in it. This is for the embedded database; docs/operations.md has what to do with PostgreSQL.
+is not in it. This is for the embedded database; deploy/postgres has what to do with PostgreSQL.
 
 Exit status: 0 the copy is made, 1 it is not, 2 the command line or the configuration is wrong.";
 

@@ -150,6 +150,16 @@ impl Postgres {
         String::from_utf8(output.stdout).expect("it writes UTF-8").trim_end().to_owned()
     }
 
+    /// A command that runs as the server's user, with its programs to be found, and its clients told where it is.
+    pub fn command(&self, name: &str) -> Command {
+        let mut command = as_server_user(name);
+        let found = std::env::var("PATH").unwrap_or_default();
+        let path = program("postgres").parent().map(|folder| format!("{}:{found}", folder.display()));
+        command.env("PATH", path.unwrap_or(found)).current_dir(&self.folder);
+        command.env("PGHOST", "127.0.0.1").env("PGPORT", self.port.to_string()).env("PGUSER", USER);
+        command
+    }
+
     /// Ends the server at once, with what it was doing (SIGQUIT); it recovers from its log when it starts again.
     pub fn stop(&mut self) {
         self.end(Signal::QUIT);
