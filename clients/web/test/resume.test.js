@@ -40,7 +40,7 @@ globalThis.WebSocket = Line;
 globalThis.fetch = async () => ({ ok: true, arrayBuffer: async () => new TextEncoder().encode("######...##...##...######") });
 
 const info = { version: "", content_hash: "09", zones: [{ id: 1, name: "Room", width_tiles: 5, height_tiles: 5, reach: 1 }], items: [], npcs: [] };
-const ENTERED = { request: 4, zone: 1, tick_hz: 30, speed: 100, entity: 7, x: 1.5 * TILE_UNITS, y: 1.5 * TILE_UNITS, inventory: [] };
+const ENTERED = { request: 4, zone: 1, tick_hz: 30, speed: 100, entity: 7, x: 1.5 * TILE_UNITS, y: 1.5 * TILE_UNITS, inventory: [], worn: [], nonce: 9 };
 const ticket = (byte) => new Uint8Array(16).fill(byte);
 const soon = () => new Promise((resolve) => setTimeout(resolve));
 const last = () => lines.at(-1);
