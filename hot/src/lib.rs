@@ -10,15 +10,14 @@
 //! Nothing of value rests on it: what is lost with Redis is told again by the nodes or read from the
 //! database and the journal. No shard calls it: its callers are tasks of the control plane.
 
-mod breaker;
 mod memory;
 mod redis;
 mod store;
 
-pub use breaker::{Breaker, BreakerState};
 pub use memory::MemoryHot;
 pub use redis::{RedisHot, RedisStats};
 pub use store::{
     Bucket, BucketRule, Event, EventId, HotError, HotFuture, HotStore, Lifetimes, NAME_BYTES_MAX, Near,
     Position, Subscription, VALUE_BYTES_MAX, ZONE_METRES_MAX,
 };
+pub use vyuha_breaker::BreakerState;

@@ -31,8 +31,8 @@ const KEY_FILE: &str = "secret.key";
 pub struct ApiPort {
     /// What it serves, for tickets.
     pub service: Arc<Service>,
-    /// Accounts that are to be thrown out of the game.
-    pub thrown_out: mpsc::Receiver<i64>,
+    /// Accounts that are to be thrown out of the game, until somebody takes them.
+    pub thrown_out: Option<mpsc::Receiver<i64>>,
     stop: watch::Sender<bool>,
     thread: JoinHandle<anyhow::Result<()>>,
 }
@@ -97,7 +97,7 @@ impl ApiPort {
             .name("vyuha-api".into())
             .spawn(move || runtime.block_on(run))
             .context("the API's thread cannot be started")?;
-        Ok(ApiPort { service, thrown_out, stop, thread })
+        Ok(ApiPort { service, thrown_out: Some(thrown_out), stop, thread })
     }
 
     /// Lets what is under way finish, for a moment, and ends the thread.

@@ -133,11 +133,9 @@ impl Control {
             players_max: config.net.connections_max as usize,
             stopping: sign_in_stopping,
         });
-        let throwing_out = api.as_mut().map(|api| {
-            let (_, unused) = mpsc::channel(1);
-            let thrown_out = std::mem::replace(&mut api.thrown_out, unused);
-            tokio::task::spawn_local(throw_out(thrown_out, sign_in.clone()))
-        });
+        let thrown_out = api.as_mut().and_then(|api| api.thrown_out.take());
+        let throwing_out =
+            thrown_out.map(|thrown_out| tokio::task::spawn_local(throw_out(thrown_out, sign_in.clone())));
         let (end, ended) = watch::channel(false);
         let accepting = tokio::task::spawn_local(accept(
             tokio::net::TcpListener::from_std(listener)?,

@@ -10,7 +10,6 @@
 
 mod accounts;
 pub mod backup;
-mod breaker;
 mod data_dir;
 mod durability;
 pub mod journal;
@@ -27,7 +26,6 @@ mod sqlite;
 mod store;
 
 pub use accounts::AccountRow;
-pub use breaker::BreakerState;
 pub use data_dir::{DataDir, DataDirError};
 pub use durability::{Durability, DurabilityConfig, DurabilityError, OnStopped, StoreConfig};
 pub use journal::{Batch, Journal, JournalConfig, JournalError, JournalStats, Producer, SubmitError};
@@ -39,3 +37,4 @@ pub use persistence::{Handle, Persistence, PersistenceConfig, PersistenceStats};
 pub use postgres::{LeaseTerms, PostgresSettings, PostgresStore, StoreUrlError};
 pub use sqlite::SqliteStore;
 pub use store::{Position, Store, StoreError, TypedStore};
+pub use vyuha_breaker::BreakerState;

@@ -105,8 +105,22 @@ impl Database {
         inventories
     }
 
+    /// [`Database::item_violations`], and whether there is as much of everything as the world began with.
+    pub fn world_violations(&self) -> Vec<String> {
+        let mut violations = self.item_violations();
+        let mut expected = BTreeMap::new();
+        for spawn in self.content.zones.iter().flat_map(|zone| &zone.ground) {
+            *expected.entry(i64::from(spawn.kind.0)).or_default() += i64::from(spawn.count * spawn.number);
+        }
+        let counts = self.count_by_kind();
+        if counts != expected {
+            violations.push(format!("there are {counts:?} of each kind, not {expected:?}"));
+        }
+        violations
+    }
+
     /// How many there are of each kind of item, wherever they are.
-    pub fn count_by_kind(&self) -> BTreeMap<i64, i64> {
+    fn count_by_kind(&self) -> BTreeMap<i64, i64> {
         let mut counts = BTreeMap::new();
         for item in self.items() {
             *counts.entry(item.kind).or_default() += item.count;

@@ -193,26 +193,6 @@ fn from_environment(name: &str) -> Option<u64> {
     Some(text.parse().unwrap_or_else(|_| panic!("{name} must be a number, not {text:?}")))
 }
 
-/// How many there are of each kind when the world begins.
-fn counts_at_first() -> BTreeMap<i64, i64> {
-    let mut counts = BTreeMap::new();
-    for spawn in test_world().zones.iter().flat_map(|zone| &zone.ground) {
-        *counts.entry(i64::from(spawn.kind.0)).or_default() += i64::from(spawn.count * spawn.number);
-    }
-    counts
-}
-
-/// What the database of a node that has ended violates.
-fn database_violations(node: &mut Node) -> Vec<String> {
-    let database = Database::of(node);
-    let mut violations = database.item_violations();
-    let (counts, expected) = (database.count_by_kind(), counts_at_first());
-    if counts != expected {
-        violations.push(format!("there are {counts:?} of each kind, not {expected:?}"));
-    }
-    violations
-}
-
 /// What the database of a node that was stopped in good order says otherwise than the bots.
 fn ledger_violations(node: &mut Node, bots: &[Bot]) -> Vec<String> {
     let mut inventories = Database::of(node).inventories();
@@ -242,7 +222,7 @@ fn kill_9_twenty_times_under_load() {
         })
         .collect();
     node.terminate();
-    let mut violations = database_violations(&mut node);
+    let mut violations = Database::of(&mut node).world_violations();
     assert_eq!(violations, [""; 0], "before anything happened");
 
     let (mut killed, mut round, mut moved, mut recovery_ms) = (0, 0, 0, Vec::new());
@@ -273,7 +253,7 @@ fn kill_9_twenty_times_under_load() {
         });
         violations.extend(found);
         let status = node.wait();
-        violations.extend(database_violations(&mut node));
+        violations.extend(Database::of(&mut node).world_violations());
         if kills {
             killed += 1;
         } else {
@@ -294,7 +274,7 @@ fn kill_9_twenty_times_under_load() {
         player.log_out();
     }
     node.terminate();
-    violations.extend(database_violations(&mut node));
+    violations.extend(Database::of(&mut node).world_violations());
     violations.extend(ledger_violations(&mut node, &bots));
 
     recovery_ms.sort_unstable();

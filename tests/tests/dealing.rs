@@ -17,7 +17,6 @@ use vyuha_protocol::message::ItemSlot;
 use vyuha_protocol::{ErrorCode, RequestId};
 use vyuha_tests::{
     COIN, DEPOT, Database, HERB, Identity, LANTERN, Node, Options, PATIENCE, Player, StoppedThread,
-    test_world,
 };
 
 const BAG: u8 = 0;
@@ -489,25 +488,6 @@ fn gone(error: ClientError) -> Result<(), String> {
     }
 }
 
-/// How many there are of each kind when the world begins.
-fn counts_at_first() -> BTreeMap<i64, i64> {
-    let mut counts = BTreeMap::new();
-    for spawn in test_world().zones.iter().flat_map(|zone| &zone.ground) {
-        *counts.entry(i64::from(spawn.kind.0)).or_default() += i64::from(spawn.count * spawn.number);
-    }
-    counts
-}
-
-fn violations(node: &mut Node) -> Vec<String> {
-    let database = Database::of(node);
-    let mut violations = database.item_violations();
-    let (counts, expected) = (database.count_by_kind(), counts_at_first());
-    if counts != expected {
-        violations.push(format!("there are {counts:?} of each kind, not {expected:?}"));
-    }
-    violations
-}
-
 #[test]
 fn kill_9_under_dealers() {
     let number = |name: &str| env::var(name).ok().and_then(|text| text.parse().ok());
@@ -544,7 +524,11 @@ fn kill_9_under_dealers() {
             playing.into_iter().filter_map(|pair| pair.join().expect("a pair does not panic").err()).collect()
         });
         node.wait();
-        assert_eq!([found, violations(&mut node)].concat(), [""; 0], "round {round}, after {alive:?}");
+        assert_eq!(
+            [found, Database::of(&mut node).world_violations()].concat(),
+            [""; 0],
+            "round {round}, after {alive:?}"
+        );
         node.start_again();
     }
     for pair in &mut pairs {
@@ -552,7 +536,7 @@ fn kill_9_under_dealers() {
         pair.settle(&dealers).expect("it has what it was told");
     }
     node.terminate();
-    assert_eq!(violations(&mut node), [""; 0]);
+    assert_eq!(Database::of(&mut node).world_violations(), [""; 0]);
     let sum = |of: fn(&Pair) -> u64| pairs.iter().map(of).sum::<u64>();
     let (deals, trades) = (sum(|pair| pair.deals), sum(|pair| pair.trades));
     println!("{deals} deals, {trades} trades, {} done unheard", sum(|pair| pair.done_unheard));

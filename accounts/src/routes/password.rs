@@ -128,7 +128,7 @@ pub(crate) async fn reset(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// ChangePassword the password
+/// Change the password
 ///
 /// Every other session of the account ends.
 #[utoipa::path(put, path = "/api/v1/me/password", tag = "password", operation_id = "change_password",

@@ -119,7 +119,7 @@ pub(crate) async fn resend(
     Ok(StatusCode::ACCEPTED)
 }
 
-/// ConfirmRegistration the address
+/// Confirm the address
 ///
 /// Makes the account. The token is good once.
 #[utoipa::path(post, path = "/api/v1/registrations/confirm", tag = "registration", operation_id = "confirm_registration",

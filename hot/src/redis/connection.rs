@@ -9,9 +9,10 @@ use ::redis::aio::MultiplexedConnection;
 use ::redis::{AsyncConnectionConfig, Client, Cmd, FromRedisValue, Pipeline, RedisResult, ScriptInvocation};
 use futures_util::StreamExt;
 use tokio::sync::mpsc;
+use vyuha_breaker::{Breaker, BreakerState};
 
 use super::hot_error;
-use crate::{Breaker, BreakerState, HotError, Subscription};
+use crate::{HotError, Subscription};
 
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
@@ -32,6 +33,8 @@ pub(super) struct Connection {
     config: AsyncConnectionConfig,
     timeout: Duration,
     state: Mutex<State>,
+    /// Held by who connects: one try at a time.
+    connecting: tokio::sync::Mutex<()>,
     answered: AtomicU64,
     failed: AtomicU64,
 }
@@ -39,8 +42,6 @@ pub(super) struct Connection {
 struct State {
     open: Option<MultiplexedConnection>,
     breaker: Breaker,
-    /// Somebody is connecting: one try at a time.
-    connecting: bool,
 }
 
 impl fmt::Debug for Connection {
@@ -59,8 +60,10 @@ impl Connection {
             .set_connection_timeout(Some(timeout))
             .set_response_timeout(Some(timeout));
         let breaker = Breaker::new(FIRST_WAIT, LONGEST_WAIT);
-        let state = Mutex::new(State { open: None, breaker, connecting: false });
-        Ok(Self { client, config, timeout, state, answered: AtomicU64::new(0), failed: AtomicU64::new(0) })
+        let state = Mutex::new(State { open: None, breaker });
+        let connecting = tokio::sync::Mutex::new(());
+        let (answered, failed) = (AtomicU64::new(0), AtomicU64::new(0));
+        Ok(Self { client, config, timeout, state, connecting, answered, failed })
     }
 
     pub(super) fn stats(&self) -> RedisStats {
@@ -122,36 +125,40 @@ impl Connection {
         ask: impl AsyncFnOnce(MultiplexedConnection) -> RedisResult<T>,
     ) -> Result<T, HotError> {
         let answer = match self.connection().await {
-            Ok(connection) => ask(connection).await.map_err(|error| hot_error(&error)),
+            Ok(connection) => ask(connection).await.map_err(|error| {
+                let error = hot_error(&error);
+                if let HotError::Away(reason) = &error {
+                    self.broke(reason);
+                }
+                error
+            }),
             Err(error) => Err(error),
         };
         match &answer {
             Ok(_) | Err(HotError::Refused(_)) => self.answered.fetch_add(1, Ordering::Relaxed),
             Err(_) => self.failed.fetch_add(1, Ordering::Relaxed),
         };
-        if let Err(HotError::Away(reason)) = &answer {
-            self.broke(reason);
-        }
         answer
     }
 
     /// The connection that is open, or a new one if the breaker allows it.
     async fn connection(&self) -> Result<MultiplexedConnection, HotError> {
-        {
-            let mut state = self.state();
-            if let Some(open) = &state.open {
-                return Ok(open.clone());
-            }
-            let may_try = state.breaker.state(Instant::now()) != BreakerState::Open && !state.connecting;
-            if !may_try {
-                return Err(HotError::Away("it failed a moment ago".to_owned()));
-            }
-            state.connecting = true;
+        if let Some(open) = self.state().open.clone() {
+            return Ok(open);
         }
-        let connecting = Connecting(self);
+        let _turn = self.connecting.lock().await;
+        // Whoever had the turn before may have connected, or failed.
+        if let Some(open) = self.state().open.clone() {
+            return Ok(open);
+        }
+        let may_ask = self.state().breaker.ask(Instant::now());
+        may_ask.map_err(|refused| HotError::Away(refused.reason))?;
         let connection = self.client.get_multiplexed_async_connection_with_config(&self.config).await;
-        drop(connecting);
-        let connection = connection.map_err(|error| HotError::Away(error.to_string()))?;
+        let connection = connection.map_err(|error| {
+            let reason = error.to_string();
+            self.broke(&reason);
+            HotError::Away(reason)
+        })?;
         let mut state = self.state();
         state.breaker.succeeded();
         state.open = Some(connection.clone());
@@ -160,12 +167,13 @@ impl Connection {
         Ok(connection)
     }
 
+    /// Gives the connection up. Of several questions that fail together the first one counts.
     fn broke(&self, reason: &str) {
         let mut state = self.state();
         let was_open = state.open.take().is_some();
         let now = Instant::now();
         if was_open || state.breaker.state(now) != BreakerState::Open {
-            state.breaker.failed(now, rand::random());
+            state.breaker.failed(now, reason.to_owned(), rand::random());
             drop(state);
             tracing::warn!(reason, "Redis is away: hot data is not shared until it is back");
         }
@@ -174,14 +182,5 @@ impl Connection {
     /// Every change is whole before anything can panic, so a poisoned lock guards sound state.
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Lets others connect when it is dropped, also where the future that connects is dropped half-way.
-struct Connecting<'a>(&'a Connection);
-
-impl Drop for Connecting<'_> {
-    fn drop(&mut self) {
-        self.0.state().connecting = false;
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! One multiplexed connection carries everything but subscriptions, which have one each. What a method
 //! asks goes in one round trip. A connection that breaks or does not answer in time is given up; a
-//! [`Breaker`] says when to connect again, and until then every method fails at once.
+//! [`vyuha_breaker::Breaker`] says when to connect again, and until then every method fails at once.
 //!
 //! Keys begin with a prefix of the game's own, so that several games can share a Redis.
 

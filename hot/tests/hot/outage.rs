@@ -57,6 +57,23 @@ async fn a_redis_that_is_paused_holds_nobody_up() {
 }
 
 #[tokio::test]
+async fn many_who_ask_at_once_share_one_connection_and_one_failure() {
+    let server = RedisServer::start();
+    let hot = redis(&server.url());
+    let beats = (0..50).map(|_| hot.beat("n", b""));
+    let answers = futures_util::future::join_all(beats).await;
+    assert!(answers.iter().all(Result::is_ok), "{answers:?}");
+    assert_eq!((hot.stats().answered, hot.stats().failed), (50, 0));
+
+    let nobody = redis("redis://127.0.0.1:1");
+    let answers = futures_util::future::join_all((0..50).map(|_| nobody.beat("n", b""))).await;
+    assert!(answers.iter().all(|answer| matches!(answer, Err(HotError::Away(_)))));
+    // One failure: the first, shortest pause.
+    tokio::time::sleep(Duration::from_millis(150)).await;
+    assert_eq!(nobody.stats().breaker, BreakerState::HalfOpen);
+}
+
+#[tokio::test]
 async fn a_redis_that_was_never_there_is_away() {
     let hot = redis("redis://127.0.0.1:1");
     let error = hot.beat("n", b"").await.unwrap_err();

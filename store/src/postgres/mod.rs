@@ -24,6 +24,7 @@ use tokio::{
     time::timeout,
 };
 use tokio_postgres::{Client, Error, Row, error::SqlState, types::ToSql};
+use vyuha_breaker::Breaker;
 use vyuha_record::{ColumnType, RecordError, Table, Value};
 
 pub(crate) use session::{Session, failed, reason};
@@ -32,7 +33,6 @@ use sql::{Array, Bound, NOW_MS};
 
 use crate::{
     BreakerState, Changes, Position, Store, StoreError,
-    breaker::Breaker,
     migrate::{self, Engine, OlderSchema},
     schema,
     store::{filter_column, find_column},

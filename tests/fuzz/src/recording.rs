@@ -1,17 +1,15 @@
 //! The recording of a shard's inputs, read and played again.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use vyuha_core::SimdLevel;
-use vyuha_game::shard::MovingZone;
 use vyuha_game::shard::log::{
-    FRAME_HEAD_BYTES, Head, PREAMBLE_BYTES, Recorded, Replay, Sink, ZoneExchange, append_frame,
+    FRAME_HEAD_BYTES, Head, PREAMBLE_BYTES, Recorded, Replay, Sink, ZonesBetween, append_frame,
     check_preamble, first_frame, preamble,
 };
 use vyuha_game::{Outbox, SessionId, Shard};
+use vyuha_protocol::EntityId;
 use vyuha_protocol::message::{Drop, Input, Message, PickUp, Say};
-use vyuha_protocol::{EntityId, ZoneId};
 
 use crate::stored::character;
 use crate::wire::{content, item, nonce, shard_config};
@@ -30,7 +28,7 @@ pub fn recording(input: &[u8]) {
     head.encode(&mut again);
     assert_eq!(again, first, "a head has one encoding");
     let Ok(mut replay) = Replay::new(head, content()) else { return };
-    let mut away = Away::default();
+    let mut away = ZonesBetween::default();
     for record in payloads {
         // A tick that led elsewhere is gone on from, to see more of what may come.
         if replay.tick(record, &mut away).is_err() {
@@ -56,20 +54,6 @@ fn behind_lengths(mut bytes: &[u8]) -> Vec<&[u8]> {
         bytes = rest;
     }
     payloads
-}
-
-/// Zones that left the shard, and may come back.
-#[derive(Default)]
-struct Away(BTreeMap<(ZoneId, u32), Box<MovingZone>>);
-
-impl ZoneExchange for Away {
-    fn put(&mut self, zone: Box<MovingZone>) {
-        self.0.insert((zone.id(), zone.moves()), zone);
-    }
-
-    fn take(&mut self, zone: ZoneId, moves: u32) -> Option<Box<MovingZone>> {
-        self.0.remove(&(zone, moves))
-    }
 }
 
 /// Keeps every record.

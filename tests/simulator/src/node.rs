@@ -1,7 +1,6 @@
 //! A node as the server composes one (`server/src/node.rs`, `server/src/shards.rs`), but driven by hand: real shards, drivers,
 //! sockets at the tick, journal and persistence.
 
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -10,13 +9,11 @@ use vyuha_core::SimdLevel;
 use vyuha_game::ground::ZoneRow;
 use vyuha_game::inventory::PLACE_GROUND;
 use vyuha_game::presence::Patience;
-use vyuha_game::shard::MovingZone;
-use vyuha_game::shard::log::{Head, Recorded, Replay, Sink, ZoneExchange};
+use vyuha_game::shard::log::{Head, Recorded, Replay, Sink, ZonesBetween};
 use vyuha_game::{ItemRow, Shard, ShardConfig};
 use vyuha_gateway::{Feed, Gateway, Metrics, NodeInfo};
 use vyuha_net::runtime::TickStart;
 use vyuha_net::transport::{Limits, SyscallTransport};
-use vyuha_protocol::ZoneId;
 use vyuha_record::schema_fingerprint;
 use vyuha_server::simulation::{
     Departures, Driver, ITEM_IDS_PER_RUN_BITS, Neighbours, Parts, ShardDoors, ZoneTable, zones_of_shards,
@@ -85,20 +82,6 @@ struct Host {
     twin: Replay,
     ticks: u64,
     is_done: bool,
-}
-
-/// The twins' zones that are on their way between shards.
-#[derive(Default)]
-struct ZonesBetween(BTreeMap<(ZoneId, u32), Box<MovingZone>>);
-
-impl ZoneExchange for ZonesBetween {
-    fn put(&mut self, zone: Box<MovingZone>) {
-        self.0.insert((zone.id(), zone.moves()), zone);
-    }
-
-    fn take(&mut self, zone: ZoneId, moves: u32) -> Option<Box<MovingZone>> {
-        self.0.remove(&(zone, moves))
-    }
 }
 
 /// The records of a shard's ticks.

@@ -2,6 +2,7 @@
 //! places that are missing.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use vyuha_protocol::ZoneId;
 use vyuha_protocol::message::ClientMessage;
@@ -84,6 +85,20 @@ pub trait ZoneExchange {
 
     /// The zone on this move, which ends with that; `None` if it never left.
     fn take(&mut self, zone: ZoneId, moves: u32) -> Option<Box<MovingZone>>;
+}
+
+/// The zones between shards that are replayed in step, by one thread.
+#[derive(Default)]
+pub struct ZonesBetween(BTreeMap<(ZoneId, u32), Box<MovingZone>>);
+
+impl ZoneExchange for ZonesBetween {
+    fn put(&mut self, zone: Box<MovingZone>) {
+        self.0.insert((zone.id(), zone.moves()), zone);
+    }
+
+    fn take(&mut self, zone: ZoneId, moves: u32) -> Option<Box<MovingZone>> {
+        self.0.remove(&(zone, moves))
+    }
 }
 
 impl<'a> Call<'a> {

@@ -22,7 +22,7 @@ use vyuha_protocol::ZoneId;
 use vyuha_protocol::message::DecodeError;
 use vyuha_record::RecordError;
 
-pub use call::{Call, SESSIONS_MAX, ZoneExchange};
+pub use call::{Call, SESSIONS_MAX, ZoneExchange, ZonesBetween};
 pub use frame::{FRAME_HEAD_BYTES, PREAMBLE_BYTES, append_frame, check_preamble, first_frame, preamble};
 pub use head::Head;
 pub use recorded::{RECORD_BYTES_MAX, Recorded, Sink};

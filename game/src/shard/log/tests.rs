@@ -1,6 +1,6 @@
 //! Sessions that are recorded and played again, and logs that were damaged.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, OnceLock};
 
 use proptest::prelude::*;
@@ -101,20 +101,6 @@ struct Session {
     out: Outbox,
     request: u32,
     moving: VecDeque<Box<MovingZone>>,
-}
-
-/// The zones that left the shard of a replay.
-#[derive(Default)]
-struct Moving(BTreeMap<(ZoneId, u32), Box<MovingZone>>);
-
-impl ZoneExchange for Moving {
-    fn put(&mut self, zone: Box<MovingZone>) {
-        self.0.insert((zone.id(), zone.moves()), zone);
-    }
-
-    fn take(&mut self, zone: ZoneId, moves: u32) -> Option<Box<MovingZone>> {
-        self.0.remove(&(zone, moves))
-    }
 }
 
 impl Session {
@@ -224,7 +210,7 @@ fn replay(simd: SimdLevel) -> Replay {
 /// The first difference of these records.
 fn difference(records: &[Vec<u8>]) -> Option<Difference> {
     let mut replay = replay(SimdLevel::detect());
-    records.iter().find_map(|record| replay.tick(record, &mut Moving::default()).unwrap())
+    records.iter().find_map(|record| replay.tick(record, &mut ZonesBetween::default()).unwrap())
 }
 
 /// A log as a file has it.
@@ -268,7 +254,7 @@ proptest! {
         for simd in SimdLevel::supported() {
             let mut replay = replay(simd);
             prop_assert!(replay.shard().zones().all(|zone| zone.zone.simd() == simd));
-            let mut moving = Moving::default();
+            let mut moving = ZonesBetween::default();
             for record in &records {
                 prop_assert_eq!(replay.tick(record, &mut moving).unwrap(), None, "{}", simd.name());
             }
@@ -280,13 +266,13 @@ proptest! {
     fn bytes_of_any_kind_never_panic(bytes: Vec<u8>, at: prop::sample::Index, change in 1..=255u8) {
         let _ = Head::decode(&bytes, SimdLevel::SCALAR);
         let _ = first_frame(&bytes);
-        let _ = replay(SimdLevel::SCALAR).tick(&bytes, &mut Moving::default());
+        let _ = replay(SimdLevel::SCALAR).tick(&bytes, &mut ZonesBetween::default());
         let mut records = played(3);
         let record = &mut records[1];
         let at = at.index(record.len());
         record[at] ^= change;
         let mut replay = replay(SimdLevel::SCALAR);
-        let found: Vec<_> = records[..2].iter().map(|record| replay.tick(record, &mut Moving::default())).collect();
+        let found: Vec<_> = records[..2].iter().map(|record| replay.tick(record, &mut ZonesBetween::default())).collect();
         prop_assert_eq!(&found[0], &Ok(None));
         prop_assert_ne!(&found[1], &Ok(None), "byte {} of a record means something", at);
         let mut head_bytes = Vec::new();
@@ -450,8 +436,8 @@ fn what_led_to_a_panic_is_recorded() {
     assert!(panicked.join().is_err());
     let records = kept.records();
     let mut replay = replay(SimdLevel::detect());
-    assert_eq!(replay.tick(&records[0], &mut Moving::default()), Ok(None));
-    assert_eq!(replay.tick(&records[1], &mut Moving::default()), Err(LogError::Truncated));
+    assert_eq!(replay.tick(&records[0], &mut ZonesBetween::default()), Ok(None));
+    assert_eq!(replay.tick(&records[1], &mut ZonesBetween::default()), Err(LogError::Truncated));
     assert_eq!(replay.shard().tick_number(), 2, "its calls were made");
     assert_eq!(replay.shard().zones().map(|zone| zone.players).sum::<usize>(), 1);
     assert_eq!(records.len(), 2);
@@ -490,9 +476,9 @@ fn what_cannot_be_replayed_is_refused() {
 
     let records = played(3);
     let mut replay = replay(simd);
-    assert_eq!(replay.tick(&records[0], &mut Moving::default()), Ok(None));
+    assert_eq!(replay.tick(&records[0], &mut ZonesBetween::default()), Ok(None));
     assert_eq!(
-        replay.tick(&records[2], &mut Moving::default()),
+        replay.tick(&records[2], &mut ZonesBetween::default()),
         Err(LogError::Tick { expected: 2, found: 3 })
     );
     let mut leave = vec![4];
@@ -504,7 +490,7 @@ fn what_cannot_be_replayed_is_refused() {
         (vec![], LogError::Truncated),
         ([&played(1)[0][..], &[0]].concat(), LogError::Trailing(1)),
     ] {
-        assert_eq!(self::replay(simd).tick(&record, &mut Moving::default()), Err(expected));
+        assert_eq!(self::replay(simd).tick(&record, &mut ZonesBetween::default()), Err(expected));
     }
     assert!(ClientMessage::decode(0x7777, &[]).is_err());
 }

@@ -1,4 +1,6 @@
 //! A circuit breaker: after a failure nobody asks again for a while, and then one asks for all.
+//!
+//! Pure: its caller says what time it is, and rolls the dice.
 
 use std::time::{Duration, Instant};
 
@@ -18,7 +20,7 @@ pub enum BreakerState {
 /// Counts failures in a row, and says when to ask again. Pauses double from the least to the greatest; each is
 /// shortened by up to a half at random, so that nodes that lost a service together do not come back in step.
 #[derive(Debug)]
-pub(crate) struct Breaker {
+pub struct Breaker {
     pause_min: Duration,
     pause_max: Duration,
     failures: u32,
@@ -28,13 +30,15 @@ pub(crate) struct Breaker {
 
 /// Refused without asking.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Refused {
+pub struct Refused {
+    /// How long to wait before asking.
     pub retry_after: Duration,
     /// The failure that opened the breaker.
     pub reason: String,
 }
 
 impl Breaker {
+    /// A closed one.
     pub fn new(pause_min: Duration, pause_max: Duration) -> Self {
         Self { pause_min, pause_max, failures: 0, open_until: None, reason: String::new() }
     }
@@ -64,6 +68,7 @@ impl Breaker {
         self.reason = reason;
     }
 
+    /// Whether one may ask.
     pub fn state(&self, now: Instant) -> BreakerState {
         match self.open_until {
             None => BreakerState::Closed,
