@@ -4,6 +4,8 @@
 mod attacks;
 #[path = "api/client.rs"]
 mod client;
+#[path = "api/document.rs"]
+mod document;
 #[path = "api/factor.rs"]
 mod factor;
 #[path = "api/frame.rs"]

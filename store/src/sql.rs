@@ -172,8 +172,7 @@ fn run<T, E: From<SqlError>>(
     let mut tries = 1;
     loop {
         let mut done = None;
-        let transacted =
-            database.transact(&mut |transaction| matches!(done.insert(work(transaction)), Ok(_)));
+        let transacted = database.transact(&mut |transaction| done.insert(work(transaction)).is_ok());
         match transacted {
             Err(StoreError::Outrun | StoreError::Conflict { .. }) if tries < TRIES_MAX => {
                 thread::sleep(PAUSE.saturating_mul(1 << tries).mul_f64(rand::random()));

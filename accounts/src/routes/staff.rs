@@ -21,6 +21,8 @@ use crate::throttle::TOKEN_ADDRESS;
 /// Rows of one page, by default and at most.
 const PAGE: usize = 20;
 const PAGE_MAX: usize = 100;
+/// The longest text that is searched for, in characters: that of an e-mail address.
+const SEARCH_CHARS_MAX: usize = 254;
 /// The longest reason, in characters.
 const REASON_CHARS_MAX: usize = 500;
 
@@ -283,7 +285,7 @@ pub(crate) async fn search(
     caller.needs(Permission::Look)?;
     let limit = page(limit)?;
     let search = search.unwrap_or_default();
-    if search.contains('\0') {
+    if search.chars().count() > SEARCH_CHARS_MAX || search.contains('\0') {
         return Err(Code::QueryInvalid.into());
     }
     let pattern = beginning(&search);

@@ -2,6 +2,7 @@
 
 mod attacks;
 mod client;
+mod document;
 mod factor;
 mod frame;
 mod mailbox;
