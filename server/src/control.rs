@@ -27,10 +27,10 @@ use crate::config::Config;
 use crate::doors::{Departures, Notice, SeatChange, ShardDoors};
 use crate::knocking::Door;
 use crate::placement::ZoneTable;
+use crate::port::PortThread;
 use crate::seats::Seats;
 use crate::shards::{Host, dead_shard, join_hosts};
 use crate::sign_in::{FAREWELL_TIMEOUT, SignIn};
-use crate::web::WebPort;
 use crate::zones;
 
 /// Clients that are told at once that there is no place; more of them are closed without a word.
@@ -70,8 +70,10 @@ pub struct Control {
     pub accounts: Accounts,
     /// The HTTP API, where it is on.
     pub api: Option<ApiPort>,
+    /// Client assets, if they are served.
+    pub assets: Option<PortThread>,
     /// The port of those who play in a browser.
-    pub web: WebPort,
+    pub web: PortThread,
     /// The certificate, where clients speak TLS.
     pub identity: Option<Arc<Identity>>,
     /// Who came by it.
@@ -104,6 +106,7 @@ impl Control {
             mut failure,
             accounts,
             mut api,
+            assets,
             web,
             identity,
             web_players,
@@ -194,6 +197,7 @@ impl Control {
         // Whom the shards let go is being told.
         let web = tokio::task::spawn_blocking(move || web.end()).await?;
         let api = tokio::task::spawn_blocking(move || api.map_or(Ok(()), ApiPort::end)).await?;
+        let assets = tokio::task::spawn_blocking(move || assets.map_or(Ok(()), PortThread::end)).await?;
         figures.abort();
         if let Some(renewing) = renewing {
             renewing.abort();
@@ -219,7 +223,8 @@ impl Control {
         )???;
         closed?;
         web?;
-        api
+        api?;
+        assets
     }
 }
 

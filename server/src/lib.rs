@@ -3,6 +3,7 @@
 
 mod addresses;
 mod api;
+mod assets;
 mod backup;
 mod balance;
 mod certificate;
@@ -19,6 +20,7 @@ mod logging;
 mod mailbox;
 pub mod node;
 mod placement;
+mod port;
 mod record;
 pub mod replay;
 mod rooms;

@@ -35,7 +35,6 @@ use crate::placement::ZoneTable;
 use crate::record::Recordings;
 use crate::shards::{self, Shards, World, zones_of_shards};
 use crate::telemetry::{SharedTotals, Telemetry};
-use crate::web::WebPort;
 
 /// Connections that the kernel may hold before they are accepted.
 const LISTEN_BACKLOG: u32 = 1024;
@@ -58,6 +57,8 @@ pub struct Node {
     pub web: SocketAddr,
     /// Where the HTTP API of accounts is, where it is on.
     pub api: Option<SocketAddr>,
+    /// Where client assets are served, where they are.
+    pub assets: Option<SocketAddr>,
     /// What each shard measured.
     pub totals: Vec<SharedTotals>,
     stop: watch::Sender<bool>,
@@ -95,6 +96,11 @@ impl Node {
                 .with_context(|| format!("api.address = {} cannot be used", config.api.address))
         });
         let api = api.transpose()?;
+        let assets = (!config.assets.store.is_empty()).then(|| {
+            let listener = vyuha_net::listen::listen(config.assets.address, LISTEN_BACKLOG);
+            listener.with_context(|| format!("assets.address = {} cannot be used", config.assets.address))
+        });
+        let assets = assets.transpose()?;
         let (listen_address, admin_address, web_address) =
             (listener.local_addr()?, admin.local_addr()?, web.local_addr()?);
 
@@ -137,7 +143,8 @@ impl Node {
             },
             &failed,
         )?;
-        let (web, web_players) = WebPort::start(config, &content, metrics.clone(), web, identity.as_ref())?;
+        let (web, web_players) =
+            crate::web::serve(config, &content, metrics.clone(), web, identity.as_ref())?;
         let accounts = start_hashing(config)?;
         let api_address = api.as_ref().map(TcpListener::local_addr).transpose()?;
         let api = api
@@ -146,6 +153,8 @@ impl Node {
                 ApiPort::start(config, &database, accounts.clone(), metrics.clone(), listener)
             })
             .transpose()?;
+        let assets_address = assets.as_ref().map(TcpListener::local_addr).transpose()?;
+        let assets = assets.map(|listener| crate::assets::serve(config, listener)).transpose()?;
         let control = Control {
             config: config.clone(),
             content,
@@ -160,6 +169,7 @@ impl Node {
             failure,
             accounts,
             api,
+            assets,
             web,
             identity,
             web_players,
@@ -173,7 +183,7 @@ impl Node {
             })
             .context("the control plane's thread cannot be started")?;
         let (listen, admin, web, api) = (listen_address, admin_address, web_address, api_address);
-        Ok(Node { listen, admin, driver, web, api, totals, stop, control })
+        Ok(Node { listen, admin, driver, web, api, assets: assets_address, totals, stop, control })
     }
 
     /// Asks the node to end in good order; [`Node::join`] waits for it.
@@ -216,6 +226,7 @@ pub fn serve(config: &Config) -> anyhow::Result<()> {
         "driver": node.driver.name(),
         "web": node.web.to_string(),
         "api": node.api.map(|api| api.to_string()),
+        "assets": node.assets.map(|assets| assets.to_string()),
         "pid": std::process::id(),
     });
     println!("{ready}");

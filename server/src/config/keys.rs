@@ -165,6 +165,13 @@ keys! {
         /// PEM file of the certificate's private key.
         key: PathBuf = "";
     }
+    /// What clients download.
+    assets: Assets {
+        /// Where it lies: a folder, or s3://BUCKET/PREFIX; empty serves none. `vyuha assets publish` puts it there.
+        store: String = "";
+        /// Address and port that serves it over plain HTTP; port 0 takes any free port.
+        address: SocketAddr = "127.0.0.1:7782";
+    }
     /// The HTTP API of accounts: sign-up, sign-in, sessions, and tickets into the game.
     api: Api {
         /// Whether the API is served.
