@@ -148,6 +148,21 @@ impl Columns {
         self.start[cell] as usize..self.start[cell + 1] as usize
     }
 
+    /// The cell of a row, given one that does not lie behind it.
+    #[inline]
+    pub fn cell_of(&self, row: usize, mut cell: usize) -> usize {
+        const BLOCK: usize = 16;
+        // Several ends at a time, because nothing foresees how many there are to go.
+        while let Some(ends) = self.start.get(cell + 1..).and_then(<[u32]>::first_chunk::<BLOCK>) {
+            let ended = ends.iter().map(|end| u32::from(*end as usize <= row)).sum::<u32>() as usize;
+            cell += ended;
+            if ended < BLOCK {
+                return cell;
+            }
+        }
+        cell + self.start[cell + 1..].iter().take_while(|end| **end as usize <= row).count()
+    }
+
     /// The index of an entity, if it stands in a cell.
     #[inline]
     pub fn find(&self, cell: usize, id: EntityId) -> Option<usize> {
