@@ -10,6 +10,7 @@ use vyuha_protocol::text::CHARACTER_NAME_BYTES_MAX;
 use vyuha_protocol::{CellCoord, Displacement, EntityId, EntityKind, Pos, TileMap};
 
 use crate::hash::{add, subtract, warm_term};
+use crate::simd::prefetch;
 
 /// The bits of an id that number the slot.
 pub(crate) const SLOT_MASK: u32 = (1 << ENTITY_SLOT_BITS) - 1;
@@ -279,6 +280,13 @@ impl Slots {
         let slot = id.slot() as usize;
         let place = *self.place.get(slot)?;
         (place != DEAD && self.generation[slot] == id.generation()).then_some(place)
+    }
+
+    /// Asks memory for what [`Slots::resolve`] reads.
+    #[inline(always)]
+    pub fn fetch(&self, id: EntityId) {
+        prefetch(&self.place, id.slot() as usize);
+        prefetch(&self.generation, id.slot() as usize);
     }
 
     /// The id of the entity that the columns show for a slot.
