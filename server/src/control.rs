@@ -27,6 +27,7 @@ use crate::config::Config;
 use crate::doors::{Departures, Notice, SeatChange, ShardDoors};
 use crate::knocking::Door;
 use crate::placement::ZoneTable;
+use crate::scan::Scanner;
 use crate::seats::Seats;
 use crate::shards::{Host, dead_shard, join_hosts};
 use crate::sign_in::{FAREWELL_TIMEOUT, SignIn};
@@ -72,6 +73,8 @@ pub struct Control {
     pub api: Option<ApiPort>,
     /// The port of those who play in a browser.
     pub web: WebPort,
+    /// What searches for doubled items.
+    pub scanner: Scanner,
     /// The certificate, where clients speak TLS.
     pub identity: Option<Arc<Identity>>,
     /// Who came by it.
@@ -105,6 +108,7 @@ impl Control {
             accounts,
             mut api,
             web,
+            scanner,
             identity,
             web_players,
         } = self;
@@ -195,6 +199,8 @@ impl Control {
         let web = tokio::task::spawn_blocking(move || web.end()).await?;
         let api = tokio::task::spawn_blocking(move || api.map_or(Ok(()), ApiPort::end)).await?;
         figures.abort();
+        // It reads what is closed next.
+        tokio::task::spawn_blocking(move || drop(scanner)).await?;
         if let Some(renewing) = renewing {
             renewing.abort();
         }

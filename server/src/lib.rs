@@ -22,6 +22,7 @@ mod placement;
 mod record;
 pub mod replay;
 mod rooms;
+mod scan;
 mod seats;
 mod sessions;
 mod shards;

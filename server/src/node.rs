@@ -19,10 +19,10 @@ use vyuha_gateway::{Gateway, Metrics, NodeInfo, ZoneInfo};
 use vyuha_net::probe::{self, Finding, Needs, Severity, Verdict};
 use vyuha_net::runtime::Driver;
 use vyuha_record::{Record, Table};
-use vyuha_store::logs::{LogTable, Period};
+use vyuha_store::logs::{LogStore, LogTable, Period};
 use vyuha_store::migrate::OlderSchema;
 use vyuha_store::{
-    AccountRow, BreakerState, Durability, DurabilityConfig, Handle, OnStopped, PersistenceConfig,
+    AccountRow, BreakerState, DataDir, Durability, DurabilityConfig, Handle, OnStopped, PersistenceConfig,
     PostgresSettings, Producer, StoreConfig, TypedStore,
 };
 
@@ -33,6 +33,7 @@ use crate::control::Control;
 use crate::doors::{Departures, Neighbours, ShardDoors};
 use crate::placement::ZoneTable;
 use crate::record::Recordings;
+use crate::scan::{self, Scanner};
 use crate::shards::{self, Shards, World, zones_of_shards};
 use crate::telemetry::{SharedTotals, Telemetry};
 use crate::web::WebPort;
@@ -76,7 +77,7 @@ impl Node {
         let metrics = Arc::new(Metrics::new(shards, env!("CARGO_PKG_VERSION"), crate::COMMIT));
         let recordings = Recordings::prepare(&config.record.dir, &metrics)?;
         let (failed, failure) = watch::channel(None);
-        let (durability, producers) = open_durability(config, shards, &failed)?;
+        let (durability, producers) = open_durability(config, &content, shards, &failed)?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -111,6 +112,7 @@ impl Node {
         }
         add_checks(&mut gateway, &durability.handle(), &failure);
         let move_orders = gateway.move_orders();
+        let scanner = start_scanner(config, &content, &metrics, &mut gateway)?;
         let neighbours = Neighbours::all(shards, &table);
         let (doors, requests) = ShardDoors::new(shards, table.clone());
         let (departures, leaving) = Departures::new(shards);
@@ -158,6 +160,7 @@ impl Node {
             accounts,
             api,
             web,
+            scanner,
             identity,
             web_players,
         };
@@ -288,6 +291,7 @@ fn start_hashing(config: &Config) -> anyhow::Result<Accounts> {
 
 fn open_durability(
     config: &Config,
+    content: &Content,
     shards: u16,
     failed: &watch::Sender<Option<String>>,
 ) -> anyhow::Result<(Durability, Vec<Producer>)> {
@@ -308,6 +312,7 @@ fn open_durability(
             time_column: "at_ms",
             period: Period::Month,
             retention: config.store.ledger_retention,
+            carry: Some(scan::carry_ledger(content)),
         }],
         archive_dir: match &config.store.archive_dir {
             dir if dir.as_os_str().is_empty() => config.data.dir.join("archive"),
@@ -317,6 +322,22 @@ fn open_durability(
         persistence: PersistenceConfig::default(),
     };
     Durability::open(&durability, &tables(), &on_stopped).context("the node's data cannot be opened")
+}
+
+fn start_scanner(
+    config: &Config,
+    content: &Arc<Content>,
+    metrics: &Arc<Metrics>,
+    gateway: &mut Gateway,
+) -> anyhow::Result<Scanner> {
+    let store = match store_config(config)? {
+        StoreConfig::Sqlite => LogStore::Sqlite(DataDir::database_in(&config.data.dir)),
+        StoreConfig::Postgres { settings, .. } => LogStore::Postgres(settings),
+    };
+    let (orders, scans) = gateway.scan_orders();
+    let (content, metrics) = (content.clone(), metrics.clone());
+    let interval = config.store.scan_interval;
+    Scanner::start(scan::Parts { store, interval, content, metrics, scans, orders })
 }
 
 /// The database that the configuration names.

@@ -37,6 +37,9 @@ pub struct LogTable {
     pub period: Period,
     /// How long a row is kept, at least: a period goes when all of it is older.
     pub retention: Duration,
+    /// SQL that is run in the transaction in which rows go, with `{rows}` in the place of the table that holds only those: what
+    /// of them is to be kept in another table.
+    pub carry: Option<String>,
 }
 
 impl LogTable {

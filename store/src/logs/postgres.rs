@@ -29,7 +29,7 @@ pub(super) fn keep(
         for table in tables {
             make_ahead(&mut session.client, table, now_ms).await?;
             for partition in past(&session.client, table, table.cutoff_ms(now_ms)).await? {
-                if let Some(file) = retire(&mut session.client, &partition, archive_dir, stopped).await? {
+                if let Some(file) = retire(&mut session.client, table, &partition, archive_dir, stopped).await? {
                     tracing::info!(partition, file = %file.display(), "a partition past its time was archived and dropped");
                     retired += 1;
                 }
@@ -84,6 +84,7 @@ async fn past(client: &Client, table: &LogTable, cutoff_ms: i64) -> Result<Vec<S
 /// Archives a partition and drops it, in one transaction: what fails leaves it. `None` where another node is at it.
 async fn retire(
     client: &mut Client,
+    table: &LogTable,
     partition: &str,
     archive_dir: &Path,
     stopped: &Stopped,
@@ -105,6 +106,9 @@ async fn retire(
         archive.write(&bytes?)?;
     }
     let file = archive.finish()?;
+    if let Some(carry) = &table.carry {
+        transaction.batch_execute(&carry.replace("{rows}", partition)).await?;
+    }
     transaction.batch_execute(&format!("DROP TABLE {partition}")).await?;
     transaction.commit().await?;
     Ok(Some(file))
