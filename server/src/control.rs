@@ -147,7 +147,7 @@ impl Control {
             sign_in,
             door.clone(),
             farewells.clone(),
-            Rc::new(Addresses::new(&config.address, MonotonicClock)),
+            Arc::new(Addresses::new(&config.address, MonotonicClock)),
             identity.as_ref().map(Identity::players),
         ));
         let leaving = tokio::task::spawn_local(keep_seats(
@@ -236,7 +236,7 @@ async fn accept(
     sign_in: Rc<SignIn>,
     door: Rc<Door>,
     farewells: Arc<Semaphore>,
-    addresses: Rc<Addresses>,
+    addresses: Arc<Addresses>,
     tls: Option<Arc<ServerConfig>>,
 ) {
     let farewells_to_many = Arc::new(Semaphore::new(FAREWELLS_TO_MANY_MAX));

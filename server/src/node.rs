@@ -143,7 +143,10 @@ impl Node {
         let accounts = start_hashing(config)?;
         let api_address = api.as_ref().map(TcpListener::local_addr).transpose()?;
         let api = api
-            .map(|listener| ApiPort::start(config, &durability.database(), accounts.clone(), listener))
+            .map(|listener| {
+                let database = durability.database();
+                ApiPort::start(config, &database, accounts.clone(), metrics.clone(), listener)
+            })
             .transpose()?;
         let control = Control {
             config: config.clone(),

@@ -5,13 +5,16 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use anyhow::{Context as _, bail};
+use governor::clock::MonotonicClock;
 use tokio::sync::{mpsc, watch};
 use vyuha_game::Content;
 use vyuha_gateway::Metrics;
-use vyuha_gateway::play::{PlayConfig, PlayWorld, PlayZone, WebPlayer, serve_players};
+use vyuha_gateway::play::{Doorkeeper, Entrance, PlayConfig, PlayWorld, PlayZone, WebPlayer, serve_players};
 use vyuha_net::tls::Identity;
+use vyuha_protocol::ErrorCode;
 
-use crate::config::Config;
+use crate::addresses::Addresses;
+use crate::config::{Address, Config};
 use crate::node::yield_to_shards;
 
 /// Browsers' players that may wait to be accepted; the next is told to try again.
@@ -40,6 +43,7 @@ impl WebPort {
         let world = world(content);
         let tls = identity.map(Identity::browsers);
         let (players, arrivals) = mpsc::channel(WAITING_MAX);
+        let doorkeeper = doorkeeper(&config.address, &metrics);
         let (stop, mut stopping) = watch::channel(false);
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -51,7 +55,7 @@ impl WebPort {
                 // An error means that the node is gone, which is a stop as well.
                 let _ = stopping.wait_for(|stop| *stop).await;
             };
-            serve_players(listener, tls, play, &world, metrics, players, stopped)
+            serve_players(Entrance { listener, tls, doorkeeper }, play, &world, metrics, players, stopped)
                 .await
                 .context("the web port failed")
         };
@@ -74,6 +78,20 @@ impl WebPort {
         let _ = self.stop.send(true);
         self.thread.join().unwrap_or_else(|_| bail!("the web port panicked: see the log"))
     }
+}
+
+/// One address may fetch pages as it may connect to the game, and visit as often at once as it may log in at once. Players
+/// are counted where they sign in.
+fn doorkeeper(limits: &Address, metrics: &Metrics) -> Doorkeeper {
+    let addresses = Arc::new(Addresses::new(limits, MonotonicClock));
+    let refused = metrics.closed(ErrorCode::AddressLimit.name());
+    Box::new(move |address| {
+        let place = addresses.connect(address);
+        if place.is_none() {
+            refused.inc();
+        }
+        Some(Box::new(place?))
+    })
 }
 
 /// What a browser must hold of the world.

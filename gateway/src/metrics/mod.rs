@@ -3,6 +3,7 @@
 //! Whoever counts resolves a handle once and keeps it: a handle is an atomic, so that counting never takes a
 //! lock and never looks up a label. Shards add once a tick, in bulk.
 
+mod api;
 mod histogram;
 mod process;
 
@@ -14,6 +15,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 
+pub use api::ApiMetrics;
 pub use histogram::DurationHistogram;
 
 /// A gauge that is never negative.
@@ -172,6 +174,8 @@ pub struct Metrics {
     pub recorded_bytes: Counter,
     /// Recordings that ended before their shard did.
     pub recordings_stopped: Counter,
+    /// Requests of the HTTP API.
+    pub api: ApiMetrics,
     pub(crate) web_connections: Level,
     pub(crate) telemetry_dropped: Counter,
     pub(crate) watchers: Level,
@@ -291,6 +295,7 @@ impl Metrics {
                 "recordings_stopped",
                 "Recordings that ended before their shard, because the disk was too slow or failed",
             ),
+            api: ApiMetrics::new(vyuha),
             web_connections: level(vyuha, "web_connections", "WebSockets of players that are open"),
             telemetry_dropped: counter(
                 vyuha,

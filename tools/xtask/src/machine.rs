@@ -56,6 +56,13 @@ const PROGRAMS: &[Program] = &[
         purpose: "holds hot data",
         whole_only: true,
     },
+    Program { names: &["promtool"], package: "prometheus", purpose: "tries the alerts", whole_only: true },
+    Program {
+        names: &["amtool"],
+        package: "prometheus-alertmanager",
+        purpose: "checks where alerts go",
+        whole_only: true,
+    },
 ];
 
 /// Open files of one test process: a node and several hundred clients, each end of each connection one file.
