@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use governor::clock::MonotonicClock;
 use tokio::net::TcpStream;
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use vyuha_game::Content;
 use vyuha_gateway::accounts::Accounts;
 use vyuha_gateway::play::WebPlayer;
@@ -25,6 +25,7 @@ use crate::certificate;
 use crate::client_stream::ClientStream;
 use crate::config::Config;
 use crate::doors::{Departures, Notice, SeatChange, ShardDoors};
+use crate::events::{About, Events, What, Writer};
 use crate::knocking::Door;
 use crate::placement::ZoneTable;
 use crate::scan::Scanner;
@@ -75,6 +76,10 @@ pub struct Control {
     pub web: WebPort,
     /// What searches for doubled items.
     pub scanner: Scanner,
+    /// The log of operations.
+    pub events: Events,
+    /// What writes it.
+    pub writer: Writer,
     /// The certificate, where clients speak TLS.
     pub identity: Option<Arc<Identity>>,
     /// Who came by it.
@@ -109,6 +114,8 @@ impl Control {
             mut api,
             web,
             scanner,
+            events,
+            writer,
             identity,
             web_players,
         } = self;
@@ -116,8 +123,15 @@ impl Control {
         let store = durability.handle();
         let durability = Rc::new(durability);
         let doors = Rc::new(doors);
-        let moving =
-            tokio::task::spawn_local(zones::move_zones(config.clone(), zones, doors.clone(), move_orders));
+        let (stop_writing, writing_stopped) = oneshot::channel();
+        let writing = tokio::task::spawn_local(writer.run(writing_stopped));
+        let moving = tokio::task::spawn_local(zones::move_zones(
+            config.clone(),
+            zones,
+            doors.clone(),
+            events.clone(),
+            move_orders,
+        ));
         let (stop_sign_in, sign_in_stopping) = watch::channel(false);
         let farewells_max = FAREWELLS_MAX as u32;
         let farewells = Arc::new(Semaphore::new(FAREWELLS_MAX));
@@ -130,6 +144,7 @@ impl Control {
             seats: seats.clone(),
             doors,
             metrics: metrics.clone(),
+            events: events.clone(),
             open_registration: config.accounts.open_registration,
             handshake_timeout: config.net.handshake_timeout,
             idle_timeout: config.net.idle_timeout,
@@ -154,6 +169,7 @@ impl Control {
             departures,
             seats,
             store.clone(),
+            events.clone(),
             Rc::downgrade(&durability),
         ));
         let renewing = match identity {
@@ -173,6 +189,7 @@ impl Control {
             },
         ));
 
+        events.note(What::NodeStarted, About::default(), crate::VERSION);
         let reason = tokio::select! {
             _ = stopping.wait_for(|stop| *stop) => None,
             failed = failure.wait_for(Option::is_some) => failed.ok().and_then(|reason| reason.clone()),
@@ -180,8 +197,10 @@ impl Control {
         };
         if let Some(reason) = &reason {
             tracing::error!(%reason, "the node cannot go on");
+            events.note(What::NodeEnding, About::default(), reason.clone());
         } else {
             tracing::info!("ending: players are told and saved");
+            events.note(What::NodeEnding, About::default(), "");
         }
         accepting.abort();
         moving.abort();
@@ -209,6 +228,9 @@ impl Control {
         }
         // The last departures free seats that nobody waits for any more.
         leaving.abort();
+        // The journal ends once nobody writes into it any more.
+        drop(stop_writing);
+        writing.await?;
         let closed = match Rc::into_inner(durability) {
             Some(durability) if drained.is_ok() => tokio::task::spawn_blocking(move || durability.shutdown())
                 .await?
@@ -303,6 +325,7 @@ async fn keep_seats(
     mut departures: Departures,
     seats: Rc<Seats>,
     store: Handle,
+    events: Events,
     durability: Weak<Durability>,
 ) {
     loop {
@@ -313,7 +336,10 @@ async fn keep_seats(
         let mut left = Vec::new();
         for Notice { account, change } in notices {
             match change {
-                SeatChange::Left => left.push(account),
+                SeatChange::Left => {
+                    events.note(What::Left, About { account, ..About::default() }, "");
+                    left.push(account);
+                }
                 SeatChange::Confirmed(ticket) => seats.confirm(account, ticket),
                 SeatChange::Moved { shard, stay } => seats.moved(account, shard, stay),
             }
@@ -339,6 +365,7 @@ async fn keep_seats(
 /// Ends the sessions of accounts that were suspended.
 async fn throw_out(mut accounts: mpsc::Receiver<i64>, sign_in: Rc<SignIn>) {
     while let Some(account) = accounts.recv().await {
+        sign_in.events.note(What::ThrownOut, About { account, ..About::default() }, "its account was suspended");
         // Its shard may change, or be too busy to hear, until it is asked.
         while let Some(shard) = sign_in.seats.shard_of(account)
             && !sign_in.doors.kick(shard, account, ErrorCode::AccountSuspended)

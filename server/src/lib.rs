@@ -14,6 +14,7 @@ mod control;
 pub mod demo;
 mod doors;
 mod driver;
+pub mod events;
 mod knocking;
 mod logging;
 mod mailbox;

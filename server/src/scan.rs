@@ -8,6 +8,9 @@
 
 mod history;
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -23,6 +26,8 @@ use vyuha_protocol::ItemKind;
 use vyuha_record::{Record, Value};
 use vyuha_store::logs::LogStore;
 use vyuha_store::{Reading, StoreError};
+
+use crate::events::{About, Events, What};
 
 /// Rows of one query.
 const PAGE_ROWS: usize = 5000;
@@ -47,6 +52,8 @@ pub struct Parts {
     pub content: Arc<Content>,
     /// The node's figures.
     pub metrics: Arc<Metrics>,
+    /// The log of operations.
+    pub events: Events,
     /// Where it says what it found.
     pub scans: Scans,
     /// Orders from the admin port.
@@ -181,6 +188,7 @@ impl Searcher {
             if !self.known.contains(finding) {
                 let history = serde_json::to_string(&told.history).unwrap_or_default();
                 tracing::error!(%finding, %history, "items are doubled, lost or elsewhere");
+                self.parts.events.note(What::Doubled, About::default(), finding.to_string());
             }
         }
         if !findings.is_empty() {

@@ -84,10 +84,14 @@ impl Reading {
                 let sql = sql.replace('?', "$");
                 let bound: Vec<_> = values.iter().map(PostgresBound).collect();
                 let params: Vec<_> = bound.iter().map(|bound| bound as &(dyn ToSql + Sync)).collect();
-                let asked = runtime.block_on(timeout(*time, async {
-                    let statement = session.prepare(&sql).await?;
-                    session.client.query(&statement, &params).await
-                }));
+                // Within the runtime: a timeout belongs to one.
+                let asked = runtime.block_on(async {
+                    timeout(*time, async {
+                        let statement = session.prepare(&sql).await?;
+                        session.client.query(&statement, &params).await
+                    })
+                    .await
+                });
                 let rows = asked
                     .map_err(|_| StoreError::TimedOut { action: QUERY, after: *time })?
                     .map_err(|error| postgres_failed(QUERY, &error))?;
@@ -100,7 +104,7 @@ impl Reading {
         match &mut self.0 {
             Connected::Sqlite(connection) => connection.execute_batch(sqlite).map_err(failed(QUERY)),
             Connected::Postgres { runtime, session, timeout: time } => runtime
-                .block_on(timeout(*time, session.client.batch_execute(postgres)))
+                .block_on(async { timeout(*time, session.client.batch_execute(postgres)).await })
                 .map_err(|_| StoreError::TimedOut { action: QUERY, after: *time })?
                 .map_err(|error| postgres_failed(QUERY, &error)),
         }

@@ -130,6 +130,8 @@ pub struct Metrics {
     pub zone_moves: Counter,
     /// How long each of them stood still, from its last tick where it was to its first where it is.
     pub zone_move_seconds: DurationHistogram,
+    /// Entries of the log of operations that were lost.
+    pub events_lost: Counter,
     dupe_scans: Family<ResultLabel, Counter>,
     /// What the last search for doubled items found.
     pub dupe_scan_findings: Level,
@@ -217,6 +219,11 @@ impl Metrics {
                 vyuha.register_with_unit("zone_move", help, Unit::Seconds, histogram.clone());
                 histogram
             },
+            events_lost: counter(
+                vyuha,
+                "events_lost",
+                "Entries of the log of operations that were lost, because too many waited or the journal took none",
+            ),
             dupe_scans: family(vyuha, "dupe_scans", "Searches for doubled and lost items, by result"),
             dupe_scan_findings: level(
                 vyuha,
