@@ -118,7 +118,8 @@ impl Service {
         Ok(service)
     }
 
-    /// Turns the keys and deletes what is over; to be called about once an hour.
+    /// Turns the keys and deletes what is over; to be called about once an hour. Sessions that are over stay, for as long as the
+    /// node's retention says.
     pub async fn tidy(&self) -> Result<(), Problem> {
         let (vault, now_ms) = (self.vault.clone(), self.now_ms());
         let keys = self
@@ -128,7 +129,6 @@ impl Service {
                     "DELETE FROM registration WHERE expires_ms <= ?1",
                     "DELETE FROM one_time_token WHERE expires_ms <= ?1",
                     "DELETE FROM refresh_token WHERE session IN (SELECT id FROM session WHERE expires_ms <= ?1)",
-                    "DELETE FROM session WHERE expires_ms <= ?1",
                 ] {
                     tx.execute(sql, &[now_ms.into()])?;
                 }

@@ -9,6 +9,7 @@
 
 mod admin;
 mod browser;
+pub mod campaign;
 mod confinement;
 mod database;
 mod mover;

@@ -221,6 +221,12 @@ impl Node {
         self.folder.path().join("data")
     }
 
+    /// Leaves its folder (data and log) where it is once this value is dropped, and says where.
+    pub fn keep_folder(&mut self, keep: bool) -> PathBuf {
+        self.folder.disable_cleanup(keep);
+        self.folder.path().to_owned()
+    }
+
     /// The end of what it logged.
     pub fn log(&self) -> String {
         log_end(self.folder.path())
