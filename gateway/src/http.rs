@@ -19,6 +19,7 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::timeout;
 
 use crate::Gateway;
+use crate::cluster::{self, Cluster};
 use crate::feed::MARK_UNITS_PER_TILE;
 use crate::guard::{Hosts, SECURITY_HEADERS, same_origin};
 use crate::listener::{BoundedListener, Bounds};
@@ -55,6 +56,8 @@ pub(crate) struct App {
     pub live: Arc<Live>,
     /// Where orders to move zones go.
     pub orders: mpsc::Sender<MoveOrder>,
+    /// Hot data.
+    pub cluster: Arc<Cluster>,
     metrics: Arc<Metrics>,
     checks: Arc<Checks>,
     hosts: Hosts,
@@ -69,11 +72,12 @@ pub async fn serve(
     gateway: Gateway,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
-    let Gateway { live, metrics, checks, hosts, reports, orders, tls } = gateway;
+    let Gateway { live, metrics, checks, hosts, reports, orders, cluster, tls } = gateway;
+    let cluster = Arc::new(cluster);
     let (stopping, stop) = watch::channel(false);
     let room = Arc::new(Semaphore::new(WATCHERS_MAX));
     let checks = Arc::new(checks);
-    let app = App { live: live.clone(), orders, metrics, checks, hosts, room: room.clone(), stop };
+    let app = App { live: live.clone(), orders, cluster, metrics, checks, hosts, room: room.clone(), stop };
 
     let mut stop = app.stop.clone();
     let listener = BoundedListener::new(listener, BOUNDS).with_tls(tls);
@@ -110,7 +114,12 @@ fn routes(app: App) -> Router {
         .route("/api/zones", get(zones::list))
         .route("/api/zones/{id}/walls", get(walls))
         .route("/api/zones/{id}/move", post(zones::move_zone))
-        .layer(DefaultBodyLimit::max(zones::ORDER_BYTES_MAX))
+        .route("/api/nodes", get(cluster::nodes))
+        .route("/api/online", get(cluster::online))
+        .route("/api/near", get(cluster::near))
+        .route("/api/chat", get(cluster::chat))
+        .route("/api/announce", post(cluster::announce))
+        .layer(DefaultBodyLimit::max(zones::ORDER_BYTES_MAX.max(cluster::ANNOUNCE_BYTES_MAX)))
         .route("/api/history", get(history))
         .route("/api/stream", get(stream))
         .route("/metrics", get(metrics))

@@ -25,6 +25,7 @@ use crate::certificate;
 use crate::client_stream::ClientStream;
 use crate::config::Config;
 use crate::doors::{Departures, Notice, SeatChange, ShardDoors};
+use crate::hot::{Presence, Sharing};
 use crate::knocking::Door;
 use crate::placement::ZoneTable;
 use crate::seats::Seats;
@@ -58,6 +59,8 @@ pub struct Control {
     pub zones: Arc<ZoneTable>,
     /// Orders to move zones, from the admin port.
     pub move_orders: mpsc::Receiver<MoveOrder>,
+    /// What nodes tell each other.
+    pub sharing: Sharing,
     /// Where it hears of those who left.
     pub departures: Departures,
     /// Tells the shards that the node is to end.
@@ -98,6 +101,7 @@ impl Control {
             doors,
             zones,
             move_orders,
+            sharing,
             departures,
             draining,
             hosts,
@@ -114,6 +118,7 @@ impl Control {
         let doors = Rc::new(doors);
         let moving =
             tokio::task::spawn_local(zones::move_zones(config.clone(), zones, doors.clone(), move_orders));
+        let shared = sharing.start(&doors, &metrics);
         let (stop_sign_in, sign_in_stopping) = watch::channel(false);
         let farewells_max = FAREWELLS_MAX as u32;
         let farewells = Arc::new(Semaphore::new(FAREWELLS_MAX));
@@ -149,6 +154,7 @@ impl Control {
         let leaving = tokio::task::spawn_local(keep_seats(
             departures,
             seats,
+            shared.presence.clone(),
             store.clone(),
             Rc::downgrade(&durability),
         ));
@@ -195,6 +201,7 @@ impl Control {
         let web = tokio::task::spawn_blocking(move || web.end()).await?;
         let api = tokio::task::spawn_blocking(move || api.map_or(Ok(()), ApiPort::end)).await?;
         figures.abort();
+        shared.end().await;
         if let Some(renewing) = renewing {
             renewing.abort();
         }
@@ -296,6 +303,7 @@ fn as_client(player: WebPlayer) -> std::io::Result<(ClientStream, IpAddr)> {
 async fn keep_seats(
     mut departures: Departures,
     seats: Rc<Seats>,
+    presence: Presence,
     store: Handle,
     durability: Weak<Durability>,
 ) {
@@ -307,7 +315,10 @@ async fn keep_seats(
         let mut left = Vec::new();
         for Notice { account, change } in notices {
             match change {
-                SeatChange::Left => left.push(account),
+                SeatChange::Left => {
+                    presence.left(account);
+                    left.push(account);
+                }
                 SeatChange::Confirmed(ticket) => seats.confirm(account, ticket),
                 SeatChange::Moved { shard, stay } => seats.moved(account, shard, stay),
             }

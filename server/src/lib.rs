@@ -14,6 +14,7 @@ mod control;
 pub mod demo;
 mod doors;
 mod driver;
+mod hot;
 mod knocking;
 mod logging;
 mod mailbox;

@@ -4,6 +4,7 @@
 //! lock and never looks up a label. Shards add once a tick, in bulk.
 
 mod histogram;
+mod hot;
 mod process;
 
 use std::sync::atomic::AtomicU64;
@@ -15,6 +16,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 
 pub use histogram::DurationHistogram;
+pub use hot::HotMetrics;
 
 /// A gauge that is never negative.
 pub type Level = Gauge<u64, AtomicU64>;
@@ -165,6 +167,8 @@ pub struct Metrics {
     pub recorded_bytes: Counter,
     /// Recordings that ended before their shard did.
     pub recordings_stopped: Counter,
+    /// Hot data.
+    pub hot: HotMetrics,
     pub(crate) web_connections: Level,
     pub(crate) telemetry_dropped: Counter,
     pub(crate) watchers: Level,
@@ -267,6 +271,7 @@ impl Metrics {
                 "recordings_stopped",
                 "Recordings that ended before their shard, because the disk was too slow or failed",
             ),
+            hot: HotMetrics::register(vyuha),
             web_connections: level(vyuha, "web_connections", "WebSockets of players that are open"),
             telemetry_dropped: counter(
                 vyuha,
