@@ -20,7 +20,10 @@ use vyuha_protocol::frame::{FrameError, append_frame};
 use vyuha_protocol::message::{self, Acknowledge, ClientMessage, DecodeError, Message as _, Resumed};
 use vyuha_store::journal::{Batch, Producer, SubmitError};
 
-use crate::doors::{Admission, Leaving, Neighbours, Notice, Request, Requests, Resumption, SeatChange};
+use crate::doors::{
+    Admission, Leaving, Neighbours, Notice, Request, Requests, Resumption, SeatChange, Telling,
+};
+use crate::hot::HotFeed;
 use crate::sessions::{Moving, Session, Sessions};
 use crate::sign_in::error_message;
 use crate::telemetry::{Stage, Telemetry};
@@ -54,6 +57,8 @@ pub struct Parts<T> {
     pub producer: Producer,
     /// Set when the node is to end: everyone is told, saved and let go.
     pub draining: Arc<AtomicBool>,
+    /// Where the control plane hears of who plays where, and what was said.
+    pub hot: HotFeed,
     /// Figures.
     pub telemetry: Telemetry,
     /// Ticks a second.
@@ -180,6 +185,8 @@ impl<T: Transport> Driver<T> {
         }
         self.parts.telemetry.lap(Stage::Receive);
         self.parts.shard.tick(&mut self.parts.telemetry, &mut self.outbox);
+        let Driver { parts: Parts { shard, hot, .. }, sessions, outbox, .. } = self;
+        hot.tell(self.ticks, shard, sessions.numbers(), outbox);
         self.hand_out_or_give_up()?;
         // Of who went on the control plane hears once the other shard can see them.
         if self.parts.neighbours.is_handed() {
@@ -447,6 +454,21 @@ impl<T: Transport> Driver<T> {
             }
         }
         self.parts.transport.flush(&mut |_, _| {});
+    }
+
+    /// Tells players something. Who is on the way to another shard is left out: it could not be told in order.
+    fn tell(&mut self, Telling { account, frames }: &Telling) {
+        let told = match account {
+            Some(account) => self.sessions.of_account(*account).into_iter().collect(),
+            None => self.sessions.ids(),
+        };
+        for id in told {
+            if self.sessions.get(id).is_some_and(|session| !session.leaving && session.moving.is_none()) {
+                for frame in frames.iter() {
+                    deliver(&mut self.sessions, &mut self.parts, id, frame);
+                }
+            }
+        }
     }
 
     /// Tells a client why its connection ends.

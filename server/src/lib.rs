@@ -16,6 +16,7 @@ pub mod demo;
 mod doors;
 mod driver;
 pub mod events;
+mod hot;
 mod knocking;
 mod logging;
 mod mailbox;

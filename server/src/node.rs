@@ -15,7 +15,7 @@ use vyuha_game::inventory::PLACE_GROUND;
 use vyuha_game::ledger::LedgerRow;
 use vyuha_game::{Content, ItemRow};
 use vyuha_gateway::accounts::{Accounts, AccountsConfig, HashCost};
-use vyuha_gateway::{Gateway, Metrics, NodeInfo, ZoneInfo};
+use vyuha_gateway::{Gateway, Metrics, NodeBeat, NodeInfo, NodeLoad, ZoneInfo};
 use vyuha_net::probe::{self, Finding, Needs, Severity, Verdict};
 use vyuha_net::runtime::Driver;
 use vyuha_record::{Record, Table};
@@ -32,6 +32,7 @@ use crate::config::{Config, Database, StoreUrl};
 use crate::control::Control;
 use crate::doors::{Departures, Neighbours, ShardDoors};
 use crate::events::{self, EventRow, Events};
+use crate::hot::{Hot, HotFeeds, Sharing};
 use crate::placement::ZoneTable;
 use crate::record::Recordings;
 use crate::scan::{self, Scanner};
@@ -72,6 +73,7 @@ impl Node {
     pub fn start(config: &Config) -> anyhow::Result<Node> {
         let driver = check_machine(config)?;
         let identity = certificate::load(config)?;
+        let hot = Hot::open(config)?;
         let content = Arc::new(load_content(config)?);
         let shards = config.shards() as u16;
         let simd = config.shard.simd.level();
@@ -80,7 +82,8 @@ impl Node {
         let recordings = Recordings::prepare(&config.record.dir, &metrics)?;
         let (failed, failure) = watch::channel(None);
         let (durability, mut producers) = open_durability(config, &content, shards, &failed)?;
-        let log_producer = producers.pop().context("the journal has no producer for the log of operations")?;
+        let log_producer =
+            producers.pop().context("the journal has no producer for the log of operations")?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -120,12 +123,21 @@ impl Node {
             gateway.set_tls(identity.browsers());
         }
         add_checks(&mut gateway, &durability.handle(), &failure);
+        share_hot(&mut gateway, &hot);
         let move_orders = gateway.move_orders();
         let (events, writer) = events::open(log_producer, run, metrics.events_lost.clone());
         let scanner = start_scanner(config, &content, &metrics, &events, &mut gateway)?;
         let neighbours = Neighbours::all(shards, &table);
         let (doors, requests) = ShardDoors::new(shards, table.clone());
         let (departures, leaving) = Departures::new(shards);
+        let (feeds, hot_feed) = HotFeeds::new(shards, config.shard.tick_hz, &metrics.hot.dropped);
+        let sharing = Sharing {
+            hot,
+            feeds,
+            beat: node_beat(config, listen_address, admin_address),
+            load: gateway.load_probe(),
+            announcements: gateway.announcements(),
+        };
         let draining = Arc::new(AtomicBool::new(false));
         let totals: Vec<SharedTotals> = (0..shards).map(|_| SharedTotals::default()).collect();
         let hosts = shards::start(
@@ -139,6 +151,7 @@ impl Node {
                 requests,
                 neighbours,
                 leaving,
+                hot: hot_feed,
                 draining: &draining,
                 recordings,
             },
@@ -169,6 +182,7 @@ impl Node {
             doors,
             zones: table,
             move_orders,
+            sharing,
             departures,
             draining,
             hosts,
@@ -442,6 +456,28 @@ fn node_info(config: &Config, content: &Content, table: &ZoneTable) -> NodeInfo 
             })
             .collect(),
     }
+}
+
+/// What does not change of what the node tells the others of itself.
+fn node_beat(config: &Config, listen: SocketAddr, admin: SocketAddr) -> NodeBeat {
+    NodeBeat {
+        name: config.node.name.as_str().to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        commit: crate::COMMIT.to_owned(),
+        listen: listen.to_string(),
+        admin: admin.to_string(),
+        started_unix_ms: crate::clock::unix_ms(),
+        told_unix_ms: 0,
+        load: NodeLoad::default(),
+    }
+}
+
+/// Lets the admin port read hot data, and say how that is doing.
+fn share_hot(gateway: &mut Gateway, hot: &Hot) {
+    let state = hot.clone();
+    gateway.set_hot(hot.store.clone(), move || state.state());
+    let checked = hot.clone();
+    gateway.add_comfort("redis", Box::new(move || checked.check()));
 }
 
 fn add_checks(gateway: &mut Gateway, store: &Handle, failure: &watch::Receiver<Option<String>>) {
