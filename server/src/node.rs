@@ -167,10 +167,7 @@ impl Node {
         let accounts = start_hashing(config)?;
         let api_address = api.as_ref().map(TcpListener::local_addr).transpose()?;
         let api = api
-            .map(|listener| {
-                let database = durability.database();
-                ApiPort::start(config, &database, accounts.clone(), metrics.clone(), listener)
-            })
+            .map(|listener| ApiPort::start(config, &durability, accounts.clone(), metrics.clone(), listener))
             .transpose()?;
         let assets_address = assets.as_ref().map(TcpListener::local_addr).transpose()?;
         let assets = assets.map(|listener| crate::assets::serve(config, listener)).transpose()?;
