@@ -56,6 +56,13 @@ const PROGRAMS: &[Program] = &[
         purpose: "holds hot data",
         whole_only: true,
     },
+    Program {
+        // Debian's brings node.
+        names: &["npm"],
+        package: "npm",
+        purpose: "installs the identity provider of the tests, and checks the web client",
+        whole_only: true,
+    },
 ];
 
 /// Open files of one test process: a node and several hundred clients, each end of each connection one file.
@@ -147,10 +154,13 @@ mod tests {
         let packages = |extent, there: &[&str]| -> Vec<_> {
             missing(extent, |name| there.contains(&name)).iter().map(|program| program.package).collect()
         };
-        assert_eq!(packages(Extent::Whole, &["cc"]), ["git", "postgresql", "chromium", "redis-server"]);
+        assert_eq!(
+            packages(Extent::Whole, &["cc"]),
+            ["git", "postgresql", "chromium", "redis-server", "npm"]
+        );
         assert_eq!(packages(Extent::Quick, &["cc"]), ["git"]);
         assert_eq!(
-            packages(Extent::Whole, &["cc", "git", "google-chrome", "postgres", "redis-server"]),
+            packages(Extent::Whole, &["cc", "git", "google-chrome", "postgres", "redis-server", "npm"]),
             [""; 0]
         );
         assert_eq!(packages(Extent::Quick, &["git"]), ["gcc libc6-dev"]);

@@ -28,7 +28,10 @@ const ARROWS: &[(&str, May)] = &[
     ("vyuha-store", May::Only(&["vyuha-breaker", "vyuha-record", "vyuha-ring", "vyuha-test-postgres"])),
     ("vyuha-hot", May::Only(&["vyuha-breaker"])),
     ("vyuha-gateway", May::Only(&["vyuha-protocol", "vyuha-record", "vyuha-store"])),
-    ("vyuha-accounts", May::Only(&["vyuha-protocol", "vyuha-record", "vyuha-store", "vyuha-gateway"])),
+    (
+        "vyuha-accounts",
+        May::Only(&["vyuha-breaker", "vyuha-protocol", "vyuha-record", "vyuha-store", "vyuha-gateway"]),
+    ),
     ("vyuha-bots", May::Only(&["vyuha-protocol", "vyuha-net", "vyuha-core", "vyuha-game", "vyuha-record"])),
     ("vyuha", May::Everything),
     ("sim-bench", May::Everything),
