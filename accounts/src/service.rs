@@ -11,6 +11,7 @@ use vyuha_store::sql::Sql;
 use crate::jwt::{ACCESS_MS, AUDIENCE, Claims};
 use crate::keyring::Keyring;
 use crate::mail::Mailer;
+use crate::oidc::Providers;
 use crate::one_time;
 use crate::problem::{Code, Problem};
 use crate::revoked::Revoked;
@@ -51,6 +52,8 @@ pub struct Parts {
     pub throttle: Arc<Throttle>,
     /// Mail.
     pub mailer: Mailer,
+    /// Identity providers.
+    pub providers: Providers,
     /// The key that makes the first administrator; without one nobody becomes it.
     pub admin_key: Option<String>,
     /// Takes the accounts that are to be thrown out of the game.
@@ -71,6 +74,7 @@ pub struct Service {
     pub(crate) revoked: Revoked,
     pub(crate) throttle: Arc<Throttle>,
     pub(crate) mailer: Mailer,
+    pub(crate) providers: Providers,
     admin_key: Option<AdminKey>,
     thrown_out: mpsc::Sender<i64>,
     pub(crate) metrics: Arc<Metrics>,
@@ -89,8 +93,19 @@ impl Service {
     /// # Errors
     /// What failed is in the log.
     pub async fn open(parts: Parts) -> Result<Service, Problem> {
-        let Parts { config, sql, hasher, vault, throttle, mailer, admin_key, thrown_out, metrics, clock } =
-            parts;
+        let Parts {
+            config,
+            sql,
+            hasher,
+            vault,
+            throttle,
+            mailer,
+            providers,
+            admin_key,
+            thrown_out,
+            metrics,
+            clock,
+        } = parts;
         let admin_key = admin_key.filter(|key| !key.is_empty()).map(|admin_key| {
             let key = hmac::Key::new(hmac::HMAC_SHA256, &random::<32>()?);
             Ok::<_, Problem>(AdminKey { tag: hmac::sign(&key, admin_key.as_bytes()), key })
@@ -104,6 +119,7 @@ impl Service {
             revoked: Revoked::default(),
             throttle,
             mailer,
+            providers,
             admin_key: admin_key.transpose()?,
             thrown_out,
             metrics,
@@ -127,6 +143,7 @@ impl Service {
             .transaction(move |tx| {
                 for sql in [
                     "DELETE FROM registration WHERE expires_ms <= ?1",
+                    "DELETE FROM identity_flow WHERE expires_ms <= ?1",
                     "DELETE FROM one_time_token WHERE expires_ms <= ?1",
                     "DELETE FROM refresh_token WHERE session IN (SELECT id FROM session WHERE expires_ms <= ?1)",
                 ] {

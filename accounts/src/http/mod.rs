@@ -28,7 +28,7 @@ use vyuha_gateway::listener::{BoundedListener, Bounds, Visitor};
 pub(crate) use body::{Body, Parameters};
 pub(crate) use caller::{Caller, From};
 
-use crate::routes::{keys, me, password, registration, second_factor, session, staff, ticket};
+use crate::routes::{identity, keys, me, password, registration, second_factor, session, staff, ticket};
 use crate::service::Service;
 
 /// What every handler is given.
@@ -97,6 +97,12 @@ fn table() -> OpenApiRouter<App> {
         .routes(routes!(second_factor::begin))
         .routes(routes!(second_factor::confirm))
         .routes(routes!(second_factor::remove))
+        .routes(routes!(identity::providers))
+        .routes(routes!(identity::begin))
+        .routes(routes!(identity::complete))
+        .routes(routes!(identity::list))
+        .routes(routes!(identity::begin_link))
+        .routes(routes!(identity::link, identity::unlink))
         .routes(routes!(ticket::issue))
         .routes(routes!(staff::first))
         .routes(routes!(staff::appoint, staff::dismiss))

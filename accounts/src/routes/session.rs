@@ -143,9 +143,7 @@ pub(crate) async fn sign_in(
     } else {
         None
     };
-    let agent = headers.get(header::USER_AGENT).and_then(|agent| agent.to_str().ok());
-    let agent = agent.unwrap_or_default().to_owned();
-    let opened = open(&app, account, rehashed, agent, from.address.to_string()).await?;
+    let opened = open(&app, account, rehashed, agent(&headers), from.address.to_string()).await?;
     Ok((StatusCode::CREATED, Json(opened)))
 }
 
@@ -310,13 +308,23 @@ fn is_id(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
 }
 
+/// What the client says that it is.
+pub(super) fn agent(headers: &HeaderMap) -> String {
+    headers.get(header::USER_AGENT).and_then(|agent| agent.to_str().ok()).unwrap_or_default().to_owned()
+}
+
 /// Where the page before ended.
 fn cursor(text: &str) -> Option<(i64, String)> {
     let (created_ms, id) = text.split_once('.')?;
     Some((created_ms.parse().ok()?, id.to_owned())).filter(|_| is_id(id))
 }
 
-fn tokens(app: &Service, account: i64, session: String, refresh_token: String) -> Result<Tokens, Problem> {
+pub(super) fn tokens(
+    app: &Service,
+    account: i64,
+    session: String,
+    refresh_token: String,
+) -> Result<Tokens, Problem> {
     Ok(Tokens {
         access_token: app.access_token(account, &session)?,
         token_type: "Bearer",

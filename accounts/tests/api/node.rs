@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use vyuha_accounts::mail::{self, Outlet, Templates};
+use vyuha_accounts::oidc::Providers;
 use vyuha_accounts::throttle::Throttle;
 use vyuha_accounts::vault::Vault;
 use vyuha_accounts::{ApiConfig, Parts, Service};
@@ -132,6 +133,7 @@ impl Node {
             vault: Vault::open(&dir.join("key")).unwrap(),
             throttle: Arc::new(Throttle::default()),
             mailer,
+            providers: Providers::new(Vec::new()).unwrap(),
             admin_key,
             thrown_out: out,
             metrics: metrics.clone(),

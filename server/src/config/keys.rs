@@ -190,6 +190,8 @@ keys! {
         game_address: String = "";
         /// File with the key that makes the first administrator; empty for none.
         admin_key_file: PathBuf = "";
+        /// TOML file of the identity providers at whom people may sign in; empty for none.
+        providers_file: PathBuf = "";
     }
     /// The mail that accounts are sent.
     mail: Mail {
