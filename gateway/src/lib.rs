@@ -2,8 +2,8 @@
 //! them, and the players' port ([`play`]); and the account service's password hashing.
 //!
 //! The admin port runs on the control plane (one tokio runtime, a current-thread one will do) and knows the shards only
-//! by the reports they publish. It never touches the game's state and never makes a tick wait. Its routes only read, but for one
-//! that hands on orders to move a zone to another shard. Accounts are not stored here.
+//! by the reports they publish. It never touches the game's state and never makes a tick wait. Its routes only read, but for those
+//! that hand on orders: to move a zone to another shard, to search for doubled items. Accounts are not stored here.
 //!
 //! Memory is bounded: [`WATCHERS_MAX`] pages, 128 connections, one map state of at most [`MARKS_MAX`] marks a
 //! zone and two minutes of history.
@@ -20,6 +20,7 @@ mod node;
 mod page;
 pub mod play;
 mod ready;
+mod scan;
 mod secured;
 mod stream;
 mod zones;
@@ -27,7 +28,7 @@ mod zones;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crossbeam::channel::Receiver;
+use crossbeam::channel::{Receiver, Sender};
 use tokio::sync::mpsc;
 use tokio_rustls::rustls::ServerConfig;
 
@@ -39,6 +40,7 @@ pub use http::{WATCHERS_MAX, serve};
 pub use metrics::{Metrics, ShardMetrics};
 pub use node::{NodeError, NodeInfo, Placement, ZoneInfo};
 pub use ready::Check;
+pub use scan::{ItemHistory, ItemPlace, ScanFinding, ScanMovement, ScanOrder, ScanReport, Scans};
 pub use zones::{MoveOrder, MoveRefused, ZoneMoved};
 
 /// What the admin port serves; handed to [`serve`].
@@ -49,6 +51,8 @@ pub struct Gateway {
     hosts: guard::Hosts,
     reports: Receiver<ShardReport>,
     orders: mpsc::Sender<MoveOrder>,
+    scans: Scans,
+    scan_orders: Sender<ScanOrder>,
     tls: Option<Arc<ServerConfig>>,
 }
 
@@ -68,7 +72,18 @@ impl Gateway {
         let checks = ready::Checks::default();
         // Nobody takes orders yet.
         let (orders, _) = zones::orders();
-        let mut gateway = Gateway { live: live.clone(), metrics, checks, hosts, reports, orders, tls: None };
+        let (scan_orders, _) = scan::orders();
+        let mut gateway = Gateway {
+            live: live.clone(),
+            metrics,
+            checks,
+            hosts,
+            reports,
+            orders,
+            scans: Scans::default(),
+            scan_orders,
+            tls: None,
+        };
         gateway.add_check(
             "shards",
             Box::new(move || match live.stale_shards(Instant::now()).as_slice() {
@@ -84,6 +99,13 @@ impl Gateway {
         let (orders, taken) = zones::orders();
         self.orders = orders;
         taken
+    }
+
+    /// The orders to search for doubled items that come by the port from now on, and where to say what was found.
+    pub fn scan_orders(&mut self) -> (Receiver<ScanOrder>, Scans) {
+        let (orders, taken) = scan::orders();
+        self.scan_orders = orders;
+        (taken, self.scans.clone())
     }
 
     /// Lets the port speak TLS.

@@ -13,6 +13,7 @@ use vyuha_accounts::mail::{self, Outlet, Templates};
 use vyuha_accounts::throttle::Throttle;
 use vyuha_accounts::vault::Vault;
 use vyuha_accounts::{ApiConfig, Parts, Service};
+use vyuha_gateway::Metrics;
 use vyuha_gateway::accounts::Accounts;
 use vyuha_store::sql::{Sql, SqliteSql};
 
@@ -43,6 +44,7 @@ impl ApiPort {
         config: &Config,
         database: &Path,
         hasher: Accounts,
+        metrics: Arc<Metrics>,
         listener: TcpListener,
     ) -> anyhow::Result<ApiPort> {
         let api = ApiConfig {
@@ -72,6 +74,7 @@ impl ApiPort {
             mailer,
             admin_key,
             thrown_out: out,
+            metrics,
             clock: Arc::new(crate::clock::unix_ms),
         };
         let runtime = tokio::runtime::Builder::new_current_thread()

@@ -20,6 +20,7 @@ pub mod migrate;
 mod panic;
 mod persistence;
 mod postgres;
+mod reading;
 mod schema;
 pub mod sql;
 mod sqlite;
@@ -34,6 +35,7 @@ pub use merge::{Changes, TableChanges};
 #[cfg(feature = "simulation")]
 pub use persistence::SteppedPersistence;
 pub use persistence::{Handle, Persistence, PersistenceConfig, PersistenceStats};
+pub use reading::Reading;
 pub use postgres::{LeaseTerms, PostgresSettings, PostgresStore, StoreUrlError};
 pub use sqlite::SqliteStore;
 pub use store::{Position, Store, StoreError, TypedStore};

@@ -13,6 +13,7 @@ use vyuha_accounts::mail::{self, Outlet, Templates};
 use vyuha_accounts::throttle::Throttle;
 use vyuha_accounts::vault::Vault;
 use vyuha_accounts::{ApiConfig, Parts, Service};
+use vyuha_gateway::Metrics;
 use vyuha_gateway::accounts::{Accounts, AccountsConfig, HashCost};
 use vyuha_record::Record as _;
 use vyuha_store::sql::{Sql, SqliteSql};
@@ -48,6 +49,7 @@ pub struct Node {
     pub sql: Sql,
     mails: mpsc::UnboundedReceiver<Mail>,
     thrown_out: mpsc::Receiver<i64>,
+    pub metrics: Arc<Metrics>,
     /// Goes with the node.
     pub folder: Option<tempfile::TempDir>,
 }
@@ -99,6 +101,7 @@ impl Node {
         let (out, thrown_out) = mpsc::channel(8);
         let clock_ms = Arc::new(AtomicI64::new(1_700_000_000_000));
         let clock = clock_ms.clone();
+        let metrics = Arc::new(Metrics::new(1, "test", "test"));
         let parts = Parts {
             config,
             sql: sql.clone(),
@@ -108,13 +111,14 @@ impl Node {
             mailer,
             admin_key,
             thrown_out: out,
+            metrics: metrics.clone(),
             clock: Arc::new(move || clock.load(Ordering::Relaxed)),
         };
         let service = Arc::new(Service::open(parts).await.unwrap());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         tokio::spawn(vyuha_accounts::serve(listener, service.clone(), std::future::pending()));
-        Node { address, service, clock_ms, sql, mails, thrown_out, folder: None }
+        Node { address, service, clock_ms, sql, mails, thrown_out, metrics, folder: None }
     }
 
     /// Lets time pass.

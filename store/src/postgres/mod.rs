@@ -29,7 +29,8 @@ use vyuha_record::{ColumnType, RecordError, Table, Value};
 
 pub(crate) use session::{Session, failed, reason};
 pub use settings::{PostgresSettings, StoreUrlError};
-use sql::{Array, Bound, NOW_MS};
+pub(crate) use sql::Bound;
+use sql::{Array, NOW_MS};
 
 use crate::{
     BreakerState, Changes, Position, Store, StoreError,
