@@ -22,8 +22,8 @@ use vyuha_record::{Record, Table};
 use vyuha_store::logs::{LogStore, LogTable, Period};
 use vyuha_store::migrate::OlderSchema;
 use vyuha_store::{
-    AccountRow, BreakerState, DataDir, Durability, DurabilityConfig, Handle, OnStopped, PersistenceConfig,
-    PostgresSettings, Producer, StoreConfig, TypedStore,
+    AccountRow, BreakerState, DataDir, Durability, DurabilityConfig, Handle, LINGER, OnStopped,
+    PersistenceConfig, PostgresSettings, Producer, StoreConfig, TypedStore,
 };
 
 use crate::api::ApiPort;
@@ -80,7 +80,8 @@ impl Node {
         let recordings = Recordings::prepare(&config.record.dir, &metrics)?;
         let (failed, failure) = watch::channel(None);
         let (durability, mut producers) = open_durability(config, &content, shards, &failed)?;
-        let log_producer = producers.pop().context("the journal has no producer for the log of operations")?;
+        let log_producer =
+            producers.pop().context("the journal has no producer for the log of operations")?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -334,7 +335,7 @@ fn open_durability(
             dir => dir.clone(),
         },
         older_schema: if config.store.migrate { OlderSchema::Migrate } else { OlderSchema::Refuse },
-        persistence: PersistenceConfig::default(),
+        persistence: PersistenceConfig { linger: LINGER, ..PersistenceConfig::default() },
     };
     Durability::open(&durability, &tables(), &on_stopped).context("the node's data cannot be opened")
 }

@@ -15,7 +15,7 @@ use vyuha_store::journal::{Batch, SEGMENT_BYTES_DEFAULT};
 use vyuha_store::logs::{LogTable, Period};
 use vyuha_store::migrate::OlderSchema;
 use vyuha_store::{
-    AccountRow, Durability, DurabilityConfig, PersistenceConfig, PersistenceStats, PostgresSettings,
+    AccountRow, Durability, DurabilityConfig, LINGER, PersistenceConfig, PersistenceStats, PostgresSettings,
     Producer, StoreConfig, SubmitError,
 };
 use vyuha_test_postgres::Postgres;
@@ -125,11 +125,13 @@ impl Pipe {
                 name: LedgerRow::TABLE.name,
                 time_column: "at_ms",
                 period: Period::Month,
+                is_partitioned: true,
                 retention: LEDGER_RETENTION,
+                carry: None,
             }],
             archive_dir: data_dir.join("archive"),
             older_schema: OlderSchema::Migrate,
-            persistence: PersistenceConfig::default(),
+            persistence: PersistenceConfig { linger: LINGER, ..PersistenceConfig::default() },
         };
         let failed = Arc::new(AtomicBool::new(false));
         let on_stopped: vyuha_store::OnStopped = {
