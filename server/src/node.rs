@@ -22,8 +22,8 @@ use vyuha_record::{Record, Table};
 use vyuha_store::logs::{LogStore, LogTable, Period};
 use vyuha_store::migrate::OlderSchema;
 use vyuha_store::{
-    AccountRow, BreakerState, DataDir, Durability, DurabilityConfig, Handle, OnStopped, PersistenceConfig,
-    PostgresSettings, Producer, StoreConfig, TypedStore,
+    AccountRow, BreakerState, DataDir, Durability, DurabilityConfig, Handle, LINGER, OnStopped,
+    PersistenceConfig, PostgresSettings, Producer, StoreConfig, TypedStore,
 };
 
 use crate::api::ApiPort;
@@ -345,7 +345,7 @@ fn open_durability(
             dir => dir.clone(),
         },
         older_schema: if config.store.migrate { OlderSchema::Migrate } else { OlderSchema::Refuse },
-        persistence: PersistenceConfig::default(),
+        persistence: PersistenceConfig { linger: LINGER, ..PersistenceConfig::default() },
     };
     Durability::open(&durability, &tables(), &on_stopped).context("the node's data cannot be opened")
 }
