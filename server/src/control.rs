@@ -365,7 +365,11 @@ async fn keep_seats(
 /// Ends the sessions of accounts that were suspended.
 async fn throw_out(mut accounts: mpsc::Receiver<i64>, sign_in: Rc<SignIn>) {
     while let Some(account) = accounts.recv().await {
-        sign_in.events.note(What::ThrownOut, About { account, ..About::default() }, "its account was suspended");
+        sign_in.events.note(
+            What::ThrownOut,
+            About { account, ..About::default() },
+            "its account was suspended",
+        );
         // Its shard may change, or be too busy to hear, until it is asked.
         while let Some(shard) = sign_in.seats.shard_of(account)
             && !sign_in.doors.kick(shard, account, ErrorCode::AccountSuspended)

@@ -79,7 +79,8 @@ impl Node {
         let recordings = Recordings::prepare(&config.record.dir, &metrics)?;
         let (failed, failure) = watch::channel(None);
         let (durability, mut producers) = open_durability(config, &content, shards, &failed)?;
-        let log_producer = producers.pop().context("the journal has no producer for the log of operations")?;
+        let log_producer =
+            producers.pop().context("the journal has no producer for the log of operations")?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()

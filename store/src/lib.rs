@@ -35,8 +35,8 @@ pub use merge::{Changes, TableChanges};
 #[cfg(feature = "simulation")]
 pub use persistence::SteppedPersistence;
 pub use persistence::{Handle, Persistence, PersistenceConfig, PersistenceStats};
-pub use reading::Reading;
 pub use postgres::{LeaseTerms, PostgresSettings, PostgresStore, StoreUrlError};
+pub use reading::Reading;
 pub use sqlite::SqliteStore;
 pub use store::{Position, Store, StoreError, TypedStore};
 pub use vyuha_breaker::BreakerState;
