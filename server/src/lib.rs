@@ -23,6 +23,7 @@ mod placement;
 mod record;
 pub mod replay;
 mod rooms;
+mod run;
 mod seats;
 mod sessions;
 mod shards;

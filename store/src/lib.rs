@@ -36,5 +36,5 @@ pub use persistence::SteppedPersistence;
 pub use persistence::{Handle, Persistence, PersistenceConfig, PersistenceStats};
 pub use postgres::{LeaseTerms, PostgresSettings, PostgresStore, StoreUrlError};
 pub use sqlite::SqliteStore;
-pub use store::{Position, Store, StoreError, TypedStore};
+pub use store::{Part, Position, Store, StoreError, TypedStore};
 pub use vyuha_breaker::BreakerState;
