@@ -7,7 +7,8 @@ use tokio::sync::mpsc;
 use vyuha_gateway::accounts::Accounts;
 use vyuha_store::sql::Sql;
 
-use crate::jwt::{ACCESS_MS, AUDIENCE, Claims};
+use crate::browser::Site;
+use crate::jwt::{ACCESS_MS, AUDIENCE, Algorithm, Claims};
 use crate::keyring::Keyring;
 use crate::mail::Mailer;
 use crate::oidc::Providers;
@@ -27,6 +28,8 @@ pub type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
 pub struct ApiConfig {
     /// What the place is called, in tokens, mails and authenticators: its address, as people know it.
     pub site: String,
+    /// How access tokens are signed; where that is changed, from a day later.
+    pub algorithm: Algorithm,
     /// Whether accounts may be registered.
     pub open_registration: bool,
     /// Pages of other origins that may use the interface, such as `https://play.example.com`.
@@ -64,6 +67,7 @@ pub struct Parts {
 /// The service.
 pub struct Service {
     pub(crate) config: ApiConfig,
+    pub(crate) site: Site,
     pub(crate) sql: Sql,
     pub(crate) hasher: Accounts,
     pub(crate) vault: Arc<Vault>,
@@ -96,6 +100,7 @@ impl Service {
             Ok::<_, Problem>(AdminKey { tag: hmac::sign(&key, admin_key.as_bytes()), key })
         });
         let service = Service {
+            site: Site::new(&config.site, &config.origins),
             config,
             sql,
             hasher,
@@ -120,7 +125,7 @@ impl Service {
 
     /// Turns the keys and deletes what is over; to be called about once an hour.
     pub async fn tidy(&self) -> Result<(), Problem> {
-        let (vault, now_ms) = (self.vault.clone(), self.now_ms());
+        let (vault, algorithm, now_ms) = (self.vault.clone(), self.config.algorithm, self.now_ms());
         let keys = self
             .sql
             .transaction(move |tx| {
@@ -129,11 +134,12 @@ impl Service {
                     "DELETE FROM identity_flow WHERE expires_ms <= ?1",
                     "DELETE FROM one_time_token WHERE expires_ms <= ?1",
                     "DELETE FROM refresh_token WHERE session IN (SELECT id FROM session WHERE expires_ms <= ?1)",
+                    "DELETE FROM browser_session WHERE session IN (SELECT id FROM session WHERE expires_ms <= ?1)",
                     "DELETE FROM session WHERE expires_ms <= ?1",
                 ] {
                     tx.execute(sql, &[now_ms.into()])?;
                 }
-                Keyring::turn(tx, &vault, now_ms)
+                Keyring::turn(tx, &vault, algorithm, now_ms)
             })
             .await?;
         self.keys.replace(keys);

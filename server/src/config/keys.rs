@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::networks::Networks;
-use super::value::{Count, LogFormat, LogLevel, Name, NetDriver, Setting, Simd, Size, StoreUrl, TlsMode};
+use super::value::{
+    Count, LogFormat, LogLevel, Name, NetDriver, Setting, Simd, Size, StoreUrl, TlsMode, TokenAlgorithm,
+};
 
 /// One key of the configuration, as the table declares it.
 #[derive(Debug)]
@@ -181,6 +183,8 @@ keys! {
         game_address: String = "";
         /// File with the key that makes the first administrator; empty for none.
         admin_key_file: PathBuf = "";
+        /// How access tokens are signed: eddsa, or rs256 for services that verify nothing else; a change takes a day.
+        token_algorithm: TokenAlgorithm = "eddsa";
         /// TOML file of the identity providers at whom people may sign in; empty for none.
         providers_file: PathBuf = "";
     }
