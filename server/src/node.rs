@@ -89,7 +89,7 @@ impl Node {
             .context("the control plane's runtime cannot be started")?;
         let runs = runtime.block_on(run::begin(&durability, config.node.name.as_str(), shards))?;
         let world = runtime.block_on(load_world(&durability))?;
-        let run = world.next_item_id >> ITEM_IDS_PER_RUN_BITS;
+        let run = runs.last().context("the run that begins is not among those of the node")?.epoch;
 
         let listener = vyuha_net::listen::listen(config.listen.address, LISTEN_BACKLOG)
             .with_context(|| format!("listen.address = {} cannot be used", config.listen.address))?;
