@@ -290,7 +290,7 @@ impl SqlTransaction for Open<'_> {
     }
 }
 
-fn value(value: ValueRef<'_>) -> Result<Value, StoreError> {
+pub(crate) fn value(value: ValueRef<'_>) -> Result<Value, StoreError> {
     Ok(match value {
         ValueRef::Null => Value::Null,
         ValueRef::Integer(int) => Value::Int(int),

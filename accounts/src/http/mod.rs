@@ -18,7 +18,7 @@ use tokio::net::TcpListener;
 use tokio::time::timeout;
 use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::SizeAbove;
-use tower_http::cors::{AllowOrigin, CorsLayer};
+use tower_http::cors::{AllowCredentials, AllowOrigin, CorsLayer};
 use utoipa::openapi::OpenApi;
 use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter, UtoipaMethodRouterExt as _};
 use utoipa_axum::routes;
@@ -28,7 +28,9 @@ use vyuha_gateway::listener::{BoundedListener, Bounds, Visitor};
 pub(crate) use body::{Body, Parameters};
 pub(crate) use caller::{Caller, From};
 
-use crate::routes::{keys, me, password, registration, second_factor, session, staff, ticket};
+use crate::routes::{
+    browser, identity, keys, me, password, registration, second_factor, session, staff, ticket,
+};
 use crate::service::Service;
 
 /// What every handler is given.
@@ -89,6 +91,8 @@ fn table() -> OpenApiRouter<App> {
         routes!(registration::confirm),
         routes!(session::sign_in),
         routes!(session::refresh),
+        routes!(browser::sign_in, browser::sign_out),
+        routes!(browser::complete),
         routes!(session::list, session::end_others),
         routes!(session::end),
         routes!(password::request_reset),
@@ -98,6 +102,12 @@ fn table() -> OpenApiRouter<App> {
         routes!(second_factor::begin),
         routes!(second_factor::confirm),
         routes!(second_factor::remove),
+        routes!(identity::providers),
+        routes!(identity::begin),
+        routes!(identity::complete),
+        routes!(identity::list),
+        routes!(identity::begin_link),
+        routes!(identity::link, identity::unlink),
         routes!(ticket::issue),
         routes!(staff::first),
         routes!(staff::appoint, staff::dismiss),
@@ -123,22 +133,25 @@ pub fn document() -> OpenApi {
 pub fn router(service: Arc<Service>) -> Router {
     let origins: Vec<HeaderValue> =
         service.config.origins.iter().filter_map(|origin| origin.parse().ok()).collect();
+    let metrics = service.metrics.clone();
     let (routes, document) = table().split_for_parts();
     let routes = routes
         .method_not_allowed_fallback(frame::method_not_allowed)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .layer(middleware::from_fn(frame::note_route))
         .merge(SwaggerUi::new("/api/docs").url("/api/v1/openapi.json", document::complete(document)))
         .fallback(frame::not_found)
         .with_state(service);
     // The frame is around the routing: it may change the path.
     Router::new()
         .fallback_service(routes)
-        .layer(middleware::from_fn(frame::frame))
+        .layer(middleware::from_fn_with_state(metrics, frame::frame))
         .layer(cors(origins))
         .layer(CompressionLayer::new().compress_when(SizeAbove::new(COMPRESSED_BYTES_MIN)))
 }
 
 fn cors(origins: Vec<HeaderValue>) -> CorsLayer {
+    let known = origins.clone();
     CorsLayer::new()
         .allow_origin(AllowOrigin::list(origins))
         .allow_methods([Method::GET, Method::POST, Method::PUT, Method::DELETE])
@@ -150,5 +163,7 @@ fn cors(origins: Vec<HeaderValue>) -> CorsLayer {
             HeaderName::from_static(idempotency::KEY),
         ])
         .expose_headers([header::RETRY_AFTER, frame::API_VERSION, frame::REQUEST_ID])
+        // The cookie is SameSite=Strict: it goes to no origin of another site, listed or not.
+        .allow_credentials(AllowCredentials::predicate(move |origin, _| known.contains(origin)))
         .max_age(CORS_AGE)
 }

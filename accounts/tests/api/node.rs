@@ -9,10 +9,13 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
+use vyuha_accounts::jwt::Algorithm;
 use vyuha_accounts::mail::{self, Outlet, Templates};
+use vyuha_accounts::oidc::Providers;
 use vyuha_accounts::throttle::Throttle;
 use vyuha_accounts::vault::Vault;
 use vyuha_accounts::{ApiConfig, Parts, Service};
+use vyuha_gateway::Metrics;
 use vyuha_gateway::accounts::{Accounts, AccountsConfig, HashCost};
 use vyuha_record::Record as _;
 use vyuha_store::migrate::OlderSchema;
@@ -36,6 +39,7 @@ pub const ADMIN_KEY: &str = "the key of this server";
 pub fn config() -> ApiConfig {
     ApiConfig {
         site: "https://play.example.com".into(),
+        algorithm: Algorithm::EdDsa,
         open_registration: true,
         origins: vec!["https://play.example.com".into()],
         behind_proxy: false,
@@ -80,6 +84,7 @@ pub struct Node {
     pub sql: Sql,
     mails: mpsc::UnboundedReceiver<Mail>,
     thrown_out: mpsc::Receiver<i64>,
+    pub metrics: Arc<Metrics>,
     /// Goes with the node.
     pub folder: Option<tempfile::TempDir>,
 }
@@ -122,6 +127,7 @@ impl Node {
         let (out, thrown_out) = mpsc::channel(8);
         let clock_ms = Arc::new(AtomicI64::new(1_700_000_000_000));
         let clock = clock_ms.clone();
+        let metrics = Arc::new(Metrics::new(1, "test", "test"));
         let parts = Parts {
             config,
             sql: sql.clone(),
@@ -129,15 +135,17 @@ impl Node {
             vault: Vault::open(&dir.join("key")).unwrap(),
             throttle: Arc::new(Throttle::default()),
             mailer,
+            providers: Providers::new(Vec::new()).unwrap(),
             admin_key,
             thrown_out: out,
+            metrics: metrics.clone(),
             clock: Arc::new(move || clock.load(Ordering::Relaxed)),
         };
         let service = Arc::new(Service::open(parts).await.unwrap());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         tokio::spawn(vyuha_accounts::serve(listener, service.clone(), std::future::pending()));
-        Node { address, service, clock_ms, sql, mails, thrown_out, folder: None }
+        Node { address, service, clock_ms, sql, mails, thrown_out, metrics, folder: None }
     }
 
     /// Lets time pass.
