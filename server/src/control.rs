@@ -26,13 +26,14 @@ use crate::client_stream::ClientStream;
 use crate::config::Config;
 use crate::doors::{Departures, Notice, SeatChange, ShardDoors};
 use crate::events::{About, Events, What, Writer};
+use crate::hot::{Presence, Sharing};
 use crate::knocking::Door;
 use crate::placement::ZoneTable;
+use crate::port::PortThread;
 use crate::scan::Scanner;
 use crate::seats::Seats;
 use crate::shards::{Host, dead_shard, join_hosts};
 use crate::sign_in::{FAREWELL_TIMEOUT, SignIn};
-use crate::web::WebPort;
 use crate::zones;
 
 /// Clients that are told at once that there is no place; more of them are closed without a word.
@@ -60,6 +61,8 @@ pub struct Control {
     pub zones: Arc<ZoneTable>,
     /// Orders to move zones, from the admin port.
     pub move_orders: mpsc::Receiver<MoveOrder>,
+    /// What nodes tell each other.
+    pub sharing: Sharing,
     /// Where it hears of those who left.
     pub departures: Departures,
     /// Tells the shards that the node is to end.
@@ -72,8 +75,10 @@ pub struct Control {
     pub accounts: Accounts,
     /// The HTTP API, where it is on.
     pub api: Option<ApiPort>,
+    /// Client assets, if they are served.
+    pub assets: Option<PortThread>,
     /// The port of those who play in a browser.
-    pub web: WebPort,
+    pub web: PortThread,
     /// What searches for doubled items.
     pub scanner: Scanner,
     /// The log of operations.
@@ -106,12 +111,14 @@ impl Control {
             doors,
             zones,
             move_orders,
+            sharing,
             departures,
             draining,
             hosts,
             mut failure,
             accounts,
             mut api,
+            assets,
             web,
             scanner,
             events,
@@ -132,6 +139,7 @@ impl Control {
             events.clone(),
             move_orders,
         ));
+        let shared = sharing.start(&doors, &metrics);
         let (stop_sign_in, sign_in_stopping) = watch::channel(false);
         let farewells_max = FAREWELLS_MAX as u32;
         let farewells = Arc::new(Semaphore::new(FAREWELLS_MAX));
@@ -168,6 +176,7 @@ impl Control {
         let leaving = tokio::task::spawn_local(keep_seats(
             departures,
             seats,
+            shared.presence.clone(),
             store.clone(),
             events.clone(),
             Rc::downgrade(&durability),
@@ -217,9 +226,11 @@ impl Control {
         // Whom the shards let go is being told.
         let web = tokio::task::spawn_blocking(move || web.end()).await?;
         let api = tokio::task::spawn_blocking(move || api.map_or(Ok(()), ApiPort::end)).await?;
+        let assets = tokio::task::spawn_blocking(move || assets.map_or(Ok(()), PortThread::end)).await?;
         figures.abort();
         // It reads what is closed next.
         tokio::task::spawn_blocking(move || drop(scanner)).await?;
+        shared.end().await;
         if let Some(renewing) = renewing {
             renewing.abort();
         }
@@ -247,7 +258,8 @@ impl Control {
         )???;
         closed?;
         web?;
-        api
+        api?;
+        assets
     }
 }
 
@@ -324,6 +336,7 @@ fn as_client(player: WebPlayer) -> std::io::Result<(ClientStream, IpAddr)> {
 async fn keep_seats(
     mut departures: Departures,
     seats: Rc<Seats>,
+    presence: Presence,
     store: Handle,
     events: Events,
     durability: Weak<Durability>,
@@ -338,6 +351,7 @@ async fn keep_seats(
             match change {
                 SeatChange::Left => {
                     events.note(What::Left, About { account, ..About::default() }, "");
+                    presence.left(account);
                     left.push(account);
                 }
                 SeatChange::Confirmed(ticket) => seats.confirm(account, ticket),

@@ -15,7 +15,7 @@ use vyuha_game::inventory::PLACE_GROUND;
 use vyuha_game::ledger::LedgerRow;
 use vyuha_game::{Content, ItemRow};
 use vyuha_gateway::accounts::{Accounts, AccountsConfig, HashCost};
-use vyuha_gateway::{Gateway, Metrics, NodeInfo, ZoneInfo};
+use vyuha_gateway::{Gateway, Metrics, NodeBeat, NodeInfo, NodeLoad, ZoneInfo};
 use vyuha_net::probe::{self, Finding, Needs, Severity, Verdict};
 use vyuha_net::runtime::Driver;
 use vyuha_record::{Record, Table};
@@ -32,12 +32,12 @@ use crate::config::{Config, Database, StoreUrl};
 use crate::control::Control;
 use crate::doors::{Departures, Neighbours, ShardDoors};
 use crate::events::{self, EventRow, Events};
+use crate::hot::{Hot, HotFeeds, Sharing};
 use crate::placement::ZoneTable;
 use crate::record::Recordings;
 use crate::scan::{self, Scanner};
 use crate::shards::{self, Shards, World, zones_of_shards};
 use crate::telemetry::{SharedTotals, Telemetry};
-use crate::web::WebPort;
 
 /// Connections that the kernel may hold before they are accepted.
 const LISTEN_BACKLOG: u32 = 1024;
@@ -60,6 +60,8 @@ pub struct Node {
     pub web: SocketAddr,
     /// Where the HTTP API of accounts is, where it is on.
     pub api: Option<SocketAddr>,
+    /// Where client assets are served, where they are.
+    pub assets: Option<SocketAddr>,
     /// What each shard measured.
     pub totals: Vec<SharedTotals>,
     stop: watch::Sender<bool>,
@@ -71,6 +73,7 @@ impl Node {
     pub fn start(config: &Config) -> anyhow::Result<Node> {
         let driver = check_machine(config)?;
         let identity = certificate::load(config)?;
+        let hot = Hot::open(config)?;
         let content = Arc::new(load_content(config)?);
         let shards = config.shards() as u16;
         let simd = config.shard.simd.level();
@@ -100,6 +103,11 @@ impl Node {
                 .with_context(|| format!("api.address = {} cannot be used", config.api.address))
         });
         let api = api.transpose()?;
+        let assets = (!config.assets.store.is_empty()).then(|| {
+            let listener = vyuha_net::listen::listen(config.assets.address, LISTEN_BACKLOG);
+            listener.with_context(|| format!("assets.address = {} cannot be used", config.assets.address))
+        });
+        let assets = assets.transpose()?;
         let (listen_address, admin_address, web_address) =
             (listener.local_addr()?, admin.local_addr()?, web.local_addr()?);
 
@@ -115,12 +123,21 @@ impl Node {
             gateway.set_tls(identity.browsers());
         }
         add_checks(&mut gateway, &durability.handle(), &failure);
+        share_hot(&mut gateway, &hot);
         let move_orders = gateway.move_orders();
         let (events, writer) = events::open(log_producer, run, metrics.events_lost.clone());
         let scanner = start_scanner(config, &content, &metrics, &events, &mut gateway)?;
         let neighbours = Neighbours::all(shards, &table);
         let (doors, requests) = ShardDoors::new(shards, table.clone());
         let (departures, leaving) = Departures::new(shards);
+        let (feeds, hot_feed) = HotFeeds::new(shards, config.shard.tick_hz, &metrics.hot.dropped);
+        let sharing = Sharing {
+            hot,
+            feeds,
+            beat: node_beat(config, listen_address, admin_address),
+            load: gateway.load_probe(),
+            announcements: gateway.announcements(),
+        };
         let draining = Arc::new(AtomicBool::new(false));
         let totals: Vec<SharedTotals> = (0..shards).map(|_| SharedTotals::default()).collect();
         let hosts = shards::start(
@@ -134,6 +151,7 @@ impl Node {
                 requests,
                 neighbours,
                 leaving,
+                hot: hot_feed,
                 draining: &draining,
                 recordings,
             },
@@ -144,15 +162,15 @@ impl Node {
             },
             &failed,
         )?;
-        let (web, web_players) = WebPort::start(config, &content, metrics.clone(), web, identity.as_ref())?;
+        let (web, web_players) =
+            crate::web::serve(config, &content, metrics.clone(), web, identity.as_ref())?;
         let accounts = start_hashing(config)?;
         let api_address = api.as_ref().map(TcpListener::local_addr).transpose()?;
         let api = api
-            .map(|listener| {
-                let database = durability.database();
-                ApiPort::start(config, &database, accounts.clone(), metrics.clone(), listener)
-            })
+            .map(|listener| ApiPort::start(config, &durability, accounts.clone(), metrics.clone(), listener))
             .transpose()?;
+        let assets_address = assets.as_ref().map(TcpListener::local_addr).transpose()?;
+        let assets = assets.map(|listener| crate::assets::serve(config, listener)).transpose()?;
         let control = Control {
             config: config.clone(),
             content,
@@ -161,12 +179,14 @@ impl Node {
             doors,
             zones: table,
             move_orders,
+            sharing,
             departures,
             draining,
             hosts,
             failure,
             accounts,
             api,
+            assets,
             web,
             scanner,
             events,
@@ -183,7 +203,7 @@ impl Node {
             })
             .context("the control plane's thread cannot be started")?;
         let (listen, admin, web, api) = (listen_address, admin_address, web_address, api_address);
-        Ok(Node { listen, admin, driver, web, api, totals, stop, control })
+        Ok(Node { listen, admin, driver, web, api, assets: assets_address, totals, stop, control })
     }
 
     /// Asks the node to end in good order; [`Node::join`] waits for it.
@@ -226,6 +246,7 @@ pub fn serve(config: &Config) -> anyhow::Result<()> {
         "driver": node.driver.name(),
         "web": node.web.to_string(),
         "api": node.api.map(|api| api.to_string()),
+        "assets": node.assets.map(|assets| assets.to_string()),
         "pid": std::process::id(),
     });
     println!("{ready}");
@@ -432,6 +453,28 @@ fn node_info(config: &Config, content: &Content, table: &ZoneTable) -> NodeInfo 
             })
             .collect(),
     }
+}
+
+/// What does not change of what the node tells the others of itself.
+fn node_beat(config: &Config, listen: SocketAddr, admin: SocketAddr) -> NodeBeat {
+    NodeBeat {
+        name: config.node.name.as_str().to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        commit: crate::COMMIT.to_owned(),
+        listen: listen.to_string(),
+        admin: admin.to_string(),
+        started_unix_ms: crate::clock::unix_ms(),
+        told_unix_ms: 0,
+        load: NodeLoad::default(),
+    }
+}
+
+/// Lets the admin port read hot data, and say how that is doing.
+fn share_hot(gateway: &mut Gateway, hot: &Hot) {
+    let state = hot.clone();
+    gateway.set_hot(hot.store.clone(), move || state.state());
+    let checked = hot.clone();
+    gateway.add_comfort("redis", Box::new(move || checked.check()));
 }
 
 fn add_checks(gateway: &mut Gateway, store: &Handle, failure: &watch::Receiver<Option<String>>) {

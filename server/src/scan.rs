@@ -267,7 +267,9 @@ impl Books {
     fn catch_up(&mut self, reading: &mut Reading, stacks: &impl Fn(i64) -> bool) -> Result<u64, StoreError> {
         if self.carried.is_none() {
             let carried = carried(reading)?;
-            carried.iter().for_each(|carried| self.balances.carry(carried));
+            for carried in &carried {
+                self.balances.carry(carried);
+            }
             self.carried = Some(carried);
         }
         let (columns, mut rows) = (columns::<LedgerRow>(), 0);

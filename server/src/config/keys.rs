@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::networks::Networks;
-use super::value::{Count, LogFormat, LogLevel, Name, NetDriver, Setting, Simd, Size, StoreUrl, TlsMode};
+use super::value::{
+    Count, LogFormat, LogLevel, Name, NetDriver, RedisUrl, Setting, Simd, Size, StoreUrl, TlsMode,
+};
 
 /// One key of the configuration, as the table declares it.
 #[derive(Debug)]
@@ -164,6 +166,13 @@ keys! {
         certificate: PathBuf = "";
         /// PEM file of the certificate's private key.
         key: PathBuf = "";
+    }
+    /// What clients download.
+    assets: Assets {
+        /// Where it lies: a folder, or s3://BUCKET/PREFIX; empty serves none. `vyuha assets publish` puts it there.
+        store: String = "";
+        /// Address and port that serves it over plain HTTP; port 0 takes any free port.
+        address: SocketAddr = "127.0.0.1:7782";
     }
     /// The HTTP API of accounts: sign-up, sign-in, sessions, and tickets into the game.
     api: Api {
@@ -324,6 +333,19 @@ keys! {
         scan_interval: Duration = "5m" in "1s"..="5m";
         /// Whether a database of an older version is migrated at the start; if not, it is refused until `vyuha migrate up` has run.
         migrate: bool = "true";
+    }
+    /// Redis, which nodes of one game share: who is online and where, recent chat, messages between nodes, the bus of events.
+    redis: Redis {
+        /// Redis: redis://user:password@host:port/database, rediss:// for TLS, or redis+unix:///path/to/socket; empty for none, so that the node knows only of itself.
+        url: RedisUrl = "";
+        /// File whose first line is the password; empty to take it from the URL.
+        password_file: PathBuf = "";
+        /// File of certificates (PEM) that may vouch for Redis; empty for those that the system trusts.
+        ca_file: PathBuf = "";
+        /// What its keys begin with; nodes that share it are of one game and have names of their own (node.name).
+        prefix: Name = "vyuha";
+        /// How long an answer may take before Redis is left alone for a while.
+        timeout: Duration = "1s" in "50ms"..="30s";
     }
     /// What the node says of itself.
     log: Log {
