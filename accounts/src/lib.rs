@@ -11,10 +11,12 @@
 
 pub mod email;
 mod http;
+pub mod identities;
 pub mod jwt;
 pub mod keyring;
 pub mod login;
 pub mod mail;
+pub mod oidc;
 pub mod one_time;
 pub mod problem;
 pub mod registration;

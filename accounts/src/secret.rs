@@ -25,6 +25,8 @@ pub enum Kind {
     Refresh,
     /// Enters the game.
     Ticket,
+    /// Comes back to a sign-in at an identity provider.
+    Flow,
 }
 
 impl Kind {
@@ -36,6 +38,7 @@ impl Kind {
             Kind::Reset => "vyp_",
             Kind::Refresh => "vyr_",
             Kind::Ticket => "vyt_",
+            Kind::Flow => "vyo_",
         }
     }
 }

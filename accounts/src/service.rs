@@ -4,12 +4,14 @@ use std::sync::Arc;
 
 use ring::hmac;
 use tokio::sync::mpsc;
+use vyuha_gateway::Metrics;
 use vyuha_gateway::accounts::Accounts;
 use vyuha_store::sql::Sql;
 
 use crate::jwt::{ACCESS_MS, AUDIENCE, Claims};
 use crate::keyring::Keyring;
 use crate::mail::Mailer;
+use crate::oidc::Providers;
 use crate::one_time;
 use crate::problem::{Code, Problem};
 use crate::revoked::Revoked;
@@ -50,10 +52,14 @@ pub struct Parts {
     pub throttle: Arc<Throttle>,
     /// Mail.
     pub mailer: Mailer,
+    /// Identity providers.
+    pub providers: Providers,
     /// The key that makes the first administrator; without one nobody becomes it.
     pub admin_key: Option<String>,
     /// Takes the accounts that are to be thrown out of the game.
     pub thrown_out: mpsc::Sender<i64>,
+    /// Where requests are counted.
+    pub metrics: Arc<Metrics>,
     /// The time.
     pub clock: Clock,
 }
@@ -68,8 +74,10 @@ pub struct Service {
     pub(crate) revoked: Revoked,
     pub(crate) throttle: Arc<Throttle>,
     pub(crate) mailer: Mailer,
+    pub(crate) providers: Providers,
     admin_key: Option<AdminKey>,
     thrown_out: mpsc::Sender<i64>,
+    pub(crate) metrics: Arc<Metrics>,
     clock: Clock,
 }
 
@@ -85,7 +93,19 @@ impl Service {
     /// # Errors
     /// What failed is in the log.
     pub async fn open(parts: Parts) -> Result<Service, Problem> {
-        let Parts { config, sql, hasher, vault, throttle, mailer, admin_key, thrown_out, clock } = parts;
+        let Parts {
+            config,
+            sql,
+            hasher,
+            vault,
+            throttle,
+            mailer,
+            providers,
+            admin_key,
+            thrown_out,
+            metrics,
+            clock,
+        } = parts;
         let admin_key = admin_key.filter(|key| !key.is_empty()).map(|admin_key| {
             let key = hmac::Key::new(hmac::HMAC_SHA256, &random::<32>()?);
             Ok::<_, Problem>(AdminKey { tag: hmac::sign(&key, admin_key.as_bytes()), key })
@@ -99,8 +119,10 @@ impl Service {
             revoked: Revoked::default(),
             throttle,
             mailer,
+            providers,
             admin_key: admin_key.transpose()?,
             thrown_out,
+            metrics,
             clock,
         };
         service.tidy().await?;
@@ -112,7 +134,8 @@ impl Service {
         Ok(service)
     }
 
-    /// Turns the keys and deletes what is over; to be called about once an hour.
+    /// Turns the keys and deletes what is over; to be called about once an hour. Sessions that are over stay, for as long as the
+    /// node's retention says.
     pub async fn tidy(&self) -> Result<(), Problem> {
         let (vault, now_ms) = (self.vault.clone(), self.now_ms());
         let keys = self
@@ -120,9 +143,9 @@ impl Service {
             .transaction(move |tx| {
                 for sql in [
                     "DELETE FROM registration WHERE expires_ms <= ?1",
+                    "DELETE FROM identity_flow WHERE expires_ms <= ?1",
                     "DELETE FROM one_time_token WHERE expires_ms <= ?1",
                     "DELETE FROM refresh_token WHERE session IN (SELECT id FROM session WHERE expires_ms <= ?1)",
-                    "DELETE FROM session WHERE expires_ms <= ?1",
                 ] {
                     tx.execute(sql, &[now_ms.into()])?;
                 }

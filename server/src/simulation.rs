@@ -5,6 +5,7 @@ pub use crate::doors::{
     Admission, Departures, Leaving, Neighbours, Notice, Requests, Resumption, SeatChange, ShardDoors,
 };
 pub use crate::driver::{Driver, DriverError, Parts};
+pub use crate::hot::{HotFeed, HotFeeds};
 pub use crate::node::ITEM_IDS_PER_RUN_BITS;
 pub use crate::placement::ZoneTable;
 pub use crate::seats::{Claim, Seats};

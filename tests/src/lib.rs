@@ -9,12 +9,15 @@
 
 mod admin;
 mod browser;
+pub mod campaign;
 mod confinement;
 mod database;
+mod http;
 mod mover;
 mod node;
 mod player;
 mod program;
+mod provider;
 mod stopped;
 mod web;
 mod wire;
@@ -27,13 +30,15 @@ pub use admin::{Metrics, http_get, http_post};
 pub use browser::Browser;
 pub use confinement::Confinement;
 pub use database::Database;
+pub use http::{Cookies, HttpAnswer, http};
 pub use mover::Mover;
 pub use node::{Exit, Node, Options, SharedNode, run_node, run_program};
 pub use player::{Identity, Player, Walk};
 pub use program::program;
+pub use provider::IdentityProvider;
 pub use stopped::StoppedThread;
 pub use web::{WebProxy, WebWire, play_request};
-pub use wire::{Heard, Wire};
+pub use wire::{Heard, Wire, socket_from};
 pub use witness::Witness;
 pub use world::{CLOSET, COIN, DEPOT, HERB, LANTERN, YARD, client_content, test_world, test_world_folder};
 

@@ -32,6 +32,7 @@ pub(crate) const BEARER: &str = "access_token";
         (name = "password", description = "New passwords."),
         (name = "account", description = "The account itself."),
         (name = "second factor", description = "Codes beside the password."),
+        (name = "identities", description = "Signing in at an identity provider (OpenID Connect with PKCE)."),
         (name = "game", description = "The way into the game."),
         (name = "staff", description = "Looking accounts up, suspending them, and the log of that. Needs a role and a second factor."),
         (name = "keys", description = "For services that verify access tokens.")

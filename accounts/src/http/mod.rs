@@ -28,7 +28,7 @@ use vyuha_gateway::listener::{BoundedListener, Bounds, Visitor};
 pub(crate) use body::{Body, Parameters};
 pub(crate) use caller::{Caller, From};
 
-use crate::routes::{keys, me, password, registration, second_factor, session, staff, ticket};
+use crate::routes::{identity, keys, me, password, registration, second_factor, session, staff, ticket};
 use crate::service::Service;
 
 /// What every handler is given.
@@ -97,6 +97,12 @@ fn table() -> OpenApiRouter<App> {
         .routes(routes!(second_factor::begin))
         .routes(routes!(second_factor::confirm))
         .routes(routes!(second_factor::remove))
+        .routes(routes!(identity::providers))
+        .routes(routes!(identity::begin))
+        .routes(routes!(identity::complete))
+        .routes(routes!(identity::list))
+        .routes(routes!(identity::begin_link))
+        .routes(routes!(identity::link, identity::unlink))
         .routes(routes!(ticket::issue))
         .routes(routes!(staff::first))
         .routes(routes!(staff::appoint, staff::dismiss))
@@ -116,18 +122,20 @@ pub fn document() -> OpenApi {
 pub fn router(service: Arc<Service>) -> Router {
     let origins: Vec<HeaderValue> =
         service.config.origins.iter().filter_map(|origin| origin.parse().ok()).collect();
+    let metrics = service.metrics.clone();
     let (routes, document) = table().split_for_parts();
     let routes = routes
         .method_not_allowed_fallback(frame::method_not_allowed)
         .layer(middleware::from_fn_with_state(idempotency::Answers::default(), idempotency::keep))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .layer(middleware::from_fn(frame::note_route))
         .merge(SwaggerUi::new("/api/docs").url("/api/v1/openapi.json", document::complete(document)))
         .fallback(frame::not_found)
         .with_state(service);
     // The frame is around the routing: it may change the path.
     Router::new()
         .fallback_service(routes)
-        .layer(middleware::from_fn(frame::frame))
+        .layer(middleware::from_fn_with_state(metrics, frame::frame))
         .layer(cors(origins))
         .layer(CompressionLayer::new().compress_when(SizeAbove::new(COMPRESSED_BYTES_MIN)))
 }

@@ -4,6 +4,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
+use vyuha_hot::{Lifetimes, RedisHot, RedisSettings};
 
 pub struct RedisServer {
     folder: TempDir,
@@ -19,6 +20,11 @@ impl RedisServer {
 
     pub fn url(&self) -> String {
         format!("redis+unix://{}", socket(&self.folder).display())
+    }
+
+    /// Its hot data, under keys that begin with `test`.
+    pub fn hot(&self, lifetimes: Lifetimes, timeout: Duration) -> RedisHot {
+        hot_at(&self.url(), lifetimes, timeout)
     }
 
     pub fn kill(&mut self) {
@@ -43,6 +49,10 @@ impl Drop for RedisServer {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+pub fn hot_at(url: &str, lifetimes: Lifetimes, timeout: Duration) -> RedisHot {
+    RedisHot::new(RedisSettings::new(url, None, None, timeout).unwrap(), "test", lifetimes)
 }
 
 fn socket(folder: &TempDir) -> std::path::PathBuf {

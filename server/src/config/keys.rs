@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::networks::Networks;
-use super::value::{Count, LogFormat, LogLevel, Name, NetDriver, Setting, Simd, Size, StoreUrl, TlsMode};
+use super::value::{
+    Count, LogFormat, LogLevel, Name, NetDriver, RedisUrl, Setting, Simd, Size, StoreUrl, TlsMode,
+};
 
 /// One key of the configuration, as the table declares it.
 #[derive(Debug)]
@@ -165,6 +167,13 @@ keys! {
         /// PEM file of the certificate's private key.
         key: PathBuf = "";
     }
+    /// What clients download.
+    assets: Assets {
+        /// Where it lies: a folder, or s3://BUCKET/PREFIX; empty serves none. `vyuha assets publish` puts it there.
+        store: String = "";
+        /// Address and port that serves it over plain HTTP; port 0 takes any free port.
+        address: SocketAddr = "127.0.0.1:7782";
+    }
     /// The HTTP API of accounts: sign-up, sign-in, sessions, and tickets into the game.
     api: Api {
         /// Whether the API is served.
@@ -181,6 +190,8 @@ keys! {
         game_address: String = "";
         /// File with the key that makes the first administrator; empty for none.
         admin_key_file: PathBuf = "";
+        /// TOML file of the identity providers at whom people may sign in; empty for none.
+        providers_file: PathBuf = "";
     }
     /// The mail that accounts are sent.
     mail: Mail {
@@ -316,8 +327,27 @@ keys! {
         archive_dir: PathBuf = "";
         /// Time that movements in the ledger are kept in the database, at least; whole months that are older are archived.
         ledger_retention: Duration = "730days" in "62days"..="36500days";
+        /// Time that entries of the log of operations (who came and went, what was moved) are kept in the database, at least; whole weeks that are older are archived.
+        event_retention: Duration = "90days" in "7days"..="36500days";
+        /// Time that sessions of accounts are kept in the database after they are over, at least; those that are older are archived by month.
+        session_retention: Duration = "365days" in "1day"..="36500days";
+        /// Time between two searches for doubled and lost items, which compare all items with the ledger.
+        scan_interval: Duration = "5m" in "1s"..="5m";
         /// Whether a database of an older version is migrated at the start; if not, it is refused until `vyuha migrate up` has run.
         migrate: bool = "true";
+    }
+    /// Redis, which nodes of one game share: who is online and where, recent chat, messages between nodes, the bus of events.
+    redis: Redis {
+        /// Redis: redis://user:password@host:port/database, rediss:// for TLS, or redis+unix:///path/to/socket; empty for none, so that the node knows only of itself.
+        url: RedisUrl = "";
+        /// File whose first line is the password; empty to take it from the URL.
+        password_file: PathBuf = "";
+        /// File of certificates (PEM) that may vouch for Redis; empty for those that the system trusts.
+        ca_file: PathBuf = "";
+        /// What its keys begin with; nodes that share it are of one game and have names of their own (node.name).
+        prefix: Name = "vyuha";
+        /// How long an answer may take before Redis is left alone for a while.
+        timeout: Duration = "1s" in "50ms"..="30s";
     }
     /// What the node says of itself.
     log: Log {
