@@ -58,7 +58,8 @@ pub fn count_attempt(throttle: &Throttle, login: &str, site: &str, now_ms: i64) 
 
 /// The account of an e-mail address or a name.
 pub fn find(tx: &mut dyn SqlTransaction, login: &str) -> Result<Option<Account>, Problem> {
-    if login.len() > LOGIN_BYTES_MAX {
+    // A database may take no text with a zero in it.
+    if login.len() > LOGIN_BYTES_MAX || login.contains('\0') {
         return Ok(None);
     }
     let login = login.to_ascii_lowercase();
@@ -117,8 +118,14 @@ pub async fn prove_password(
 ) -> Result<Account, Problem> {
     let counted = count_attempt(&service.throttle, &format!("#{id}"), site, service.now_ms())
         .map_err(Problem::too_many)?;
-    let account = service.sql.transaction(move |tx| load(tx, id)).await?.ok_or(Code::Unauthorized)?;
-    if !verify(service, password, Some(&account)).await? {
+    let judged = async {
+        let account = service.sql.transaction(move |tx| load(tx, id)).await?.ok_or(Code::Unauthorized)?;
+        let right = verify(service, password, Some(&account)).await?;
+        Ok::<_, Problem>((account, right))
+    };
+    // What could not be judged was no failure.
+    let (account, right) = judged.await.inspect_err(|_| service.throttle.take_back(&counted))?;
+    if !right {
         return Err(Code::CredentialsWrong.into());
     }
     service.throttle.take_back(&counted);

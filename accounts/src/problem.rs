@@ -4,12 +4,14 @@
 //! nothing of the inside is told: that is in the log, under the request's id.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 use vyuha_gateway::accounts::AccountsError;
+use vyuha_store::StoreError;
 use vyuha_store::sql::SqlError;
 
 /// What problem details are sent as.
@@ -164,13 +166,22 @@ impl From<Code> for Problem {
 impl From<SqlError> for Problem {
     fn from(error: SqlError) -> Problem {
         tracing::error!(%error, "a request could not use the database");
-        Problem { retry_after_s: Some(1), ..Code::Unavailable.into() }
+        let retry_after = match &error {
+            SqlError::Store(StoreError::Unavailable { retry_after, .. }) => *retry_after,
+            _ => Duration::ZERO,
+        };
+        // Whole seconds, and the next one at the earliest.
+        Problem { retry_after_s: Some(retry_after.as_secs() + 1), ..Code::Unavailable.into() }
     }
 }
 
-impl From<vyuha_store::StoreError> for Problem {
-    fn from(error: vyuha_store::StoreError) -> Problem {
-        SqlError::from(error).into()
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Problem {
+        match error {
+            // What undid the transaction is told to whoever runs it.
+            StoreError::Undone => Code::Unavailable.into(),
+            error => SqlError::from(error).into(),
+        }
     }
 }
 

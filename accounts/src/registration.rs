@@ -25,12 +25,12 @@ pub struct Begun {
     pub taken: bool,
 }
 
-/// Keeps a registration. The same is done whether the address has an account or not.
+/// Keeps a registration; `id` is the hash of the token that names it. The same is done whether the address has an account or not.
 pub fn begin(
     tx: &mut dyn SqlTransaction,
-    id: &Token,
+    id: &str,
     email: &Email,
-    password_hash: String,
+    password_hash: &str,
     now_ms: i64,
 ) -> Result<Begun, Problem> {
     let verification = Token::new(Kind::Verification)?;
@@ -38,7 +38,7 @@ pub fn begin(
         "INSERT INTO registration (id, token, email, password_hash, sends, expires_ms)
          VALUES (?1, ?2, ?3, ?4, 1, ?5)",
         &[
-            id.hash.clone().into(),
+            id.into(),
             verification.hash.clone().into(),
             email.as_str().into(),
             password_hash.into(),
@@ -103,7 +103,7 @@ mod tests {
 
     fn register(tx: &mut dyn SqlTransaction, email: &str, hash: &str, now_ms: i64) -> (Token, Begun) {
         let id = Token::new(Kind::Registration).unwrap();
-        let begun = begin(tx, &id, &Email::parse(email).unwrap(), hash.into(), now_ms).unwrap();
+        let begun = begin(tx, &id.hash, &Email::parse(email).unwrap(), hash, now_ms).unwrap();
         (id, begun)
     }
 

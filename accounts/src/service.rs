@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use ring::hmac;
 use tokio::sync::mpsc;
+use vyuha_gateway::Metrics;
 use vyuha_gateway::accounts::Accounts;
 use vyuha_store::sql::Sql;
 
@@ -54,6 +55,8 @@ pub struct Parts {
     pub admin_key: Option<String>,
     /// Takes the accounts that are to be thrown out of the game.
     pub thrown_out: mpsc::Sender<i64>,
+    /// Where requests are counted.
+    pub metrics: Arc<Metrics>,
     /// The time.
     pub clock: Clock,
 }
@@ -70,6 +73,7 @@ pub struct Service {
     pub(crate) mailer: Mailer,
     admin_key: Option<AdminKey>,
     thrown_out: mpsc::Sender<i64>,
+    pub(crate) metrics: Arc<Metrics>,
     clock: Clock,
 }
 
@@ -85,7 +89,8 @@ impl Service {
     /// # Errors
     /// What failed is in the log.
     pub async fn open(parts: Parts) -> Result<Service, Problem> {
-        let Parts { config, sql, hasher, vault, throttle, mailer, admin_key, thrown_out, clock } = parts;
+        let Parts { config, sql, hasher, vault, throttle, mailer, admin_key, thrown_out, metrics, clock } =
+            parts;
         let admin_key = admin_key.filter(|key| !key.is_empty()).map(|admin_key| {
             let key = hmac::Key::new(hmac::HMAC_SHA256, &random::<32>()?);
             Ok::<_, Problem>(AdminKey { tag: hmac::sign(&key, admin_key.as_bytes()), key })
@@ -101,6 +106,7 @@ impl Service {
             mailer,
             admin_key: admin_key.transpose()?,
             thrown_out,
+            metrics,
             clock,
         };
         service.tidy().await?;
@@ -112,7 +118,8 @@ impl Service {
         Ok(service)
     }
 
-    /// Turns the keys and deletes what is over; to be called about once an hour.
+    /// Turns the keys and deletes what is over; to be called about once an hour. Sessions that are over stay, for as long as the
+    /// node's retention says.
     pub async fn tidy(&self) -> Result<(), Problem> {
         let (vault, now_ms) = (self.vault.clone(), self.now_ms());
         let keys = self
@@ -122,7 +129,6 @@ impl Service {
                     "DELETE FROM registration WHERE expires_ms <= ?1",
                     "DELETE FROM one_time_token WHERE expires_ms <= ?1",
                     "DELETE FROM refresh_token WHERE session IN (SELECT id FROM session WHERE expires_ms <= ?1)",
-                    "DELETE FROM session WHERE expires_ms <= ?1",
                 ] {
                     tx.execute(sql, &[now_ms.into()])?;
                 }

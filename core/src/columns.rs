@@ -10,6 +10,7 @@ use vyuha_protocol::text::CHARACTER_NAME_BYTES_MAX;
 use vyuha_protocol::{CellCoord, Displacement, EntityId, EntityKind, Pos, TileMap};
 
 use crate::hash::{add, subtract, warm_term};
+use crate::simd::prefetch;
 
 /// The bits of an id that number the slot.
 pub(crate) const SLOT_MASK: u32 = (1 << ENTITY_SLOT_BITS) - 1;
@@ -148,6 +149,21 @@ impl Columns {
         self.start[cell] as usize..self.start[cell + 1] as usize
     }
 
+    /// The cell of a row, given one that does not lie behind it.
+    #[inline]
+    pub fn cell_of(&self, row: usize, mut cell: usize) -> usize {
+        const BLOCK: usize = 16;
+        // Several ends at a time, because nothing foresees how many there are to go.
+        while let Some(ends) = self.start.get(cell + 1..).and_then(<[u32]>::first_chunk::<BLOCK>) {
+            let ended = ends.iter().map(|end| u32::from(*end as usize <= row)).sum::<u32>() as usize;
+            cell += ended;
+            if ended < BLOCK {
+                return cell;
+            }
+        }
+        cell + self.start[cell + 1..].iter().take_while(|end| **end as usize <= row).count()
+    }
+
     /// The index of an entity, if it stands in a cell.
     #[inline]
     pub fn find(&self, cell: usize, id: EntityId) -> Option<usize> {
@@ -264,6 +280,13 @@ impl Slots {
         let slot = id.slot() as usize;
         let place = *self.place.get(slot)?;
         (place != DEAD && self.generation[slot] == id.generation()).then_some(place)
+    }
+
+    /// Asks memory for what [`Slots::resolve`] reads.
+    #[inline(always)]
+    pub fn fetch(&self, id: EntityId) {
+        prefetch(&self.place, id.slot() as usize);
+        prefetch(&self.generation, id.slot() as usize);
     }
 
     /// The id of the entity that the columns show for a slot.

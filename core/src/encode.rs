@@ -6,10 +6,10 @@
 use vyuha_protocol::snapshot::{BLOCK_DELTA, BLOCK_FULL, BlockHead, CellKey, Enter, Leave, Name, Update};
 use vyuha_protocol::{EntityId, EntityKind};
 
-use crate::columns::{CHANGED, Columns, Grid, HIDDEN, PENDING, SLOT_MASK, Slots};
+use crate::columns::{Columns, Grid, HIDDEN, PENDING, SLOT_MASK, Slots};
 use crate::regrid::Moves;
 use crate::simd::prefetch;
-use crate::updates::{LANES, Rows, Updates, with_updates};
+use crate::updates::{LANES, News, Rows, Updates, with_updates};
 use crate::zone::Zone;
 
 /// Ticks of which it is known what changed: a client that holds a cell as it was so many ticks ago needs no full
@@ -37,6 +37,7 @@ pub(crate) struct Blocks {
     asked: Asked,
     /// What left its cell, tick by tick: tick `t` is at `t` modulo the length. In the order of cells.
     left: [Vec<Left>; WINDOW_TICKS as usize],
+    news: News,
     space: Space,
 }
 
@@ -82,6 +83,7 @@ impl Blocks {
                 cells: Vec::new(),
             },
             left: Default::default(),
+            news: News::default(),
             space: Space::default(),
         }
     }
@@ -134,118 +136,131 @@ impl Asked {
 impl Zone {
     pub(crate) fn encode(&mut self) {
         let Zone { tick, grid, columns, slots, moves, blocks, .. } = self;
-        let Blocks { deltas, asked, left, space } = blocks;
+        let Blocks { deltas, asked, left, news, .. } = blocks;
         asked.clear();
+        news.take(self.simd, &columns.velocity, &mut columns.flags, &mut columns.recent);
         let left = &mut left[(*tick % WINDOW_TICKS) as usize];
         left.clear();
-        let mut pass = Pass { grid: *grid, columns, slots, moves, deltas, left, space };
+        deltas.make_room(grid.count(), columns.len(), news.whole.len(), moves.leaves.len());
+        let mut pass = Pass { grid: *grid, columns, slots, moves, deltas, left, news };
         with_updates(self.simd, &mut pass);
         moves.clear();
+    }
+}
+
+impl Deltas {
+    /// For all that can be told: an update a row, those that enter, those that leave, and a head for each cell that
+    /// has any; behind it for what is written in vain.
+    fn make_room(&mut self, cells: usize, rows: usize, enters: usize, leaves: usize) {
+        let words = (cells.min(rows + leaves) + 1) * HEAD_WORDS
+            + (rows + LANES) * UPDATE_WORDS
+            + enters * (ENTER_WORDS + NAME_WORDS)
+            + leaves * LEAVE_WORDS;
+        if self.words.len() < words {
+            self.words.resize(words.next_power_of_two(), 0);
+        }
     }
 }
 
 /// The pass, to be run with one way or another to write updates.
 pub(crate) struct Pass<'a> {
     grid: Grid,
-    columns: &'a mut Columns,
+    columns: &'a Columns,
     slots: &'a Slots,
     moves: &'a Moves,
     deltas: &'a mut Deltas,
     left: &'a mut Vec<Left>,
-    space: &'a mut Space,
+    news: &'a News,
 }
 
 impl Pass<'_> {
     /// Encodes every cell. It is compiled anew for each set of vector instructions.
     #[inline(always)]
     pub fn run<U: Updates>(&mut self) {
+        let Columns { entity, local, start: starts, .. } = self.columns;
+        let rows = Rows { entity, local, news: self.news };
         let Deltas { words, start } = &mut *self.deltas;
-        let mut leaves = self.moves.leaves.as_slice();
+        let (start, last_end) = start.split_at_mut(self.grid.count());
+        let (leaves, whole) = (self.moves.leaves.as_slice(), self.news.whole.as_slice());
+        let (columns, slots, moves) = (self.columns, self.slots, self.moves);
+        let mut tail = Tails { columns, slots, moves, leaves, whole, left: self.left };
         let mut end = 0;
         let row = usize::from(self.grid.cells.x) + 2;
         let mut arriving = self.moves.arriving().peekable();
-        for first in (0..self.grid.count()).step_by(row) {
-            let y = (first / row).wrapping_sub(1) as u16;
+        for (y, (first, start)) in (0..).step_by(row).zip(start.chunks_mut(row)).enumerate() {
             // What those are that enter is kept by slot, where each is a miss of its own. They arrive nearly in the
             // order of cells.
             while let Some((id, _)) = arriving.next_if(|(_, cell)| *cell < first + 2 * row) {
                 prefetch(&self.slots.kind, id.slot() as usize);
                 prefetch(&self.slots.state, id.slot() as usize);
             }
-            for column in 0..row {
-                let cell = first + column;
-                let begin = end;
-                start[cell] = begin as u32;
-                let run = self.columns.run(cell);
-                let touched = self.moves.is_touched(cell);
+            for (column, (run, start)) in starts[first..].windows(2).zip(start).enumerate() {
+                *start = end as u32;
+                let run = run[0] as usize..run[1] as usize;
+                let touched = self.moves.is_touched(first + column);
                 if run.is_empty() && !touched {
                     continue;
                 }
-                let room = HEAD_WORDS + (run.len() + LANES) * UPDATE_WORDS;
-                let block = grown(words, begin, room);
-                let rows = Rows {
-                    entity: &self.columns.entity,
-                    local: &self.columns.local,
-                    velocity: &self.columns.velocity,
-                    flags: &self.columns.flags,
-                    recent: &mut self.columns.recent,
-                };
+                let block = &mut words[end..];
                 let updates = U::put(rows, run.clone(), &mut block[HEAD_WORDS..]);
-                end += HEAD_WORDS + updates * UPDATE_WORDS;
-                let key = CellKey { x: column.wrapping_sub(1) as u16, y };
-                let mut counts = [updates as u32, 0, 0, 0];
+                let key = CellKey { x: column.wrapping_sub(1) as u16, y: y.wrapping_sub(1) as u16 };
                 if touched {
-                    let left: &[Leave];
-                    (left, leaves) = leaves.split_at(self.moves.told[cell] as usize);
-                    let entering = &mut self.space.entering;
-                    entering.clear();
-                    take_changed(&mut self.columns.flags[run.clone()], run.start, entering);
-                    let room = entering.len() * (ENTER_WORDS + NAME_WORDS) + left.len() * LEAVE_WORDS;
-                    let mut tail = Tail { words: grown(words, end, room), used: 0 };
-                    let indices = entering.iter().map(|&index| index as usize);
-                    let names = put_enters(&mut tail, self.columns, self.slots, indices);
-                    for leave in left {
-                        let to = if is_beside(key, leave.to) { leave.to } else { CellKey::NOWHERE };
-                        tail.put(bytemuck::cast::<Leave, [u32; LEAVE_WORDS]>(Leave { to, ..*leave }));
-                        self.left.push(Left { cell: cell as u32, entity: leave.entity });
-                    }
-                    end += tail.used;
-                    counts = [counts[0], entering.len() as u32, names, left.len() as u32];
-                }
-                if counts == [0; 4] {
-                    end = begin;
-                } else {
-                    put_head(&mut words[begin..], key, BLOCK_DELTA, counts);
+                    end += tail.put(block, key, first + column, run.end, updates);
+                } else if updates > 0 {
+                    put_head(block, key, BLOCK_DELTA, [updates as u32, 0, 0, 0]);
+                    end += HEAD_WORDS + updates * UPDATE_WORDS;
                 }
             }
         }
-        start[self.grid.count()] = end as u32;
+        last_end[0] = end as u32;
+        debug_assert!(tail.whole.is_empty(), "who is told whole is in a cell that was touched");
     }
 }
 
-/// Takes the mark off those that are marked [`CHANGED`], and appends the indices of those that are not hidden. Most
-/// rows are not marked.
-#[inline]
-fn take_changed(flags: &mut [u8], first: usize, out: &mut Vec<u32>) {
-    const MARKS: u64 = 0x0101_0101_0101_0101 * CHANGED as u64;
-    let mut take = |at: usize, flags: &mut [u8]| {
-        for (flags, index) in flags.iter_mut().zip(first + at..) {
-            if *flags & CHANGED != 0 {
-                *flags &= !CHANGED;
-                if *flags & HIDDEN == 0 {
-                    out.push(index as u32);
-                }
-            }
+/// What follows the updates in a block, for the cells in their order.
+struct Tails<'a> {
+    columns: &'a Columns,
+    slots: &'a Slots,
+    moves: &'a Moves,
+    /// Of cells yet to come.
+    leaves: &'a [Leave],
+    whole: &'a [u32],
+    left: &'a mut Vec<Left>,
+}
+
+impl Tails<'_> {
+    /// Completes the block of a cell in which anything but walking happened, given where its rows end and how many
+    /// updates it has. Returns its length, which is none if it states nothing. Apart from the loop over the cells, which is
+    /// the quicker for it.
+    #[inline(never)]
+    fn put(
+        &mut self,
+        block: &mut [u32],
+        key: CellKey,
+        cell: usize,
+        rows_end: usize,
+        updates: usize,
+    ) -> usize {
+        let (left, leaves) = self.leaves.split_at(self.moves.told[cell] as usize);
+        let enters = self.whole.iter().take_while(|row| (**row as usize) < rows_end).count();
+        let (entering, whole) = self.whole.split_at(enters);
+        (self.leaves, self.whole) = (leaves, whole);
+        let mut tail = Tail { words: block, used: HEAD_WORDS + updates * UPDATE_WORDS };
+        let indices = entering.iter().map(|&index| index as usize);
+        let names = put_enters(&mut tail, self.columns, self.slots, indices);
+        for leave in left {
+            let to = if is_beside(key, leave.to) { leave.to } else { CellKey::NOWHERE };
+            tail.put(bytemuck::cast::<Leave, [u32; LEAVE_WORDS]>(Leave { to, ..*leave }));
+            self.left.push(Left { cell: cell as u32, entity: leave.entity });
         }
-    };
-    let whole = flags.len() / 8 * 8;
-    let (eights, rest) = flags.as_chunks_mut::<8>();
-    for (eight, at) in eights.iter_mut().zip((0..).step_by(8)) {
-        if u64::from_le_bytes(*eight) & MARKS != 0 {
-            take(at, eight);
+        let counts = [updates as u32, enters as u32, names, left.len() as u32];
+        if counts == [0; 4] {
+            return 0;
         }
+        let used = tail.used;
+        put_head(block, key, BLOCK_DELTA, counts);
+        used
     }
-    take(whole, rest);
 }
 
 /// Where words are put one after the other.
@@ -277,15 +292,6 @@ impl Put for Tail<'_> {
         self.words[self.used..self.used + N].copy_from_slice(&words);
         self.used += N;
     }
-}
-
-/// The `length` words from `begin` on.
-#[inline]
-fn grown(words: &mut Vec<u32>, begin: usize, length: usize) -> &mut [u32] {
-    if words.len() < begin + length {
-        words.resize((begin + length).next_power_of_two(), 0);
-    }
-    &mut words[begin..begin + length]
 }
 
 /// Whether two cells are neighbours. Of what goes farther, by a jump, nobody is told where it went.

@@ -75,12 +75,12 @@ pub struct Moment<'a> {
     pub(crate) start: &'a [u32],
     pub(crate) local: &'a [u32],
     pub(crate) entity: &'a [u32],
-    team: Teams<'a>,
+    pub(crate) team: Teams<'a>,
 }
 
 /// Where the teams are, row by row.
 #[derive(Clone, Copy)]
-enum Teams<'a> {
+pub(crate) enum Teams<'a> {
     Now(&'a [Warm]),
     Past(&'a [u8]),
 }
@@ -169,14 +169,14 @@ impl Moment<'_> {
 
     /// The same of their teams.
     #[inline(always)]
-    pub(crate) fn team_lanes<'a>(&'a self, row: usize, rest: &'a mut [u8; LANES]) -> &'a [u8; LANES] {
-        match self.team {
-            Teams::Past(team) => lanes_from(team, row, rest),
+    pub(crate) fn team_lanes<'a>(&'a self, row: usize, rest: &'a mut [u32; LANES]) -> &'a [u32; LANES] {
+        *rest = match self.team {
+            Teams::Past(team) => lanes_from(team, row, &mut [0; LANES]).map(u32::from),
             Teams::Now(warm) => {
-                *rest = lanes_from(warm, row, &mut [Warm::default(); LANES]).map(|warm| warm.team);
-                rest
+                lanes_from(warm, row, &mut [Warm::default(); LANES]).map(|warm| u32::from(warm.team))
             }
-        }
+        };
+        rest
     }
 }
 

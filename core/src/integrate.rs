@@ -11,6 +11,7 @@ use crate::columns::{
     CHANGED, Columns, GONE, Grid, HIDDEN, JUMP, KEPT, LEAPT, PENDING, PLACE, PLACED, TURN, between, offset,
     pack, subtract_halves, turned, unpack,
 };
+use crate::history::{LANES, lanes_from};
 use crate::pairs::Leap;
 use crate::query::cells_between;
 use crate::regrid::{Arrival, ones};
@@ -29,19 +30,8 @@ const MARKED: u8 = GONE | JUMP | TURN | LEAPT;
 /// How many are looked at while the next one's rows are fetched.
 const AHEAD: usize = 16;
 
-/// A bit for each of a chunk.
-type Bits = [u64; CHUNK / 64];
-
-/// Sets the bits that are set in others, within a range.
-fn copy_bits(into: &mut Bits, from: &Bits, range: Range<usize>) {
-    for (word, (into, from)) in into.iter_mut().zip(from).enumerate() {
-        let below = |end: usize| match end.saturating_sub(word * 64) {
-            0 => 0,
-            bits => u64::MAX >> (64 - bits.min(64)),
-        };
-        *into |= from & below(range.end) & !below(range.start);
-    }
-}
+/// For each of a chunk 1 if it needs a closer look, and room for a group behind them.
+type Closer = [u8; CHUNK + LANES];
 
 impl Zone {
     pub(crate) fn integrate(&mut self) {
@@ -49,15 +39,18 @@ impl Zone {
         let mut walled = 0;
         for begin in (0..self.columns.len()).step_by(CHUNK) {
             let chunk = begin..(begin + CHUNK).min(self.columns.len());
-            let mut bits = advance(
+            let mut marks = [0; CHUNK + LANES];
+            advance(
                 self.simd,
                 &mut self.columns.local[chunk.clone()],
                 &mut self.columns.velocity[chunk.clone()],
                 &mut self.columns.flags[chunk.clone()],
+                &mut marks,
             );
-            self.look_for_walls(&chunk, &mut walled, &mut bits);
-            for (word, bits) in bits.into_iter().enumerate() {
-                closer.extend(ones(begin / 64 + word, bits).map(|index| index as u32));
+            self.look_for_walls(&chunk, &mut walled, &mut marks);
+            let (words, _) = marks.as_chunks();
+            for (word, marks) in words.iter().enumerate() {
+                closer.extend(ones(begin / 64 + word, bits_of(marks)).map(|index| index as u32));
             }
         }
         let mut cell = 0;
@@ -66,12 +59,8 @@ impl Zone {
                 self.fetch(ahead as usize);
             }
             let index = index as usize;
-            while self.columns.start[cell + 1] as usize <= index {
-                cell += 1;
-            }
-            if !self.is_free_within(index, cell) {
-                self.settle(index, cell);
-            }
+            cell = self.columns.cell_of(index, cell);
+            self.settle(index, cell);
         }
         closer.clear();
         self.closer = closer;
@@ -86,42 +75,23 @@ impl Zone {
         prefetch(warm, index);
     }
 
-    /// In cells with walls, those that came to another tile are looked at as well. `walled` numbers the first
+    /// In cells with walls, those that came to another tile near one are looked at as well. `walled` numbers the first
     /// such cell that does not end before the chunk.
-    fn look_for_walls(&self, chunk: &Range<usize>, walled: &mut usize, closer: &mut Bits) {
-        let mut tiles = None;
+    fn look_for_walls(&self, chunk: &Range<usize>, walled: &mut usize, closer: &mut Closer) {
         while let Some(&cell) = self.walled_cells.get(*walled) {
             let run = self.columns.run(cell as usize);
             if run.start >= chunk.end {
                 break;
             }
-            let tiles = tiles.get_or_insert_with(|| {
-                let Columns { local, velocity, .. } = &self.columns;
-                crossed_tiles(self.simd, &local[chunk.clone()], &velocity[chunk.clone()])
-            });
-            let within = run.start.max(chunk.start) - chunk.start..run.end.min(chunk.end) - chunk.start;
-            copy_bits(closer, tiles, within);
+            let rows = run.start.max(chunk.start)..run.end.min(chunk.end);
+            let Columns { local, velocity, .. } = &self.columns;
+            let first = rows.start - chunk.start;
+            near_walls(self.simd, local, velocity, rows, self.walled[cell as usize], &mut closer[first..]);
             if run.end > chunk.end {
                 break;
             }
             *walled += 1;
         }
-    }
-
-    /// Whether an entity that came to another tile is still in its cell and no wall is near what it crossed:
-    /// then it stands where it should already. This is what nearly all that are looked at come to.
-    #[inline]
-    fn is_free_within(&self, index: usize, cell: usize) -> bool {
-        let (to, velocity) = (self.columns.local[index], self.columns.velocity[index]);
-        let by = unpack(velocity);
-        let from = subtract_halves(to, velocity);
-        // An axis left the cell if what was added to it took it round.
-        let left = |to: u32, from: u32, by: i16| (to as u16 >= from as u16) != (by >= 0);
-        let left = left(to, from, by.dx) || left(to >> 16, from >> 16, by.dy);
-        // As `motion::step` looks: first along x in the row that it comes from, then along y.
-        let walled = self.walled[cell] >> block(to, from) | self.walled[cell] >> block(to, to);
-        let marked = self.columns.flags[index] & MARKED != 0;
-        !left && walled & 1 == 0 && !marked
     }
 
     /// Decides what becomes of an entity that crossed a border or was marked.
@@ -285,46 +255,48 @@ pub(crate) fn is_open_between(walled: &[u64], grid: Grid, a: Pos, b: Pos) -> boo
 
 at_level! {
     /// Advances one chunk and tells which of it left their cell or are [`MARKED`].
-    fn advance(local: &mut [u32], velocity: &mut [u32], flags: &mut [u8]) -> Bits = advance_body
+    fn advance(local: &mut [u32], velocity: &mut [u32], flags: &mut [u8], closer: &mut Closer) = advance_body
 }
 
 #[inline(always)]
-fn advance_body(local: &mut [u32], velocity: &mut [u32], flags: &mut [u8]) -> Bits {
+fn advance_body(local: &mut [u32], velocity: &mut [u32], flags: &mut [u8], closer: &mut Closer) {
     if flags.iter().fold(0, |all, flags| all | flags) & (PLACE | PLACED) != 0 {
         for (velocity, flags) in velocity.iter_mut().zip(&mut *flags) {
             *velocity = if *flags & (PLACE | PLACED) == PLACED { 0 } else { *velocity };
             *flags = *flags & !(PLACE | PLACED) | (*flags & PLACE) >> 1;
         }
     }
-    let mut closer = [0; CHUNK];
-    for (((local, velocity), flags), closer) in local.iter_mut().zip(velocity).zip(flags).zip(&mut closer) {
+    for (((local, velocity), flags), closer) in local.iter_mut().zip(velocity).zip(flags).zip(closer) {
         // Each half plus its signed displacement: whoever stays in its cell has nothing above 16 bits.
         let x = (*local & 0xffff).wrapping_add_signed((*velocity << 16) as i32 >> 16);
         let y = (*local >> 16).wrapping_add_signed(*velocity as i32 >> 16);
         *closer = u8::from((x | y) >> 16 | u32::from(*flags & MARKED) != 0);
         *local = x & 0xffff | y << 16;
     }
-    bits(&closer)
 }
 
 at_level! {
-    /// Tells which of an advanced chunk came to another tile.
-    fn crossed_tiles(local: &[u32], velocity: &[u32]) -> Bits = crossed_tiles_body
+    /// Tells which of some advanced rows of a cell came to another tile and may have a wall near what they crossed,
+    /// given [`walled_blocks`] of the cell.
+    fn near_walls(local: &[u32], velocity: &[u32], rows: Range<usize>, walls: u64, closer: &mut [u8]) = near_walls_body
 }
 
 #[inline(always)]
-fn crossed_tiles_body(local: &[u32], velocity: &[u32]) -> Bits {
-    let mut crossed = [0; CHUNK];
-    for ((local, velocity), crossed) in local.iter().zip(velocity).zip(&mut crossed) {
-        *crossed = u8::from((subtract_halves(*local, *velocity) ^ *local) & TILE_BITS != 0);
+fn near_walls_body(local: &[u32], velocity: &[u32], rows: Range<usize>, walls: u64, closer: &mut [u8]) {
+    for (row, closer) in rows.clone().step_by(LANES).zip(closer.chunks_mut(LANES)) {
+        let closer: &mut [u8; LANES] = closer.first_chunk_mut().expect("there is room for a group");
+        let (mut rest_of_local, mut rest_of_velocity) = ([0; LANES], [0; LANES]);
+        let local = lanes_from(local, row, &mut rest_of_local);
+        let velocity = lanes_from(velocity, row, &mut rest_of_velocity);
+        for lane in 0..LANES {
+            let to = local[lane];
+            let from = subtract_halves(to, velocity[lane]);
+            let crossed = (from ^ to) & TILE_BITS != 0;
+            // As `motion::step` looks: first along x in the row that it comes from, then along y.
+            let walled = walls >> block(to, from) | walls >> block(to, to);
+            closer[lane] |= u8::from(crossed) & walled as u8 & u8::from(lane < rows.end - row);
+        }
     }
-    bits(&crossed)
-}
-
-#[inline(always)]
-fn bits(bytes: &[u8; CHUNK]) -> Bits {
-    let (words, _) = bytes.as_chunks::<64>();
-    std::array::from_fn(|word| bits_of(&words[word]))
 }
 
 const _: () = assert!(PLACE >> 1 == PLACED);

@@ -2,8 +2,8 @@
 //! step.
 //!
 //! A question or an order to one entity follows three pointers through memory: its slot tells the cell, the cell its run, and the
-//! run is searched. In a zone larger than a cache each is a miss of its own, so a batch takes them one stage at a
-//! time for many entities: memory then answers all of a stage together.
+//! run is searched. In a zone larger than a cache each is a miss of its own, so a batch follows them in stages: while one
+//! order is carried out, memory answers for those that come after it.
 
 use vyuha_protocol::units::STEP_UNITS_MAX;
 use vyuha_protocol::{Displacement, EntityId, Pos};
@@ -14,9 +14,11 @@ use crate::regrid::Pending;
 use crate::simd::prefetch;
 use crate::zone::Zone;
 
-/// Entities of a batch that are taken through the stages together: enough to keep memory busy, and so few that what
-/// they fetch stays in the first-level cache until it is used.
-const WINDOW: usize = 32;
+/// Orders of a batch that are in one stage: with those in the others enough to keep memory busy, and so few that what they
+/// fetch stays in the first-level cache until it is used.
+const STAGE: usize = 8;
+/// How long before it is carried out an order is first looked at.
+const LEAD: usize = 3 * STAGE;
 /// Rows of a column of ids in a cache line.
 const LINE: usize = 16;
 
@@ -40,10 +42,10 @@ impl Zone {
 
     /// The same as [`Zone::walk`] for each in turn, and faster.
     pub fn walk_all(&mut self, orders: &[(EntityId, Displacement)]) {
-        for window in orders.chunks(WINDOW) {
-            let seats = self.seats(window.iter().map(|(id, _)| *id));
-            for ((_, by), seat) in window.iter().zip(seats) {
-                self.walk_from(seat, *by);
+        for at in 0..orders.len() + LEAD {
+            self.fetch_ahead(orders, at, |(id, _)| *id, &self.columns.velocity);
+            if let Some((id, by)) = at.checked_sub(LEAD).map(|at| orders[at]) {
+                self.walk_from(self.seat(id), by);
             }
         }
     }
@@ -77,17 +79,10 @@ impl Zone {
     /// # Panics
     /// If a place is blocked or outside the map.
     pub fn place_all(&mut self, orders: &[(EntityId, Pos)]) {
-        for window in orders.chunks(WINDOW) {
-            let seats = self.seats(window.iter().map(|(id, _)| *id));
-            for ((id, to), seat) in window.iter().zip(seats) {
-                // An earlier order of the window may have made it jump.
-                let seat = match seat {
-                    Some(Seat::Column { index, .. }) if self.columns.flags[index] & JUMP != 0 => {
-                        self.seat(*id)
-                    }
-                    seat => seat,
-                };
-                self.place_from(seat, *id, *to);
+        for at in 0..orders.len() + LEAD {
+            self.fetch_ahead(orders, at, |(id, _)| *id, &self.columns.local);
+            if let Some((id, to)) = at.checked_sub(LEAD).map(|at| orders[at]) {
+                self.place_from(self.seat(id), id, to);
             }
         }
     }
@@ -99,9 +94,9 @@ impl Zone {
 
     /// Appends what [`Zone::position`] says of each in turn, and is faster.
     pub fn positions(&self, ids: &[EntityId], out: &mut Vec<Option<Pos>>) {
-        for window in ids.chunks(WINDOW) {
-            let seats = self.seats(window.iter().copied());
-            out.extend(seats[..window.len()].iter().map(|seat| seat.map(|seat| self.position_at(seat))));
+        for at in 0..ids.len() + LEAD {
+            self.fetch_ahead(ids, at, |id| *id, &self.columns.local);
+            out.extend(at.checked_sub(LEAD).map(|at| self.position(ids[at])));
         }
     }
 
@@ -158,32 +153,29 @@ impl Zone {
         Some(Seat::Column { cell, index: index? })
     }
 
-    /// The seats of a window of entities. Those rows are fetched that tell and change how they move.
-    #[inline]
-    fn seats(&self, ids: impl Iterator<Item = EntityId> + Clone) -> [Option<Seat>; WINDOW] {
+    /// Of those that come after an order of a batch fetches what the next stage of each needs: its slot's place, then
+    /// where its cell's run begins, then the ids, the flags and another column of the run.
+    #[inline(always)]
+    fn fetch_ahead<T>(&self, orders: &[T], at: usize, id: impl Fn(&T) -> EntityId, column: &[u32]) {
         let (columns, places) = (&self.columns, &self.slots.place);
-        for id in ids.clone() {
-            prefetch(places, id.slot() as usize);
+        let slot = |at: usize| orders.get(at).map(|order| id(order).slot() as usize);
+        let cell = |at: usize| {
+            let place = *places.get(slot(at)?)?;
+            (place & PENDING == 0).then_some(place as usize)
+        };
+        if let Some(slot) = slot(at) {
+            prefetch(places, slot);
         }
-        let cells = ids.clone().filter_map(|id| places.get(id.slot() as usize));
-        let cells = cells.filter(|place| **place & PENDING == 0).map(|place| *place as usize);
-        for cell in cells.clone() {
+        if let Some(cell) = at.checked_sub(STAGE).and_then(cell) {
             prefetch(&columns.start, cell);
         }
-        for cell in cells {
-            let begin = columns.run(cell).start;
-            prefetch(&columns.entity, begin);
-            prefetch(&columns.entity, begin + LINE);
-        }
-        let mut seats = [None; WINDOW];
-        for (id, seat) in ids.zip(&mut seats) {
-            *seat = self.seat(id);
-            if let Some(Seat::Column { index, .. }) = *seat {
-                prefetch(&columns.velocity, index);
-                prefetch(&columns.flags, index);
-                prefetch(&columns.local, index);
+        if let Some(cell) = at.checked_sub(2 * STAGE).and_then(cell) {
+            let begin = columns.start[cell] as usize;
+            for begin in [begin, begin + LINE] {
+                prefetch(&columns.entity, begin);
+                prefetch(column, begin);
             }
+            prefetch(&columns.flags, begin);
         }
-        seats
     }
 }

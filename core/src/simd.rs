@@ -184,11 +184,25 @@ pub(crate) fn prefetch<T>(column: &[T], at: usize) {
 /// A bit for each byte, set where it is 1; each must be 0 or 1.
 #[inline(always)]
 pub(crate) fn bits_of(bytes: &[u8; 64]) -> u64 {
-    // The product's top byte gathers the eight bytes' lowest bits.
-    const GATHER: u64 = 0x0102_0408_1020_4080;
-    let (eights, _) = bytes.as_chunks::<8>();
-    let byte = |eight: &[u8; 8]| u64::from_le_bytes(*eight).wrapping_mul(GATHER) >> 56;
-    eights.iter().enumerate().fold(0, |bits, (at, eight)| bits | byte(eight) << (8 * at))
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::{_mm_loadu_si128, _mm_movemask_epi8, _mm_slli_epi64};
+        let (quarters, _) = bytes.as_chunks::<16>();
+        quarters.iter().enumerate().fold(0, |bits, (at, quarter)| {
+            // SAFETY: every processor of this kind has the instructions, and a quarter is as long as a vector.
+            let quarter =
+                unsafe { _mm_movemask_epi8(_mm_slli_epi64::<7>(_mm_loadu_si128(quarter.as_ptr().cast()))) };
+            bits | u64::from(quarter as u16) << (16 * at)
+        })
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    {
+        // The product's top byte gathers the eight bytes' lowest bits.
+        const GATHER: u64 = 0x0102_0408_1020_4080;
+        let (eights, _) = bytes.as_chunks::<8>();
+        let byte = |eight: &[u8; 8]| u64::from_le_bytes(*eight).wrapping_mul(GATHER) >> 56;
+        eights.iter().enumerate().fold(0, |bits, (at, eight)| bits | byte(eight) << (8 * at))
+    }
 }
 
 #[cfg(test)]

@@ -1,18 +1,15 @@
-//! The kernel of the encoding: of a run of rows, those that moved, each as a record of two words.
-//!
-//! It also takes down in [`Columns::recent`] which rows moved and which are told whole, and moves what was taken
-//! down before on by a tick.
-//!
-//! [`Columns::recent`]: crate::columns::Columns::recent
+//! The kernels of the encoding: one takes down what is news of each row, the other writes of a run of rows those that
+//! moved, each as a record of two words.
 
 use std::ops::Range;
 
 use crate::columns::{CHANGED, HIDDEN};
 use crate::encode::{Pass, WINDOW_TICKS};
-use crate::simd::{Level, SimdLevel};
+use crate::regrid::ones;
+use crate::simd::{Level, SimdLevel, at_level, bits_of};
 
-/// Most records that are written at a time: so many may be written behind the last one.
-pub(crate) const LANES: usize = 16;
+/// Records that are written at a time: so many may be written behind the last one.
+pub(crate) const LANES: usize = 32;
 
 /// In [`crate::columns::Columns::recent`]: it moved in this tick; it is told whole in this tick.
 const MOVED: u8 = 1;
@@ -20,26 +17,83 @@ const TOLD: u8 = 1 << WINDOW_TICKS;
 /// What is left of the earlier ticks' bits once they were shifted.
 const EARLIER: u8 = !(MOVED | TOLD);
 
-/// The columns that it reads and writes, all of the same length.
+/// What observers are told of rows.
+#[derive(Default)]
+pub(crate) struct News {
+    /// A bit a row: it moved, and it is neither hidden nor told whole. Bytes, so that runs can be read from any row on,
+    /// with some behind the last row.
+    moved: Vec<u8>,
+    /// The rows that are told whole, ascending.
+    pub whole: Vec<u32>,
+}
+
+/// Rows of which the news are taken down at a time.
+const CHUNK: usize = u64::BITS as usize;
+
+impl News {
+    /// Takes down the news of all rows: here, and in [`recent`](crate::columns::Columns::recent), where those of earlier ticks
+    /// move on by one. The mark [`CHANGED`] is taken off.
+    pub fn take(&mut self, simd: SimdLevel, velocity: &[u32], flags: &mut [u8], recent: &mut [u8]) {
+        self.whole.clear();
+        self.moved.resize((flags.len() / CHUNK + 2) * size_of::<u64>(), 0);
+        take(simd, velocity, flags, recent, self);
+    }
+
+    /// A bit for each of the rows from one on, at least [`LANES`] of them.
+    #[inline(always)]
+    fn moved_from(&self, row: usize) -> u32 {
+        let bytes = self.moved[row / 8..].first_chunk().expect("there are bytes behind the last row");
+        (u64::from_le_bytes(*bytes) >> (row % 8)) as u32
+    }
+}
+
+at_level! {
+    fn take(velocity: &[u32], flags: &mut [u8], recent: &mut [u8], news: &mut News) = take_body
+}
+
+#[inline(always)]
+fn take_body(velocity: &[u32], flags: &mut [u8], recent: &mut [u8], news: &mut News) {
+    let (velocities, last_velocities) = velocity.as_chunks();
+    let (all_flags, last_flags) = flags.as_chunks_mut();
+    let (all_recent, last_recent) = recent.as_chunks_mut();
+    let (words, _) = news.moved.as_chunks_mut();
+    let mut note = |at: usize, (moved, whole): (u64, u64)| {
+        words[at] = moved.to_le_bytes();
+        news.whole.extend(ones(at, whole).map(|row| row as u32));
+    };
+    for (at, ((velocity, flags), recent)) in velocities.iter().zip(all_flags).zip(all_recent).enumerate() {
+        note(at, take_chunk(velocity, flags, recent));
+    }
+    let rows = last_flags.len();
+    let (mut velocity, mut flags, mut recent) = ([0; CHUNK], [0; CHUNK], [0; CHUNK]);
+    velocity[..rows].copy_from_slice(last_velocities);
+    flags[..rows].copy_from_slice(last_flags);
+    recent[..rows].copy_from_slice(last_recent);
+    note(velocities.len(), take_chunk(&velocity, &mut flags, &mut recent));
+    last_flags.copy_from_slice(&flags[..rows]);
+    last_recent.copy_from_slice(&recent[..rows]);
+}
+
+/// Tells which rows moved and are told so, and which are told whole.
+#[inline(always)]
+fn take_chunk(velocity: &[u32; CHUNK], flags: &mut [u8; CHUNK], recent: &mut [u8; CHUNK]) -> (u64, u64) {
+    let (mut moved, mut whole) = ([0; CHUNK], [0; CHUNK]);
+    for row in 0..CHUNK {
+        let (moves, told) = (u8::from(velocity[row] != 0), u8::from(flags[row] & CHANGED != 0));
+        let shown = u8::from(flags[row] & HIDDEN == 0);
+        recent[row] = ((recent[row] << 1) & EARLIER) | (moves * MOVED) | (told * TOLD);
+        flags[row] &= !CHANGED;
+        (moved[row], whole[row]) = (moves & !told & shown, told & shown);
+    }
+    (bits_of(&moved), bits_of(&whole))
+}
+
+/// The columns that records are made of, all of the same length, and the news of them.
+#[derive(Clone, Copy)]
 pub(crate) struct Rows<'a> {
     pub entity: &'a [u32],
     pub local: &'a [u32],
-    pub velocity: &'a [u32],
-    pub flags: &'a [u8],
-    pub recent: &'a mut [u8],
-}
-
-impl Rows<'_> {
-    /// Vector kernels read and write through pointers: this is what they rely on.
-    #[inline(always)]
-    fn assert_holds(&self, run: &Range<usize>, out: &[u32]) {
-        let rows = self.entity.len();
-        let same = self.local.len() == rows
-            && self.velocity.len() == rows
-            && self.flags.len() == rows
-            && self.recent.len() == rows;
-        assert!(same && run.start <= run.end && run.end <= rows && out.len() >= 2 * (run.len() + LANES));
-    }
+    pub news: &'a News,
 }
 
 /// A way to write the updates of a run.
@@ -80,20 +134,13 @@ pub(crate) struct Plain;
 impl Updates for Plain {
     #[inline(always)]
     fn put(rows: Rows<'_>, run: Range<usize>, out: &mut [u32]) -> usize {
-        let recent = &mut rows.recent[run.clone()];
-        for ((recent, velocity), flags) in
-            recent.iter_mut().zip(&rows.velocity[run.clone()]).zip(&rows.flags[run.clone()])
-        {
-            let told = u8::from(flags & CHANGED != 0);
-            *recent = ((*recent << 1) & EARLIER) | (u8::from(*velocity != 0) * MOVED) | (told * TOLD);
-        }
         let (records, _) = out.as_chunks_mut::<2>();
         let mut updates = 0;
         let places = rows.entity[run.clone()].iter().zip(&rows.local[run.clone()]);
-        for (((entity, local), recent), flags) in places.zip(recent).zip(&rows.flags[run]) {
+        for (row, (entity, local)) in run.zip(places) {
             // Written whether it moved or not: the next one overwrites it if not, and no branch is mispredicted.
             records[updates] = [*entity, *local];
-            updates += usize::from(*recent & (MOVED | TOLD) == MOVED && flags & HIDDEN == 0);
+            updates += usize::from(rows.news.moved[row / 8] >> (row % 8) & 1);
         }
         updates
     }
@@ -104,45 +151,56 @@ mod x86 {
     #[allow(clippy::wildcard_imports, reason = "intrinsics, whose names are their own namespace")]
     use std::arch::x86_64::*;
 
-    use super::{CHANGED, EARLIER, HIDDEN, LANES, MOVED, Range, Rows, TOLD, Updates};
+    use super::{LANES, Range, Rows, Updates};
 
-    /// Sixteen rows at a time.
+    impl Rows<'_> {
+        /// Vector kernels read and write through pointers: this is what they rely on.
+        #[inline(always)]
+        fn assert_holds(&self, run: &Range<usize>, out: &[u32]) {
+            let rows = self.entity.len();
+            assert!(self.local.len() == rows);
+            assert!(
+                run.start <= run.end && run.end <= rows && out.len() >= 2 * (run.end - run.start + LANES)
+            );
+        }
+    }
+
+    /// Twice sixteen rows at a time: more than two vectors' cells are seldom, so no branch has to foresee how many
+    /// there are.
     pub struct Avx512;
 
     impl Updates for Avx512 {
         #[inline(always)]
         fn put(rows: Rows<'_>, run: Range<usize>, out: &mut [u32]) -> usize {
             rows.assert_holds(&run, out);
-            let mut updates = 0;
-            for at in run.clone().step_by(LANES) {
-                let lanes = (u32::MAX >> (32 - (run.end - at).min(LANES))) as u16;
-                // SAFETY: only `with_updates` names this type, within a function for these instructions. Masked
-                // loads and stores touch the lanes' rows alone, and these lie within the run. No more records are
-                // written than rows were read, and 16 behind them fit as well.
-                updates += unsafe {
-                    let velocity = _mm512_maskz_loadu_epi32(lanes, rows.velocity.as_ptr().add(at).cast());
-                    let flags = _mm_maskz_loadu_epi8(lanes, rows.flags.as_ptr().add(at).cast());
-                    let recent = _mm_maskz_loadu_epi8(lanes, rows.recent.as_ptr().add(at).cast());
-                    let moved = _mm512_test_epi32_mask(velocity, velocity);
-                    let told = _mm_test_epi8_mask(flags, _mm_set1_epi8(CHANGED as i8));
-                    let recent = _mm_and_si128(_mm_add_epi8(recent, recent), _mm_set1_epi8(EARLIER as i8));
-                    let recent = _mm_or_si128(recent, _mm_maskz_set1_epi8(moved, MOVED as i8));
-                    let recent = _mm_or_si128(recent, _mm_maskz_set1_epi8(told, TOLD as i8));
-                    _mm_mask_storeu_epi8(rows.recent.as_mut_ptr().add(at).cast(), lanes, recent);
-                    let hidden = _mm_test_epi8_mask(flags, _mm_set1_epi8(HIDDEN as i8));
-                    let wanted = moved & !told & !hidden;
-                    let entity = _mm512_maskz_loadu_epi32(lanes, rows.entity.as_ptr().add(at).cast());
-                    let local = _mm512_maskz_loadu_epi32(lanes, rows.local.as_ptr().add(at).cast());
-                    let entity = _mm512_maskz_compress_epi32(wanted, entity);
-                    let local = _mm512_maskz_compress_epi32(wanted, local);
-                    let low = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
-                    let high =
-                        _mm512_setr_epi32(8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
-                    let to = out.as_mut_ptr().add(2 * updates);
-                    _mm512_storeu_si512(to.cast(), _mm512_permutex2var_epi32(entity, low, local));
-                    _mm512_storeu_si512(to.add(16).cast(), _mm512_permutex2var_epi32(entity, high, local));
-                    wanted.count_ones() as usize
-                };
+            let (mut at, mut updates) = (run.start, 0);
+            while at < run.end {
+                let moved = rows.news.moved_from(at) & (u32::MAX >> (LANES - (run.end - at).min(LANES)));
+                for (first, wanted) in [(at, moved as u16), (at + 16, (moved >> 16) as u16)] {
+                    if first >= run.end {
+                        break;
+                    }
+                    // SAFETY: only `with_updates` names this type, within a function for these instructions. Masked
+                    // loads touch the wanted rows alone, and these lie within the run. No more records are
+                    // written than rows were read, and 32 behind them fit as well.
+                    unsafe {
+                        let entity = rows.entity.as_ptr().wrapping_add(first);
+                        let local = rows.local.as_ptr().wrapping_add(first);
+                        let entity = _mm512_maskz_loadu_epi32(wanted, entity.cast());
+                        let local = _mm512_maskz_loadu_epi32(wanted, local.cast());
+                        let entity = _mm512_maskz_compress_epi32(wanted, entity);
+                        let local = _mm512_maskz_compress_epi32(wanted, local);
+                        let low = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+                        let high =
+                            _mm512_setr_epi32(8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
+                        let to = out.as_mut_ptr().add(2 * updates);
+                        _mm512_storeu_si512(to.cast(), _mm512_permutex2var_epi32(entity, low, local));
+                        let to = to.add(16);
+                        _mm512_storeu_si512(to.cast(), _mm512_permutex2var_epi32(entity, high, local));
+                    }
+                    updates += wanted.count_ones() as usize;
+                }
+                at += LANES;
             }
             updates
         }
@@ -161,26 +219,14 @@ mod x86 {
             let mut updates = 0;
             let mut at = run.start;
             while at < run.end && at < whole {
-                let lanes = u64::MAX >> (64 - 8 * (run.end - at).min(8));
+                let moved = rows.news.moved_from(at) & (0xff >> (8 - (run.end - at).min(8)));
                 // SAFETY: only `with_updates` names this type, within a function for these instructions. Eight rows
                 // from here on are within the columns. No more records are written than rows of the run were
                 // read, and eight behind them fit as well.
-                updates += unsafe {
+                unsafe {
                     let load = |column: &[u32]| _mm256_loadu_si256(column.as_ptr().add(at).cast());
-                    let stays = _mm256_cmpeq_epi32(load(rows.velocity), _mm256_setzero_si256());
-                    let stays = _mm256_movemask_ps(_mm256_castsi256_ps(stays)) as u32;
-                    let moved = _pdep_u64(u64::from(!stays & 0xff), EACH);
-                    let flags = rows.flags.as_ptr().add(at).cast::<[u8; 8]>().read();
-                    let marked = |flag: u8| (u64::from_le_bytes(flags) >> flag.trailing_zeros()) & EACH;
-                    let told = marked(CHANGED);
-                    let recent = rows.recent.as_mut_ptr().add(at).cast::<[u8; 8]>();
-                    let before = u64::from_le_bytes(recent.read());
-                    let now = ((before << 1) & (EACH * u64::from(EARLIER)))
-                        | (moved * u64::from(MOVED))
-                        | (told * u64::from(TOLD));
-                    recent.write(((before & !lanes) | (now & lanes)).to_le_bytes());
                     // The numbers of the lanes that are wanted, one after the other.
-                    let wanted = moved & !told & !marked(HIDDEN) & lanes;
+                    let wanted = _pdep_u64(u64::from(moved), EACH);
                     let order = _pext_u64(0x0706_0504_0302_0100, wanted * 0xff);
                     let order = _mm256_cvtepu8_epi32(_mm_cvtsi64_si128(order as i64));
                     let entity = _mm256_permutevar8x32_epi32(load(rows.entity), order);
@@ -190,8 +236,8 @@ mod x86 {
                     let to = out.as_mut_ptr().add(2 * updates);
                     _mm256_storeu_si256(to.cast(), _mm256_permute2x128_si256::<0x20>(low, high));
                     _mm256_storeu_si256(to.add(8).cast(), _mm256_permute2x128_si256::<0x31>(low, high));
-                    wanted.count_ones() as usize
-                };
+                }
+                updates += moved.count_ones() as usize;
                 at += 8;
             }
             if at < run.end {
@@ -207,60 +253,88 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// Columns of `length` rows, of which some moved, some are told whole and some are both.
-    fn columns(length: usize) -> impl Strategy<Value = (Vec<u32>, Vec<u8>, Vec<u8>)> {
-        let velocity = prop_oneof![Just(0u32), Just(1 << 31), any::<u32>()];
-        (
-            prop::collection::vec(velocity, length),
-            prop::collection::vec(any::<u8>(), length),
-            prop::collection::vec(any::<u8>(), length),
-        )
+    /// Columns of some rows, of which some moved, some are told whole, some are both and some are hidden.
+    #[derive(Debug, Clone)]
+    struct Case {
+        velocity: Vec<u32>,
+        flags: Vec<u8>,
+        recent: Vec<u8>,
     }
 
-    fn put<U: Updates>(columns: &(Vec<u32>, Vec<u8>, Vec<u8>), run: Range<usize>) -> (Vec<u32>, Vec<u8>) {
-        let (velocity, flags, mut recent) = columns.clone();
-        let entity: Vec<u32> = (0..velocity.len() as u32).map(|row| row * 7 + 1).collect();
-        let local: Vec<u32> = entity.iter().map(|entity| entity << 20).collect();
+    fn cases() -> impl Strategy<Value = Case> {
+        let velocity = || prop_oneof![Just(0u32), Just(1 << 31), any::<u32>()];
+        let row = (velocity(), any::<u8>(), any::<u8>());
+        prop::collection::vec(row, 0..200).prop_map(|rows| Case {
+            velocity: rows.iter().map(|(velocity, ..)| *velocity).collect(),
+            flags: rows.iter().map(|(_, flags, _)| *flags).collect(),
+            recent: rows.iter().map(|(.., recent)| *recent).collect(),
+        })
+    }
+
+    fn put<U: Updates>(rows: Rows<'_>, run: Range<usize>) -> Vec<u32> {
         let mut out = vec![0; 2 * (run.len() + LANES)];
-        let rows =
-            Rows { entity: &entity, local: &local, velocity: &velocity, flags: &flags, recent: &mut recent };
         let updates = U::put(rows, run, &mut out);
         out.truncate(2 * updates);
-        (out, recent)
+        out
     }
 
     proptest! {
         #[test]
-        fn every_way_writes_the_same(columns in (0usize..70).prop_flat_map(columns), a in 0usize..70, b in 0usize..70) {
-            let (a, b) = (a.min(columns.0.len()), b.min(columns.0.len()));
-            let run = a.min(b)..a.max(b);
-            let (records, recent) = put::<Plain>(&columns, run.clone());
-            let (velocity, flags, before) = &columns;
-            let wanted = run.clone().filter(|&row| velocity[row] != 0 && flags[row] & (CHANGED | HIDDEN) == 0);
-            let expected: Vec<u32> = wanted.flat_map(|row| [row as u32 * 7 + 1, (row as u32 * 7 + 1) << 20]).collect();
-            prop_assert_eq!(&records, &expected);
-            for row in 0..velocity.len() {
-                let now = (before[row] & 0x77) << 1 | u8::from(velocity[row] != 0) | (flags[row] & CHANGED) << 2;
-                prop_assert_eq!(recent[row], if run.contains(&row) { now } else { before[row] });
+        fn every_level_takes_down_the_news(case in cases()) {
+            let Case { velocity, flags, recent } = case;
+            for level in SimdLevel::supported() {
+                let (mut flags_after, mut recent_after, mut news) = (flags.clone(), recent.clone(), News::default());
+                // What was taken down before is forgotten.
+                news.take(level, &[7; 300], &mut [CHANGED; 300], &mut [0; 300]);
+                news.take(level, &velocity, &mut flags_after, &mut recent_after);
+                let mut whole = Vec::new();
+                for (row, ((velocity, flags), recent)) in velocity.iter().zip(&flags).zip(&recent).enumerate() {
+                    let (moves, told, hidden) = (*velocity != 0, flags & CHANGED != 0, flags & HIDDEN != 0);
+                    prop_assert_eq!(flags_after[row], flags & !CHANGED);
+                    let now = (recent & 0x77) << 1 | u8::from(moves) | u8::from(told) << 4;
+                    prop_assert_eq!(recent_after[row], now, "{}", level.name());
+                    prop_assert_eq!(news.moved_from(row) & 1 == 1, moves && !told && !hidden, "{}", level.name());
+                    if told && !hidden {
+                        whole.push(row as u32);
+                    }
+                }
+                prop_assert_eq!(&news.whole, &whole, "{}", level.name());
             }
+        }
+
+        #[test]
+        fn every_way_writes_the_same(case in cases(), a in 0usize..200, b in 0usize..200) {
+            let Case { velocity, mut flags, mut recent } = case;
+            let rows = velocity.len();
+            let (a, b) = (a.min(rows), b.min(rows));
+            let run = a.min(b)..a.max(b);
+            let entity: Vec<u32> = (0..rows as u32).map(|row| row * 7 + 1).collect();
+            let local: Vec<u32> = entity.iter().map(|entity| entity << 20).collect();
+            let is_told = |row: &usize| velocity[*row] != 0 && flags[*row] & (CHANGED | HIDDEN) == 0;
+            let expected: Vec<u32> =
+                run.clone().filter(is_told).flat_map(|row| [entity[row], local[row]]).collect();
+            let mut news = News::default();
+            news.take(SimdLevel::SCALAR, &velocity, &mut flags, &mut recent);
+            let rows = Rows { entity: &entity, local: &local, news: &news };
+            prop_assert_eq!(&put::<Plain>(rows, run.clone()), &expected);
             #[cfg(target_arch = "x86_64")]
             for level in SimdLevel::supported() {
                 #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
-                fn avx2(columns: &(Vec<u32>, Vec<u8>, Vec<u8>), run: Range<usize>) -> (Vec<u32>, Vec<u8>) {
-                    put::<x86::Avx2>(columns, run)
+                fn avx2(rows: Rows<'_>, run: Range<usize>) -> Vec<u32> {
+                    put::<x86::Avx2>(rows, run)
                 }
                 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,bmi1,bmi2,lzcnt,popcnt")]
-                fn avx512(columns: &(Vec<u32>, Vec<u8>, Vec<u8>), run: Range<usize>) -> (Vec<u32>, Vec<u8>) {
-                    put::<x86::Avx512>(columns, run)
+                fn avx512(rows: Rows<'_>, run: Range<usize>) -> Vec<u32> {
+                    put::<x86::Avx512>(rows, run)
                 }
                 let found = match level.0 {
                     // SAFETY: the level is supported.
-                    Level::Avx2 => unsafe { avx2(&columns, run.clone()) },
+                    Level::Avx2 => unsafe { avx2(rows, run.clone()) },
                     // SAFETY: as above.
-                    Level::Avx512 => unsafe { avx512(&columns, run.clone()) },
+                    Level::Avx512 => unsafe { avx512(rows, run.clone()) },
                     _ => continue,
                 };
-                prop_assert_eq!(&found, &(records.clone(), recent.clone()), "{}", level.name());
+                prop_assert_eq!(&found, &expected, "{}", level.name());
             }
         }
     }

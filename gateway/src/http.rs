@@ -13,6 +13,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::{get, post};
+use crossbeam::channel::Sender;
 use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc, watch};
@@ -28,6 +29,7 @@ use crate::metrics::Metrics;
 use crate::node::ZoneInfo;
 use crate::page;
 use crate::ready::Checks;
+use crate::scan::{self, ScanOrder, Scans};
 use crate::stream::{MESSAGE_BYTES_MAX, Place, serve_page};
 use crate::zones::{self, MoveOrder};
 
@@ -56,6 +58,10 @@ pub(crate) struct App {
     pub live: Arc<Live>,
     /// Where orders to move zones go.
     pub orders: mpsc::Sender<MoveOrder>,
+    /// What searches for doubled items found.
+    pub scans: Scans,
+    /// Where orders to search go.
+    pub scan_orders: Sender<ScanOrder>,
     /// Hot data.
     pub cluster: Arc<Cluster>,
     metrics: Arc<Metrics>,
@@ -72,12 +78,24 @@ pub async fn serve(
     gateway: Gateway,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
-    let Gateway { live, metrics, checks, hosts, reports, orders, cluster, tls } = gateway;
+    let Gateway { live, metrics, checks, hosts, reports, orders, scans, scan_orders, cluster, tls } = gateway;
     let cluster = Arc::new(cluster);
     let (stopping, stop) = watch::channel(false);
     let room = Arc::new(Semaphore::new(WATCHERS_MAX));
     let checks = Arc::new(checks);
-    let app = App { live: live.clone(), orders, cluster, metrics, checks, hosts, room: room.clone(), stop };
+    let (live_app, room_app) = (live.clone(), room.clone());
+    let app = App {
+        live: live_app,
+        orders,
+        scans,
+        scan_orders,
+        cluster,
+        metrics,
+        checks,
+        hosts,
+        room: room_app,
+        stop,
+    };
 
     let mut stop = app.stop.clone();
     let listener = BoundedListener::new(listener, BOUNDS).with_tls(tls);
@@ -124,6 +142,8 @@ fn routes(app: App) -> Router {
             post(cluster::announce).layer(DefaultBodyLimit::max(cluster::ANNOUNCE_BYTES_MAX)),
         )
         .route("/api/history", get(history))
+        .route("/api/scan", get(scan::last).post(scan::now))
+        .route("/api/items/{id}", get(scan::item))
         .route("/api/stream", get(stream))
         .route("/metrics", get(metrics))
         .route("/healthz", get(async || "ok"))

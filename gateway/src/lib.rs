@@ -3,7 +3,8 @@
 //!
 //! The admin port runs on the control plane (one tokio runtime, a current-thread one will do) and knows the shards only
 //! by the reports they publish. It never touches the game's state and never makes a tick wait. Its routes only read, but for those
-//! that hand on orders to move a zone to another shard, and announcements. Accounts are not stored here.
+//! that hand on orders: to move a zone to another shard, to search for doubled items, to announce something. Accounts are
+//! not stored here.
 //!
 //! Memory is bounded: [`WATCHERS_MAX`] pages, 128 connections, one map state of at most [`MARKS_MAX`] marks a
 //! zone and two minutes of history.
@@ -21,6 +22,7 @@ mod node;
 mod page;
 pub mod play;
 mod ready;
+mod scan;
 mod secured;
 mod stream;
 mod zones;
@@ -28,7 +30,7 @@ mod zones;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crossbeam::channel::Receiver;
+use crossbeam::channel::{Receiver, Sender};
 use tokio::sync::mpsc;
 use tokio_rustls::rustls::ServerConfig;
 use vyuha_hot::{HotStore, Lifetimes, MemoryHot};
@@ -45,6 +47,7 @@ pub use live::LoadProbe;
 pub use metrics::{Metrics, ShardMetrics};
 pub use node::{NodeError, NodeInfo, Placement, ZoneInfo};
 pub use ready::Check;
+pub use scan::{ItemHistory, ItemPlace, ScanFinding, ScanMovement, ScanOrder, ScanReport, Scans};
 pub use zones::{MoveOrder, MoveRefused, ZoneMoved};
 
 /// What the admin port serves; handed to [`serve`].
@@ -55,6 +58,8 @@ pub struct Gateway {
     hosts: guard::Hosts,
     reports: Receiver<ShardReport>,
     orders: mpsc::Sender<MoveOrder>,
+    scans: Scans,
+    scan_orders: Sender<ScanOrder>,
     cluster: cluster::Cluster,
     tls: Option<Arc<ServerConfig>>,
 }
@@ -75,12 +80,23 @@ impl Gateway {
         let checks = ready::Checks::default();
         // Nobody takes orders yet.
         let (orders, _) = zones::orders();
+        let (scan_orders, _) = scan::orders();
         let (announcements, _) = cluster::announcements();
         let hot = Arc::new(MemoryHot::new(Lifetimes::default()));
         let state = Box::new(|| HotState { kind: "process", away: None });
         let cluster = cluster::Cluster { hot, state, announcements };
-        let mut gateway =
-            Gateway { live: live.clone(), metrics, checks, hosts, reports, orders, cluster, tls: None };
+        let mut gateway = Gateway {
+            live: live.clone(),
+            metrics,
+            checks,
+            hosts,
+            reports,
+            orders,
+            scans: Scans::default(),
+            scan_orders,
+            cluster,
+            tls: None,
+        };
         gateway.add_check(
             "shards",
             Box::new(move || match live.stale_shards(Instant::now()).as_slice() {
@@ -96,6 +112,13 @@ impl Gateway {
         let (orders, taken) = zones::orders();
         self.orders = orders;
         taken
+    }
+
+    /// The orders to search for doubled items that come by the port from now on, and where to say what was found.
+    pub fn scan_orders(&mut self) -> (Receiver<ScanOrder>, Scans) {
+        let (orders, taken) = scan::orders();
+        self.scan_orders = orders;
+        (taken, self.scans.clone())
     }
 
     /// The announcements that come by the port from now on. While nobody takes them, all are refused.

@@ -1,6 +1,7 @@
 //! A port's connections, bounded in number, in what they make the kernel hold, in how long they may stand still and,
 //! where strangers come, in how long they may go on without becoming a WebSocket.
 
+use std::any::Any;
 use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -44,9 +45,14 @@ pub struct Bounds {
 /// How long what was read counts.
 const READ_WINDOW: Duration = Duration::from_millis(100);
 
+/// Says which addresses may connect. What it gives is dropped when the visit ends: with the connection, or when
+/// [`Visitor::stay`] was called.
+pub type Doorkeeper = Box<dyn Fn(IpAddr) -> Option<Box<dyn Any + Send + Sync>> + Send + Sync>;
+
 /// Accepts at most so many connections at once.
 pub struct BoundedListener {
     inner: TcpListener,
+    doorkeeper: Option<Doorkeeper>,
     room: Arc<Semaphore>,
     bounds: Bounds,
     tls: Option<TlsAcceptor>,
@@ -55,7 +61,14 @@ pub struct BoundedListener {
 impl BoundedListener {
     /// Bounds what `inner` accepts.
     pub fn new(inner: TcpListener, bounds: Bounds) -> BoundedListener {
-        BoundedListener { inner, room: Arc::new(Semaphore::new(bounds.connections_max)), bounds, tls: None }
+        let room = Arc::new(Semaphore::new(bounds.connections_max));
+        BoundedListener { inner, doorkeeper: None, room, bounds, tls: None }
+    }
+
+    /// Closes connections without a word whose address may not connect.
+    pub(crate) fn with_doorkeeper(mut self, doorkeeper: Doorkeeper) -> BoundedListener {
+        self.doorkeeper = Some(doorkeeper);
+        self
     }
 
     /// Speaks TLS on every connection, where there is a configuration for it.
@@ -97,11 +110,18 @@ impl Listener for BoundedListener {
                 return std::future::pending().await;
             };
             let (stream, peer) = Listener::accept(&mut self.inner).await;
+            let visit = match &self.doorkeeper {
+                Some(doorkeeper) => match doorkeeper(peer.ip()) {
+                    Some(visit) => Some(visit),
+                    None => continue,
+                },
+                None => None,
+            };
             if let Err(error) = configure(&stream, &self.bounds) {
                 tracing::debug!(%peer, %error, "a connection ended before it began");
                 continue;
             }
-            let stream = BoundedStream::new(stream, permit, &self.bounds);
+            let stream = BoundedStream::new(stream, permit, visit, &self.bounds);
             let stays = stream.stays.clone();
             return (Secured::new(stream, stays, self.tls.as_ref()), peer);
         }
@@ -127,6 +147,8 @@ pub struct BoundedStream {
     /// When it ends unless it stays.
     visit_until: Option<Instant>,
     stays: Arc<AtomicBool>,
+    /// What the doorkeeper gave.
+    visit: Option<Box<dyn Any + Send + Sync>>,
     read_window_bytes: usize,
     read_bytes: usize,
     /// When `read_bytes` begins anew.
@@ -135,12 +157,18 @@ pub struct BoundedStream {
 }
 
 impl BoundedStream {
-    fn new(stream: TcpStream, permit: OwnedSemaphorePermit, bounds: &Bounds) -> BoundedStream {
+    fn new(
+        stream: TcpStream,
+        permit: OwnedSemaphorePermit,
+        visit: Option<Box<dyn Any + Send + Sync>>,
+        bounds: &Bounds,
+    ) -> BoundedStream {
         BoundedStream {
             stream,
             idle: Box::pin(sleep(IDLE_MAX)),
             visit_until: bounds.visit_max.map(|longest| Instant::now() + longest),
             stays: Arc::default(),
+            visit,
             read_window_bytes: bounds.read_window_bytes,
             read_bytes: 0,
             read_again: Box::pin(sleep(READ_WINDOW)),
@@ -156,9 +184,9 @@ impl BoundedStream {
         }
         let now = Instant::now();
         let mut until = now + IDLE_MAX;
-        if let Some(visit_until) = self.visit_until
-            && !self.stays.load(Ordering::Relaxed)
-        {
+        if self.stays.load(Ordering::Relaxed) {
+            self.visit = None;
+        } else if let Some(visit_until) = self.visit_until {
             if now >= visit_until {
                 return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
             }
@@ -240,6 +268,31 @@ mod tests {
         assert!(waited.is_err(), "two are served at once");
         drop(served);
         listener.accept().await;
+    }
+
+    #[tokio::test]
+    async fn the_doorkeeper_knows_who_visits_and_not_who_stays() {
+        let inner = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = inner.local_addr().unwrap();
+        let room = Arc::new(Semaphore::new(1));
+        let rooms = room.clone();
+        let doorkeeper: Doorkeeper = Box::new(move |_| {
+            let place = rooms.clone().try_acquire_owned().ok()?;
+            Some(Box::new(place))
+        });
+        let mut listener = BoundedListener::new(inner, BOUNDS).with_doorkeeper(doorkeeper);
+        let mut first = TcpStream::connect(address).await.unwrap();
+        let (mut served, _) = listener.accept().await;
+        let mut second = TcpStream::connect(address).await.unwrap();
+        let waited = tokio::time::timeout(Duration::from_millis(50), listener.accept()).await;
+        assert!(waited.is_err(), "there is no place for two");
+        assert!(second.read_u8().await.is_err(), "it is closed");
+        first.write_all(b"xy").await.unwrap();
+        served.read_u8().await.unwrap();
+        assert_eq!(room.available_permits(), 0, "it still visits");
+        served.stays().store(true, Ordering::Relaxed);
+        served.read_u8().await.unwrap();
+        assert_eq!(room.available_permits(), 1, "who stays is no visitor");
     }
 
     #[tokio::test]

@@ -13,8 +13,9 @@ use vyuha_accounts::mail::{self, Outlet, Templates};
 use vyuha_accounts::throttle::Throttle;
 use vyuha_accounts::vault::Vault;
 use vyuha_accounts::{ApiConfig, Parts, Service};
+use vyuha_gateway::Metrics;
 use vyuha_gateway::accounts::Accounts;
-use vyuha_store::sql::{Sql, SqliteSql};
+use vyuha_store::Durability;
 
 use crate::config::Config;
 
@@ -38,11 +39,12 @@ pub struct ApiPort {
 }
 
 impl ApiPort {
-    /// Serves the API on `listener`, with the accounts in the SQLite file `database`.
+    /// Serves the API on `listener`, with the accounts in the node's database.
     pub fn start(
         config: &Config,
-        database: &Path,
+        durability: &Durability,
         hasher: Accounts,
+        metrics: Arc<Metrics>,
         listener: TcpListener,
     ) -> anyhow::Result<ApiPort> {
         let api = ApiConfig {
@@ -65,13 +67,14 @@ impl ApiPort {
         let (out, thrown_out) = mpsc::channel(THROWN_OUT_MAX);
         let parts = Parts {
             config: api,
-            sql: Sql::start(SqliteSql::open(database)?, TRANSACTIONS_MAX)?,
+            sql: durability.services(TRANSACTIONS_MAX)?,
             hasher,
             vault: Vault::open(&config.data.dir.join(KEY_FILE))?,
             throttle: Arc::new(Throttle::default()),
             mailer,
             admin_key,
             thrown_out: out,
+            metrics,
             clock: Arc::new(crate::clock::unix_ms),
         };
         let runtime = tokio::runtime::Builder::new_current_thread()

@@ -1,6 +1,7 @@
 //! The command line: it finds out what is asked for, and hands it on. The flags of the configuration are made
 //! from its table of keys; nothing is decided here.
 
+mod assets;
 #[cfg(test)]
 mod tests;
 mod upkeep;
@@ -40,6 +41,7 @@ Examples:
   vyuha nodes                             which nodes live, of those that share a Redis
   vyuha migrate status                    the database's schema, and what it lacks
   vyuha journal verify                    whether a node's journal is whole
+  vyuha assets publish DIR --version 1.0  what clients download
 
 Every key of the file is also a flag and an environment variable: net.idle_timeout is
 --net-idle-timeout and VYUHA_NET_IDLE_TIMEOUT. A flag wins over the environment, the environment
@@ -184,6 +186,11 @@ pub fn run(
             start(load(&layers(matches, environment)), |config| {
                 crate::upkeep::migrate(&config, migration, json)
             })
+        }
+        Some(("assets", matches)) => {
+            let (name, matches) = matches.subcommand().expect("clap demands one");
+            let (command, json) = (assets::asked(name, matches), matches.get_flag("json"));
+            start(load(&layers(matches, environment)), |config| crate::assets::run(&config, command, json))
         }
         Some(("journal", matches)) => {
             let (name, matches) = matches.subcommand().expect("clap demands one");
@@ -335,6 +342,7 @@ fn command() -> Command {
                 .after_help(REPLAY_EXAMPLES),
         )
         .subcommands(upkeep::commands())
+        .subcommand(assets::command())
         .subcommand(
             Command::new("backup")
                 .about("Copy the data of a node to a file, also while it runs")
@@ -474,6 +482,7 @@ const SHORT_FLAGS: &[(&str, &str)] = &[
     ("record", "record.dir"),
     ("simd", "shard.simd"),
     ("content", "content.dir"),
+    ("store", "assets.store"),
 ];
 
 fn layers(matches: &ArgMatches, environment: Vec<(OsString, OsString)>) -> Layers {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use governor::clock::MonotonicClock;
 use tokio::net::TcpStream;
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use vyuha_game::Content;
 use vyuha_gateway::accounts::Accounts;
 use vyuha_gateway::play::WebPlayer;
@@ -25,13 +25,15 @@ use crate::certificate;
 use crate::client_stream::ClientStream;
 use crate::config::Config;
 use crate::doors::{Departures, Notice, SeatChange, ShardDoors};
+use crate::events::{About, Events, What, Writer};
 use crate::hot::{Presence, Sharing};
 use crate::knocking::Door;
 use crate::placement::ZoneTable;
+use crate::port::PortThread;
+use crate::scan::Scanner;
 use crate::seats::Seats;
 use crate::shards::{Host, dead_shard, join_hosts};
 use crate::sign_in::{FAREWELL_TIMEOUT, SignIn};
-use crate::web::WebPort;
 use crate::zones;
 
 /// Clients that are told at once that there is no place; more of them are closed without a word.
@@ -73,8 +75,16 @@ pub struct Control {
     pub accounts: Accounts,
     /// The HTTP API, where it is on.
     pub api: Option<ApiPort>,
+    /// Client assets, if they are served.
+    pub assets: Option<PortThread>,
     /// The port of those who play in a browser.
-    pub web: WebPort,
+    pub web: PortThread,
+    /// What searches for doubled items.
+    pub scanner: Scanner,
+    /// The log of operations.
+    pub events: Events,
+    /// What writes it.
+    pub writer: Writer,
     /// The certificate, where clients speak TLS.
     pub identity: Option<Arc<Identity>>,
     /// Who came by it.
@@ -108,7 +118,11 @@ impl Control {
             mut failure,
             accounts,
             mut api,
+            assets,
             web,
+            scanner,
+            events,
+            writer,
             identity,
             web_players,
         } = self;
@@ -116,8 +130,15 @@ impl Control {
         let store = durability.handle();
         let durability = Rc::new(durability);
         let doors = Rc::new(doors);
-        let moving =
-            tokio::task::spawn_local(zones::move_zones(config.clone(), zones, doors.clone(), move_orders));
+        let (stop_writing, writing_stopped) = oneshot::channel();
+        let writing = tokio::task::spawn_local(writer.run(writing_stopped));
+        let moving = tokio::task::spawn_local(zones::move_zones(
+            config.clone(),
+            zones,
+            doors.clone(),
+            events.clone(),
+            move_orders,
+        ));
         let shared = sharing.start(&doors, &metrics);
         let (stop_sign_in, sign_in_stopping) = watch::channel(false);
         let farewells_max = FAREWELLS_MAX as u32;
@@ -131,6 +152,7 @@ impl Control {
             seats: seats.clone(),
             doors,
             metrics: metrics.clone(),
+            events: events.clone(),
             open_registration: config.accounts.open_registration,
             handshake_timeout: config.net.handshake_timeout,
             idle_timeout: config.net.idle_timeout,
@@ -148,7 +170,7 @@ impl Control {
             sign_in,
             door.clone(),
             farewells.clone(),
-            Rc::new(Addresses::new(&config.address, MonotonicClock)),
+            Arc::new(Addresses::new(&config.address, MonotonicClock)),
             identity.as_ref().map(Identity::players),
         ));
         let leaving = tokio::task::spawn_local(keep_seats(
@@ -156,6 +178,7 @@ impl Control {
             seats,
             shared.presence.clone(),
             store.clone(),
+            events.clone(),
             Rc::downgrade(&durability),
         ));
         let renewing = match identity {
@@ -175,6 +198,7 @@ impl Control {
             },
         ));
 
+        events.note(What::NodeStarted, About::default(), crate::VERSION);
         let reason = tokio::select! {
             _ = stopping.wait_for(|stop| *stop) => None,
             failed = failure.wait_for(Option::is_some) => failed.ok().and_then(|reason| reason.clone()),
@@ -182,8 +206,10 @@ impl Control {
         };
         if let Some(reason) = &reason {
             tracing::error!(%reason, "the node cannot go on");
+            events.note(What::NodeEnding, About::default(), reason.clone());
         } else {
             tracing::info!("ending: players are told and saved");
+            events.note(What::NodeEnding, About::default(), "");
         }
         accepting.abort();
         moving.abort();
@@ -200,7 +226,10 @@ impl Control {
         // Whom the shards let go is being told.
         let web = tokio::task::spawn_blocking(move || web.end()).await?;
         let api = tokio::task::spawn_blocking(move || api.map_or(Ok(()), ApiPort::end)).await?;
+        let assets = tokio::task::spawn_blocking(move || assets.map_or(Ok(()), PortThread::end)).await?;
         figures.abort();
+        // It reads what is closed next.
+        tokio::task::spawn_blocking(move || drop(scanner)).await?;
         shared.end().await;
         if let Some(renewing) = renewing {
             renewing.abort();
@@ -210,6 +239,9 @@ impl Control {
         }
         // The last departures free seats that nobody waits for any more.
         leaving.abort();
+        // The journal ends once nobody writes into it any more.
+        drop(stop_writing);
+        writing.await?;
         let closed = match Rc::into_inner(durability) {
             Some(durability) if drained.is_ok() => tokio::task::spawn_blocking(move || durability.shutdown())
                 .await?
@@ -226,7 +258,8 @@ impl Control {
         )???;
         closed?;
         web?;
-        api
+        api?;
+        assets
     }
 }
 
@@ -237,7 +270,7 @@ async fn accept(
     sign_in: Rc<SignIn>,
     door: Rc<Door>,
     farewells: Arc<Semaphore>,
-    addresses: Rc<Addresses>,
+    addresses: Arc<Addresses>,
     tls: Option<Arc<ServerConfig>>,
 ) {
     let farewells_to_many = Arc::new(Semaphore::new(FAREWELLS_TO_MANY_MAX));
@@ -305,6 +338,7 @@ async fn keep_seats(
     seats: Rc<Seats>,
     presence: Presence,
     store: Handle,
+    events: Events,
     durability: Weak<Durability>,
 ) {
     loop {
@@ -316,6 +350,7 @@ async fn keep_seats(
         for Notice { account, change } in notices {
             match change {
                 SeatChange::Left => {
+                    events.note(What::Left, About { account, ..About::default() }, "");
                     presence.left(account);
                     left.push(account);
                 }
@@ -344,6 +379,11 @@ async fn keep_seats(
 /// Ends the sessions of accounts that were suspended.
 async fn throw_out(mut accounts: mpsc::Receiver<i64>, sign_in: Rc<SignIn>) {
     while let Some(account) = accounts.recv().await {
+        sign_in.events.note(
+            What::ThrownOut,
+            About { account, ..About::default() },
+            "its account was suspended",
+        );
         // Its shard may change, or be too busy to hear, until it is asked.
         while let Some(shard) = sign_in.seats.shard_of(account)
             && !sign_in.doors.kick(shard, account, ErrorCode::AccountSuspended)

@@ -3,6 +3,7 @@
 
 mod addresses;
 mod api;
+mod assets;
 mod backup;
 mod balance;
 mod certificate;
@@ -14,16 +15,19 @@ mod control;
 pub mod demo;
 mod doors;
 mod driver;
+pub mod events;
 mod hot;
 mod knocking;
 mod logging;
 mod mailbox;
 pub mod node;
 mod placement;
+mod port;
 mod record;
 pub mod replay;
 mod rooms;
 mod run;
+mod scan;
 mod seats;
 mod sessions;
 mod shards;

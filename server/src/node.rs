@@ -19,10 +19,10 @@ use vyuha_gateway::{Gateway, Metrics, NodeBeat, NodeInfo, NodeLoad, ZoneInfo};
 use vyuha_net::probe::{self, Finding, Needs, Severity, Verdict};
 use vyuha_net::runtime::Driver;
 use vyuha_record::{Record, Table};
-use vyuha_store::logs::{LogTable, Period};
+use vyuha_store::logs::{LogStore, LogTable, Period};
 use vyuha_store::migrate::OlderSchema;
 use vyuha_store::{
-    AccountRow, BreakerState, Durability, DurabilityConfig, Handle, OnStopped, PersistenceConfig,
+    AccountRow, BreakerState, DataDir, Durability, DurabilityConfig, Handle, OnStopped, PersistenceConfig,
     PostgresSettings, Producer, StoreConfig, TypedStore,
 };
 
@@ -31,13 +31,14 @@ use crate::certificate;
 use crate::config::{Config, Database, StoreUrl};
 use crate::control::Control;
 use crate::doors::{Departures, Neighbours, ShardDoors};
+use crate::events::{self, EventRow, Events};
 use crate::hot::{Hot, HotFeeds, Sharing};
 use crate::placement::ZoneTable;
 use crate::record::Recordings;
 use crate::run::{self, RunRow, source};
+use crate::scan::{self, Scanner};
 use crate::shards::{self, Shards, World, zones_of_shards};
 use crate::telemetry::{SharedTotals, Telemetry};
-use crate::web::WebPort;
 
 /// Connections that the kernel may hold before they are accepted.
 const LISTEN_BACKLOG: u32 = 1024;
@@ -58,6 +59,8 @@ pub struct Node {
     pub web: SocketAddr,
     /// Where the HTTP API of accounts is, where it is on.
     pub api: Option<SocketAddr>,
+    /// Where client assets are served, where they are.
+    pub assets: Option<SocketAddr>,
     /// What each shard measured.
     pub totals: Vec<SharedTotals>,
     stop: watch::Sender<bool>,
@@ -77,13 +80,16 @@ impl Node {
         let metrics = Arc::new(Metrics::new(shards, env!("CARGO_PKG_VERSION"), crate::COMMIT));
         let recordings = Recordings::prepare(&config.record.dir, &metrics)?;
         let (failed, failure) = watch::channel(None);
-        let (durability, producers) = open_durability(config, shards, &failed)?;
+        let (durability, mut producers) = open_durability(config, &content, shards, &failed)?;
+        let log_producer =
+            producers.pop().context("the journal has no producer for the log of operations")?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .context("the control plane's runtime cannot be started")?;
         let runs = runtime.block_on(run::begin(&durability, config.node.name.as_str(), shards))?;
         let world = runtime.block_on(load_world(&durability))?;
+        let run = world.next_item_id >> run::SOURCE_BITS;
 
         let listener = vyuha_net::listen::listen(config.listen.address, LISTEN_BACKLOG)
             .with_context(|| format!("listen.address = {} cannot be used", config.listen.address))?;
@@ -97,6 +103,11 @@ impl Node {
                 .with_context(|| format!("api.address = {} cannot be used", config.api.address))
         });
         let api = api.transpose()?;
+        let assets = (!config.assets.store.is_empty()).then(|| {
+            let listener = vyuha_net::listen::listen(config.assets.address, LISTEN_BACKLOG);
+            listener.with_context(|| format!("assets.address = {} cannot be used", config.assets.address))
+        });
+        let assets = assets.transpose()?;
         let (listen_address, admin_address, web_address) =
             (listener.local_addr()?, admin.local_addr()?, web.local_addr()?);
 
@@ -114,6 +125,8 @@ impl Node {
         add_checks(&mut gateway, &durability.handle(), &failure);
         share_hot(&mut gateway, &hot);
         let move_orders = gateway.move_orders();
+        let (events, writer) = events::open(log_producer, run, metrics.events_lost.clone());
+        let scanner = start_scanner(config, &content, &metrics, &events, &mut gateway)?;
         let neighbours = Neighbours::all(shards, &table);
         let (doors, requests) = ShardDoors::new(shards, table.clone());
         let (departures, leaving) = Departures::new(shards);
@@ -151,12 +164,15 @@ impl Node {
             },
             &failed,
         )?;
-        let (web, web_players) = WebPort::start(config, &content, metrics.clone(), web, identity.as_ref())?;
+        let (web, web_players) =
+            crate::web::serve(config, &content, metrics.clone(), web, identity.as_ref())?;
         let accounts = start_hashing(config)?;
         let api_address = api.as_ref().map(TcpListener::local_addr).transpose()?;
         let api = api
-            .map(|listener| ApiPort::start(config, &durability.database(), accounts.clone(), listener))
+            .map(|listener| ApiPort::start(config, &durability, accounts.clone(), metrics.clone(), listener))
             .transpose()?;
+        let assets_address = assets.as_ref().map(TcpListener::local_addr).transpose()?;
+        let assets = assets.map(|listener| crate::assets::serve(config, listener)).transpose()?;
         let control = Control {
             config: config.clone(),
             content,
@@ -172,7 +188,11 @@ impl Node {
             failure,
             accounts,
             api,
+            assets,
             web,
+            scanner,
+            events,
+            writer,
             identity,
             web_players,
         };
@@ -185,7 +205,7 @@ impl Node {
             })
             .context("the control plane's thread cannot be started")?;
         let (listen, admin, web, api) = (listen_address, admin_address, web_address, api_address);
-        Ok(Node { listen, admin, driver, web, api, totals, stop, control })
+        Ok(Node { listen, admin, driver, web, api, assets: assets_address, totals, stop, control })
     }
 
     /// Asks the node to end in good order; [`Node::join`] waits for it.
@@ -228,6 +248,7 @@ pub fn serve(config: &Config) -> anyhow::Result<()> {
         "driver": node.driver.name(),
         "web": node.web.to_string(),
         "api": node.api.map(|api| api.to_string()),
+        "assets": node.assets.map(|assets| assets.to_string()),
         "pid": std::process::id(),
     });
     println!("{ready}");
@@ -285,7 +306,7 @@ pub fn load_content(config: &Config) -> anyhow::Result<Content> {
 
 /// Every table of this version.
 pub fn tables() -> Vec<Table> {
-    [&[AccountRow::TABLE, RunRow::TABLE], vyuha_game::TABLES].concat()
+    [&[AccountRow::TABLE, EventRow::TABLE, RunRow::TABLE], vyuha_game::TABLES].concat()
 }
 
 fn start_hashing(config: &Config) -> anyhow::Result<Accounts> {
@@ -303,6 +324,7 @@ fn start_hashing(config: &Config) -> anyhow::Result<Accounts> {
 
 fn open_durability(
     config: &Config,
+    content: &Content,
     shards: u16,
     failed: &watch::Sender<Option<String>>,
 ) -> anyhow::Result<(Durability, Vec<Producer>)> {
@@ -313,17 +335,13 @@ fn open_durability(
     let durability = DurabilityConfig {
         data_dir: config.data.dir.clone(),
         node: config.node.name.as_str().to_owned(),
-        producers: shards as usize,
+        // One for each shard, and one for the log of operations.
+        producers: shards as usize + 1,
         segment_bytes: config.journal.segment.bytes() as u64,
         journal_bytes_max: config.journal.max.bytes() as u64,
         queue_batches: config.journal.queue_batches as usize,
         store: store_config(config)?,
-        logs: vec![LogTable {
-            name: LedgerRow::TABLE.name,
-            time_column: "at_ms",
-            period: Period::Month,
-            retention: config.store.ledger_retention,
-        }],
+        logs: logs(config, content),
         archive_dir: match &config.store.archive_dir {
             dir if dir.as_os_str().is_empty() => config.data.dir.join("archive"),
             dir => dir.clone(),
@@ -332,6 +350,53 @@ fn open_durability(
         persistence: PersistenceConfig::default(),
     };
     Durability::open(&durability, &tables(), &on_stopped).context("the node's data cannot be opened")
+}
+
+/// The tables that only grow. Devices are in no table yet.
+fn logs(config: &Config, content: &Content) -> Vec<LogTable> {
+    vec![
+        LogTable {
+            name: LedgerRow::TABLE.name,
+            time_column: "at_ms",
+            period: Period::Month,
+            is_partitioned: true,
+            retention: config.store.ledger_retention,
+            carry: Some(scan::carry_ledger(content)),
+        },
+        LogTable {
+            name: EventRow::TABLE.name,
+            time_column: "at_ms",
+            period: Period::Week,
+            is_partitioned: true,
+            retention: config.store.event_retention,
+            carry: None,
+        },
+        LogTable {
+            name: "session",
+            time_column: "expires_ms",
+            period: Period::Month,
+            is_partitioned: false,
+            retention: config.store.session_retention,
+            carry: None,
+        },
+    ]
+}
+
+fn start_scanner(
+    config: &Config,
+    content: &Arc<Content>,
+    metrics: &Arc<Metrics>,
+    events: &Events,
+    gateway: &mut Gateway,
+) -> anyhow::Result<Scanner> {
+    let store = match store_config(config)? {
+        StoreConfig::Sqlite => LogStore::Sqlite(DataDir::database_in(&config.data.dir)),
+        StoreConfig::Postgres { settings, .. } => LogStore::Postgres(settings),
+    };
+    let (orders, scans) = gateway.scan_orders();
+    let (content, metrics, events) = (content.clone(), metrics.clone(), events.clone());
+    let interval = config.store.scan_interval;
+    Scanner::start(scan::Parts { store, interval, content, metrics, events, scans, orders })
 }
 
 /// The database that the configuration names.

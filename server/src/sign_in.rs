@@ -28,6 +28,7 @@ use vyuha_store::{AccountRow, Handle, Store, StoreError, TypedStore};
 use crate::addresses::Place;
 use crate::client_stream::ClientStream;
 use crate::doors::{Admission, Resumption, ShardDoors};
+use crate::events::{About, Events, What};
 use crate::knocking::Knocker;
 use crate::seats::{Claim, Seats};
 use crate::tickets::{self, Ticket};
@@ -58,6 +59,8 @@ pub struct SignIn {
     pub doors: Rc<ShardDoors>,
     /// The node's figures.
     pub metrics: Arc<Metrics>,
+    /// The log of operations.
+    pub events: Events,
     /// Whether clients may register accounts.
     pub open_registration: bool,
     /// Time from connection to signed in.
@@ -190,9 +193,14 @@ impl SignIn {
                 let shard = self.doors.shard_of(character.zone);
                 let stream = taken_from_control(stream)?;
                 let stay = claim.stay();
+                let about =
+                    About { account: character.account, character: character.id, zone: character.zone };
                 let admission = Admission { stream, received, request, character, items, ticket, stay };
                 match self.doors.admit(shard, admission) {
-                    Ok(()) => claim.play(shard),
+                    Ok(()) => {
+                        self.events.note(What::Entered, about, "");
+                        claim.play(shard);
+                    }
                     Err(back) => return turned_back(back.stream),
                 }
                 None

@@ -10,11 +10,12 @@ use std::time::Duration;
 use anyhow::{Context as _, anyhow, bail};
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
-use vyuha_gateway::MoveOrder;
+use vyuha_gateway::{MoveOrder, MoveRefused, ZoneMoved};
 
 use crate::balance::{Balance, Policy, Step};
 use crate::config::Config;
 use crate::doors::ShardDoors;
+use crate::events::{About, Events, What};
 use crate::placement::ZoneTable;
 
 /// How long the node's answer is waited for: longer than it waits for a zone.
@@ -41,6 +42,7 @@ pub async fn move_zones(
     config: Config,
     zones: Arc<ZoneTable>,
     doors: Rc<ShardDoors>,
+    events: Events,
     mut orders: mpsc::Receiver<MoveOrder>,
 ) {
     let interval = config.shard.balance_interval;
@@ -53,22 +55,40 @@ pub async fn move_zones(
         loop {
             tokio::time::sleep(interval).await;
             if let Some(step) = balance.look(&zones.take_loads()) {
-                carry_out(step, &doors).await;
+                carry_out(step, &doors, &events).await;
             }
         }
     };
     let ordered = async {
         while let Some(order) = orders.recv().await {
-            doors.move_zone(order);
+            let (answer, answered) = oneshot::channel();
+            doors.move_zone(MoveOrder { zone: order.zone, to: order.to, answer });
+            let events = events.clone();
+            tokio::task::spawn_local(async move {
+                let Ok(outcome) = answered.await else { return };
+                note(&events, &outcome, "by order");
+                // Whoever asked may have gone.
+                let _ = order.answer.send(outcome);
+            });
         }
     };
     tokio::join!(balancing, ordered);
 }
 
-async fn carry_out(Step { zone, to }: Step, doors: &ShardDoors) {
+fn note(events: &Events, outcome: &Result<ZoneMoved, MoveRefused>, why: &str) {
+    if let Ok(ZoneMoved { zone, from, to, sessions, .. }) = outcome {
+        let about = About { zone: (*zone).into(), ..About::default() };
+        let detail = format!("{why}, from shard {from} to shard {to} with {sessions} sessions");
+        events.note(What::ZoneMoved, about, detail);
+    }
+}
+
+async fn carry_out(Step { zone, to }: Step, doors: &ShardDoors, events: &Events) {
     let (answer, answered) = oneshot::channel();
     doors.move_zone(MoveOrder { zone: zone.0, to, answer });
-    if let Ok(Err(why)) = answered.await {
+    let Ok(outcome) = answered.await else { return };
+    note(events, &outcome, "for balance");
+    if let Err(why) = outcome {
         tracing::warn!(zone = zone.0, to, %why, "a zone was not moved to balance the shards");
     }
 }

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{self, Write as _};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -83,10 +84,12 @@ enum Command {
         /// Numbers of clients
         #[arg(long, value_delimiter = ',', default_value = "1000,5000,9900", value_parser = parse_clients)]
         clients: Vec<usize>,
-        /// The ways to serve them [default: all]
-        #[arg(long, value_delimiter = ',', value_enum, hide_default_value = true,
-              default_values_t = Mode::value_variants())]
+        /// The ways to serve them [default: all; apart, all but vyuha_tls]
+        #[arg(long, value_delimiter = ',', value_enum)]
         modes: Vec<Mode>,
+        /// Give the clients a process and a core of their own, and spread their inputs over the tick
+        #[arg(long)]
+        apart: bool,
         /// How often each way has its turn
         #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..))]
         rounds: u16,
@@ -96,6 +99,15 @@ enum Command {
         /// Print the report as one JSON object on the last line of stdout
         #[arg(long)]
         json: bool,
+    },
+    /// The clients of `wire --apart`
+    #[command(hide = true, name = wire::apart::SUBCOMMAND)]
+    WireClients {
+        #[arg(long)]
+        clients: usize,
+        #[arg(long)]
+        cpu: usize,
+        addresses: Vec<SocketAddr>,
     },
     /// Runs the same work on other engines' entity stores, interleaved with ours
     #[cfg(feature = "peers")]
@@ -190,13 +202,19 @@ fn main() -> anyhow::Result<ExitCode> {
                 writeln!(io::stdout(), "{}", serde_json::to_string(&report)?)?;
             }
         }
-        Command::Wire { clients, modes, rounds, ticks, json } => {
+        Command::Wire { clients, mut modes, apart, rounds, ticks, json } => {
             let (rounds, ticks) = (rounds.into(), ticks.into());
-            let report = wire::measure(&wire::Options { modes, clients, rounds, ticks })?;
+            if modes.is_empty() {
+                modes.extend(Mode::value_variants().iter().filter(|mode| !apart || **mode != Mode::VyuhaTls));
+            }
+            let report = wire::measure(&wire::Options { modes, clients, rounds, ticks, apart })?;
             write!(io::stdout(), "{report}")?;
             if json {
                 writeln!(io::stdout(), "{}", serde_json::to_string(&report)?)?;
             }
+        }
+        Command::WireClients { clients, cpu, addresses } => {
+            wire::apart::run_clients(clients, cpu, &addresses)?;
         }
         #[cfg(feature = "peers")]
         Command::Peers { entities, neighbours, rounds, seed, json } => {

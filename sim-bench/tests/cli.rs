@@ -72,6 +72,29 @@ fn wire_serves_every_client_in_every_way() {
 }
 
 #[test]
+fn wire_serves_clients_that_live_apart() {
+    let arguments = ["wire", "--apart", "--clients", "30", "--rounds", "1", "--ticks", "5", "--json"];
+    // Two processors are needed, and a machine with one says so.
+    if vyuha_net::cpu::usable().unwrap().len() < 2 {
+        let output = sim_bench(&arguments);
+        assert!(!output.status.success() && String::from_utf8_lossy(&output.stderr).contains("--apart"));
+        return;
+    }
+    let stdout = succeeds(&arguments);
+    let report: Value = serde_json::from_str(stdout.lines().last().unwrap()).unwrap();
+    let rows = report["rows"].as_array().unwrap();
+    let modes = ["floor", "vyuha", "plain", "epoll", "tokio", "glommio_streams"];
+    assert!(rows.iter().map(|row| row["mode"].as_str().unwrap()).eq(modes), "{report}");
+    for row in rows {
+        for key in ["of_floor", "us_of_clients", "us_per_client_tick"] {
+            positive(&row[key]);
+        }
+    }
+    let output = sim_bench(&["wire", "--apart", "--modes", "vyuha_tls"]);
+    assert!(!output.status.success() && String::from_utf8_lossy(&output.stderr).contains("vyuha_tls"));
+}
+
+#[test]
 fn wire_measures_what_it_is_asked_for() {
     let stdout =
         succeeds(&["wire", "--clients", "5", "--rounds", "1", "--ticks", "1", "--modes", "plain", "--json"]);

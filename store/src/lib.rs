@@ -20,6 +20,7 @@ pub mod migrate;
 mod panic;
 mod persistence;
 mod postgres;
+mod reading;
 mod schema;
 pub mod sql;
 mod sqlite;
@@ -27,14 +28,17 @@ mod store;
 
 pub use accounts::AccountRow;
 pub use data_dir::{DataDir, DataDirError};
-pub use durability::{Durability, DurabilityConfig, DurabilityError, OnStopped, StoreConfig};
+pub use durability::{
+    Durability, DurabilityConfig, DurabilityError, OnStopped, SERVICE_CONNECTIONS, StoreConfig,
+};
 pub use journal::{Batch, Journal, JournalConfig, JournalError, JournalStats, Producer, SubmitError};
 pub use memory::{MemoryDatabase, MemoryStore};
 pub use merge::{Changes, TableChanges};
 #[cfg(feature = "simulation")]
 pub use persistence::SteppedPersistence;
 pub use persistence::{Handle, Persistence, PersistenceConfig, PersistenceStats};
-pub use postgres::{LeaseTerms, PostgresSettings, PostgresStore, StoreUrlError};
+pub use postgres::{LeaseTerms, PostgresSettings, PostgresSql, PostgresStore, StoreUrlError};
+pub use reading::Reading;
 pub use sqlite::SqliteStore;
 pub use store::{Part, Position, Store, StoreError, TypedStore};
 pub use vyuha_breaker::BreakerState;

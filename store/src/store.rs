@@ -140,6 +140,12 @@ pub enum StoreError {
         /// The column; the first of a key of several.
         column: String,
     },
+    /// Other transactions were in the way of this one, which was undone.
+    #[error("other transactions were in the way of this one: try again")]
+    Outrun,
+    /// A statement of a transaction failed, or came after one that had: whoever runs the transaction is told why.
+    #[error("the transaction was undone")]
+    Undone,
     /// A row that does not fit its table, or bytes that are none.
     #[error("a row does not fit its table: {0}")]
     Row(#[from] RecordError),
@@ -243,8 +249,8 @@ pub enum StoreError {
     /// The persistence thread could not be started.
     #[error("cannot start the persistence thread: {0}")]
     Thread(#[source] std::io::Error),
-    /// A bug: the persistence thread panicked.
-    #[error("the persistence thread panicked: {0}")]
+    /// A bug: the thread of the database panicked.
+    #[error("the thread of the database panicked: {0}")]
     Panicked(String),
     /// The persistence thread stopped before it could answer.
     #[error("persistence has stopped")]

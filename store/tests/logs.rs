@@ -15,7 +15,14 @@ const DAY: Duration = Duration::from_hours(24);
 const NOW_MS: i64 = 1_795_219_200_000;
 
 fn table(retention: Duration) -> LogTable {
-    LogTable { name: "log", time_column: "at_ms", period: Period::Month, retention }
+    LogTable {
+        name: "log",
+        time_column: "at_ms",
+        period: Period::Month,
+        is_partitioned: true,
+        retention,
+        carry: None,
+    }
 }
 
 /// The lines of an archive, its head first.

@@ -1,9 +1,11 @@
-//! A look into a node's database with stock tools, while the node is down.
+//! A look into a node's database with stock tools: its SQLite file, or the PostgreSQL that it writes to.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::path::Path;
 
-use rusqlite::{Connection, Row};
+use rusqlite::Connection;
+use rusqlite::types::ValueRef;
 use tempfile::TempDir;
 use vyuha_game::bank::BANK_SLOTS;
 use vyuha_game::content::{Content, EQUIPMENT_SLOTS};
@@ -13,25 +15,32 @@ use vyuha_game::inventory::{
 use vyuha_game::ledger::{LedgerRow, scan};
 use vyuha_protocol::message::InventorySlot;
 use vyuha_protocol::{CharacterId, ItemKind};
+use vyuha_record::{Record, Value};
+use vyuha_test_postgres::Postgres;
 
 use crate::{Node, test_world};
 
 /// The database's file and what SQLite keeps beside it, in the data directory.
 const FILES: [&str; 2] = ["world.sqlite", "world.sqlite-wal"];
 
-/// A copy of the database, as the node left it.
+/// A database as it stands.
 #[derive(Debug)]
-pub struct Database {
-    connection: Connection,
+pub struct Database<'a> {
+    source: Source<'a>,
     /// The world that was played.
     content: &'static Content,
-    _folder: TempDir,
 }
 
-impl Database {
+#[derive(Debug)]
+enum Source<'a> {
+    Sqlite { connection: Connection, _folder: Option<TempDir> },
+    Postgres { server: &'a Postgres, url: &'a str },
+}
+
+impl<'a> Database<'a> {
     /// Copies the database of a node of the test world that has ended, however it did. A copy, so that looking at it changes nothing: the
     /// last to close a database folds its write-ahead log into it.
-    pub fn of(node: &mut Node) -> Database {
+    pub fn of(node: &mut Node) -> Database<'static> {
         assert!(!node.is_running(), "the node still writes");
         let folder = tempfile::tempdir().expect("there is room for a folder");
         for file in FILES {
@@ -40,58 +49,77 @@ impl Database {
                 fs::copy(from, folder.path().join(file)).expect("the database can be copied");
             }
         }
-        let connection = Connection::open(folder.path().join(FILES[0])).expect("the database can be opened");
+        Database::open(&folder.path().join(FILES[0]), Some(folder))
+    }
+
+    /// The file of a node that runs.
+    pub fn beside(node: &Node) -> Database<'static> {
+        Database::open(&node.data_dir().join(FILES[0]), None)
+    }
+
+    fn open(path: &Path, folder: Option<TempDir>) -> Database<'static> {
+        let connection = Connection::open(path).expect("the database can be opened");
         let sound: String = connection
             .query_row("PRAGMA integrity_check", (), |row| row.get(0))
             .expect("the database can be read");
         assert_eq!(sound, "ok", "the database is damaged");
-        Database { connection, content: test_world(), _folder: folder }
+        Database { source: Source::Sqlite { connection, _folder: folder }, content: test_world() }
+    }
+
+    /// The database at `url` of a server that runs.
+    pub fn on_postgres(server: &'a Postgres, url: &'a str) -> Database<'a> {
+        Database { source: Source::Postgres { server, url }, content: test_world() }
     }
 
     /// Every item, by rising id.
     pub fn items(&self) -> Vec<ItemRow> {
-        self.rows("SELECT id, kind, count, place, owner, slot, x, y, wear FROM item ORDER BY id", |row| {
-            Ok(ItemRow {
-                id: row.get(0)?,
-                kind: row.get(1)?,
-                count: row.get(2)?,
-                place: row.get(3)?,
-                owner: row.get(4)?,
-                slot: row.get(5)?,
-                x: row.get(6)?,
-                y: row.get(7)?,
-                wear: row.get(8)?,
-            })
-        })
+        self.rows("ORDER BY id")
     }
 
     /// The whole ledger.
     pub fn ledger(&self) -> Vec<LedgerRow> {
-        let sql = "SELECT source, seq, idx, at_ms, reason, item, kind, count, from_place, from_owner, to_place, \
-                   to_owner, counterparty FROM ledger ORDER BY source, seq, idx";
-        self.rows(sql, |row| {
-            Ok(LedgerRow {
-                source: row.get(0)?,
-                seq: row.get(1)?,
-                idx: row.get(2)?,
-                at_ms: row.get(3)?,
-                reason: row.get(4)?,
-                item: row.get(5)?,
-                kind: row.get(6)?,
-                count: row.get(7)?,
-                from_place: row.get(8)?,
-                from_owner: row.get(9)?,
-                to_place: row.get(10)?,
-                to_owner: row.get(11)?,
-                counterparty: row.get(12)?,
-            })
-        })
+        self.rows("ORDER BY source, seq, idx")
     }
 
-    fn rows<T>(&self, sql: &str, read: impl Fn(&Row<'_>) -> rusqlite::Result<T>) -> Vec<T> {
-        let mut statement = self.connection.prepare(sql).expect("there is such a table");
-        let rows = statement.query_map((), |row| read(row)).expect("it can be read");
-        rows.collect::<Result<_, _>>().expect("it can be read")
+    /// Every row of a table that holds integers only.
+    fn rows<R: Record>(&self, order: &str) -> Vec<R> {
+        let columns: Vec<&str> = R::TABLE.columns.iter().map(|column| column.name).collect();
+        let sql = format!("SELECT {} FROM {} {order}", columns.join(", "), R::TABLE.name);
+        let row = |fields: Vec<String>| {
+            let values = fields.iter().map(|field| Value::Int(field.parse().expect("it is a number")));
+            R::from_values(&values.collect::<Vec<_>>()).expect("it is a row of its table")
+        };
+        self.query(&sql).into_iter().map(row).collect()
+    }
+
+    /// What a query finds, as text.
+    fn query(&self, sql: &str) -> Vec<Vec<String>> {
+        match &self.source {
+            Source::Sqlite { connection, .. } => {
+                let mut statement = connection.prepare(sql).expect("there is such a table");
+                let columns = statement.column_count();
+                let text = |value: ValueRef<'_>| match value {
+                    ValueRef::Integer(int) => int.to_string(),
+                    ValueRef::Text(text) => String::from_utf8_lossy(text).into_owned(),
+                    value => panic!("{sql}: {value:?}"),
+                };
+                let rows = statement.query_map((), |row| {
+                    (0..columns).map(|column| row.get_ref(column).map(text)).collect::<rusqlite::Result<_>>()
+                });
+                rows.and_then(Iterator::collect).expect("it can be read")
+            }
+            Source::Postgres { server, url } => {
+                let lines = server.psql(url, sql);
+                lines.lines().map(|line| line.split('|').map(str::to_owned).collect()).collect()
+            }
+        }
+    }
+
+    /// The id of each character, by name.
+    pub fn characters(&self) -> BTreeMap<String, CharacterId> {
+        let id = |text: &str| CharacterId(text.parse().expect("it is a number"));
+        let rows = self.query("SELECT name, id FROM character").into_iter();
+        rows.map(|row| (row[0].clone(), id(&row[1]))).collect()
     }
 
     /// What every character carries, by slot.
@@ -131,8 +159,7 @@ impl Database {
     /// Everything about items that must hold in any database, whatever happened to the node; what does not is said.
     pub fn item_violations(&self) -> Vec<String> {
         let mut violations = Vec::new();
-        let characters: BTreeSet<i64> =
-            self.rows("SELECT id FROM character", |row| row.get(0)).into_iter().collect();
+        let characters: BTreeSet<i64> = self.characters().into_values().map(|id| id.0).collect();
         let items = self.items();
         let stacks = |kind| {
             let item = u16::try_from(kind).ok().and_then(|kind| self.content.item(ItemKind(kind)));

@@ -9,6 +9,7 @@
 
 mod admin;
 mod browser;
+pub mod campaign;
 mod confinement;
 mod database;
 mod mover;
@@ -33,7 +34,7 @@ pub use player::{Identity, Player, Walk};
 pub use program::program;
 pub use stopped::StoppedThread;
 pub use web::{WebProxy, WebWire, play_request};
-pub use wire::{Heard, Wire};
+pub use wire::{Heard, Wire, socket_from};
 pub use witness::Witness;
 pub use world::{CLOSET, COIN, DEPOT, HERB, LANTERN, YARD, client_content, test_world, test_world_folder};
 

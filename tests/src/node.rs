@@ -107,6 +107,8 @@ pub struct Node {
     pub web: SocketAddr,
     /// Where the HTTP API is, if it is on.
     pub api: Option<SocketAddr>,
+    /// Where client assets are, if they are served.
+    pub assets: Option<SocketAddr>,
     proxy: Option<WebProxy>,
     /// From the start of the process to its ready line.
     pub ready_after: Duration,
@@ -129,18 +131,30 @@ impl Node {
     pub fn start(options: &Options) -> Node {
         let folder = tempfile::tempdir().expect("there is room for a folder");
         fs::create_dir(folder.path().join("data")).expect("there is room for a folder");
-        let Launched { child, listen, admin, driver, web, api, proxy, ready_after } =
+        let Launched { child, listen, admin, driver, web, api, assets, proxy, ready_after } =
             launch(options, folder.path());
-        Node { options: options.clone(), folder, child, listen, admin, web, api, proxy, driver, ready_after }
+        Node {
+            options: options.clone(),
+            folder,
+            child,
+            listen,
+            admin,
+            web,
+            api,
+            assets,
+            proxy,
+            driver,
+            ready_after,
+        }
     }
 
     /// Starts the node again on the same data, once it has ended.
     pub fn start_again(&mut self) {
         assert!(self.child.try_wait().expect("the child can be asked").is_some(), "the node still runs");
-        let Launched { child, listen, admin, driver, web, api, proxy, ready_after } =
+        let Launched { child, listen, admin, driver, web, api, assets, proxy, ready_after } =
             launch(&self.options, self.folder.path());
         self.child = child;
-        (self.listen, self.admin, self.web, self.api) = (listen, admin, web, api);
+        (self.listen, self.admin, self.web, self.api, self.assets) = (listen, admin, web, api, assets);
         (self.proxy, self.driver, self.ready_after) = (proxy, driver, ready_after);
     }
 
@@ -205,6 +219,12 @@ impl Node {
     /// Its data.
     pub fn data_dir(&self) -> PathBuf {
         self.folder.path().join("data")
+    }
+
+    /// Leaves its folder (data and log) where it is once this value is dropped, and says where.
+    pub fn keep_folder(&mut self, keep: bool) -> PathBuf {
+        self.folder.disable_cleanup(keep);
+        self.folder.path().to_owned()
     }
 
     /// The end of what it logged.
@@ -339,6 +359,7 @@ struct Launched {
     driver: String,
     web: SocketAddr,
     api: Option<SocketAddr>,
+    assets: Option<SocketAddr>,
     proxy: Option<WebProxy>,
     ready_after: Duration,
 }
@@ -383,11 +404,11 @@ fn launch(options: &Options, folder: &Path) -> Launched {
     });
     match lines.recv_timeout(PATIENCE) {
         Ok(line) => match read_ready(&line) {
-            Some(([listen, admin, web], api, driver)) => {
+            Some(([listen, admin, web], [api, assets], driver)) => {
                 let ready_after = begun.elapsed();
                 let proxy = options.by_web.then(|| WebProxy::start(web));
                 let listen = proxy.as_ref().map_or(listen, |proxy| proxy.address);
-                Launched { child, listen, admin, driver, web, api, proxy, ready_after }
+                Launched { child, listen, admin, driver, web, api, assets, proxy, ready_after }
             }
             None => fail(child, folder, &format!("the first line on stdout is no ready line: {line:?}")),
         },
@@ -403,13 +424,17 @@ fn fail(mut child: Child, folder: &Path, what: &str) -> ! {
     panic!("{what} ({status}); its log:\n{}", log_end(folder));
 }
 
-/// The ports of a ready line, that of the API if it is on, and what drives the sockets.
-fn read_ready(line: &str) -> Option<([SocketAddr; 3], Option<SocketAddr>, String)> {
+/// The ports of a ready line, those of API and assets if they are on, and what drives the sockets.
+fn read_ready(line: &str) -> Option<([SocketAddr; 3], [Option<SocketAddr>; 2], String)> {
     let ready: serde_json::Value = serde_json::from_str(line).ok()?;
     let address = |name: &str| ready[name].as_str()?.parse().ok();
     (ready["ready"] == true).then_some(())?;
     let driver = ready["driver"].as_str()?.to_owned();
-    Some(([address("listen")?, address("admin")?, address("web")?], address("api"), driver))
+    Some((
+        [address("listen")?, address("admin")?, address("web")?],
+        [address("api"), address("assets")],
+        driver,
+    ))
 }
 
 fn log_end(folder: &Path) -> String {
@@ -425,7 +450,7 @@ mod tests {
     fn a_ready_line_names_every_port() {
         let line = r#"{"ready":true,"listen":"127.0.0.1:43211","admin":"127.0.0.1:43212","web":"127.0.0.1:3","driver":"x"}"#;
         let ports = [43211, 43212, 3].map(|port| ([127, 0, 0, 1], port).into());
-        assert_eq!(read_ready(line), Some((ports, None, "x".to_owned())));
+        assert_eq!(read_ready(line), Some((ports, [None, None], "x".to_owned())));
         for line in ["", "ready", "{}", r#"{"ready":false,"listen":"127.0.0.1:1","admin":"127.0.0.1:2"}"#] {
             assert_eq!(read_ready(line), None, "{line:?}");
         }

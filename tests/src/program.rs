@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-/// Where `vyuha` is, built from the sources as they are now and in the profile of this test.
+/// Where `vyuha` is, built from the sources as they are now and in the profile of this program.
 ///
 /// Cargo tells only a package's own tests where its binaries are, so this asks cargo to build it into the target
-/// directory that this test runs from; where nothing changed, that takes a moment.
+/// directory that this program runs from; where nothing changed, that takes a moment.
 ///
 /// # Panics
 /// If it does not build.
@@ -20,9 +20,10 @@ pub fn program() -> &'static Path {
 }
 
 fn build() -> Result<PathBuf, String> {
-    let test = std::env::current_exe().expect("a test knows where it is");
-    // <target directory>/<profile>/deps/<test>
-    let profile_dir = test.ancestors().nth(2).expect("tests lie two folders below the profile's");
+    let own = std::env::current_exe().expect("a program knows where it is");
+    // <target directory>/<profile>/deps/<test>, or <target directory>/<profile>/<program>
+    let folder = own.parent().expect("a program lies in a folder");
+    let profile_dir = folder.parent().filter(|_| folder.ends_with("deps")).unwrap_or(folder);
     let target_dir = profile_dir.parent().expect("profiles lie in the target directory");
     let profile = match profile_dir.file_name().and_then(|name| name.to_str()) {
         Some("debug") => "dev",

@@ -33,7 +33,7 @@ pub(crate) fn narrow_socket(address: SocketAddr) -> TcpStream {
 }
 
 /// A connection from one of the addresses of this machine.
-pub(crate) fn socket_from(from: Ipv4Addr, to: SocketAddr) -> TcpStream {
+pub fn socket_from(from: Ipv4Addr, to: SocketAddr) -> TcpStream {
     let socket =
         rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).expect("a socket can be made");
     rustix::net::bind(&socket, &SocketAddrV4::new(from, 0)).expect("it is an address of this machine");

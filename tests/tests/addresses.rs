@@ -1,11 +1,12 @@
 //! What one address may do, by TCP and by WebSocket alike: connect, sign in at the same time, and fail at it. Others are
 //! served meanwhile.
 
+use std::io::{Read as _, Write as _};
 use std::net::Ipv4Addr;
 
 use vyuha_protocol::message::{Hello, Login, RegisterAccount};
 use vyuha_protocol::{ErrorCode, PROTOCOL_VERSION};
-use vyuha_tests::{Heard, Node, Options, PASSWORD, WebWire, Wire, Witness};
+use vyuha_tests::{Heard, Node, Options, PASSWORD, WebWire, Wire, Witness, socket_from};
 
 const CROWDED: Ipv4Addr = Ipv4Addr::new(127, 0, 7, 7);
 const OTHER: Ipv4Addr = Ipv4Addr::new(127, 0, 7, 8);
@@ -62,6 +63,42 @@ fn one_address_cannot_take_every_place_to_sign_in_from() {
     drop(held);
     node.await_metrics("no handshake", |metrics| metrics.value("vyuha_handshakes_in_progress") == 0);
     Wire::connect_from(&node, CROWDED).greet(&node);
+}
+
+/// The answer to a request for the page, empty if the connection is closed without one.
+fn fetch(node: &Node, from: Ipv4Addr) -> String {
+    let mut stream = socket_from(from, node.web);
+    let request = format!("GET / HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", node.web);
+    let mut answer = Vec::new();
+    // Closed by a node that has not read the request, it may be reset.
+    let _ = stream.write_all(request.as_bytes()).and_then(|()| stream.read_to_end(&mut answer));
+    String::from_utf8(answer).expect("it is text")
+}
+
+#[test]
+fn pages_are_fetched_as_often_as_one_address_may_and_a_player_is_no_visitor() {
+    let node = node("address-connections-per-second-max", "1");
+    let is_served = |from| fetch(&node, from).starts_with("HTTP/1.1 200");
+    assert!((0..5).all(|_| is_served(CROWDED)));
+    // On a slow machine some of the allowance has come back meanwhile.
+    assert!((0..30).filter(|_| is_served(CROWDED)).count() < 15);
+    assert!(is_served(OTHER), "others are served");
+    assert!((0..50).all(|_| is_served(Ipv4Addr::LOCALHOST)), "this one may do all");
+    let closed = "vyuha_connections_closed_total{reason=\"AddressLimit\"}";
+    node.await_metrics("the refusals", |metrics| metrics.value(closed) >= 15);
+
+    let node = self::node("address-handshakes-max", "2");
+    let visits = [0, 1].map(|_| socket_from(CROWDED, node.web));
+    node.await_metrics("a third is one too many", |_| fetch(&node, CROWDED).is_empty());
+    drop(visits);
+    node.await_metrics("a place", |_| fetch(&node, CROWDED).starts_with("HTTP/1.1 200"));
+    let _players = [0, 1].map(|_| {
+        let mut browser = WebWire::connect_from(&node, CROWDED);
+        browser.send(&hello(&node));
+        browser.expect("Welcome");
+        browser
+    });
+    node.await_metrics("players are no visitors", |_| fetch(&node, CROWDED).starts_with("HTTP/1.1 200"));
 }
 
 #[test]

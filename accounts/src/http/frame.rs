@@ -1,12 +1,15 @@
-//! What every request goes through: an id, a version, a time limit, and the headers of every answer.
+//! What every request goes through: an id, a version, a time limit, a count, and the headers of every answer.
 
-use axum::extract::Request;
+use std::sync::{Arc, OnceLock};
+
+use axum::extract::{MatchedPath, Request, State};
 use axum::http::header::{self, HeaderName, HeaderValue};
 use axum::http::uri::{PathAndQuery, Uri};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tracing::Instrument as _;
+use vyuha_gateway::Metrics;
 
 use super::REQUEST_TIMEOUT;
 use crate::problem::{Code, Problem};
@@ -36,8 +39,33 @@ const HEADERS: [(HeaderName, HeaderValue); 5] = [
     (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
 ];
 
+/// What a request that no route took is counted as.
+const NO_ROUTE: &str = "none";
+
+/// The route that took a request, once it is known.
+#[derive(Clone, Default)]
+struct Route(Arc<OnceLock<MatchedPath>>);
+
+/// Tells the frame which route took the request.
+pub(super) async fn note_route(request: Request, next: Next) -> Response {
+    if let (Some(route), Some(path)) =
+        (request.extensions().get::<Route>(), request.extensions().get::<MatchedPath>())
+    {
+        // A request is routed once.
+        let _ = route.0.set(path.clone());
+    }
+    next.run(request).await
+}
+
 /// Takes a request through.
-pub(super) async fn frame(mut request: Request, next: Next) -> Response {
+pub(super) async fn frame(State(metrics): State<Arc<Metrics>>, mut request: Request, next: Next) -> Response {
+    let (begun, route) = (Instant::now(), Route::default());
+    request.extensions_mut().insert(route.clone());
+    // What others call a method is theirs; it must not become ours to keep.
+    let method = match request.method().as_str() {
+        method @ ("GET" | "HEAD" | "POST" | "PUT" | "DELETE" | "OPTIONS") => method.to_owned(),
+        _ => "other".to_owned(),
+    };
     let id = match request.headers().get(REQUEST_ID).filter(|id| is_request_id(id.as_bytes())) {
         Some(id) => id.clone(),
         None => match random_id().map(|id| HeaderValue::from_str(&id)) {
@@ -59,7 +87,14 @@ pub(super) async fn frame(mut request: Request, next: Next) -> Response {
         }
         Err(code) => Problem::from(code).into_response(),
     };
-    span.in_scope(|| tracing::debug!(status = response.status().as_u16(), "answered"));
+    let status = response.status().as_u16();
+    span.in_scope(|| tracing::debug!(status, "answered"));
+    metrics.api.observe(
+        &method,
+        route.0.get().map_or(NO_ROUTE, MatchedPath::as_str),
+        status,
+        begun.elapsed(),
+    );
     let headers = response.headers_mut();
     for (name, value) in HEADERS {
         headers.entry(name).or_insert(value);

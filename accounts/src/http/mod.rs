@@ -116,18 +116,20 @@ pub fn document() -> OpenApi {
 pub fn router(service: Arc<Service>) -> Router {
     let origins: Vec<HeaderValue> =
         service.config.origins.iter().filter_map(|origin| origin.parse().ok()).collect();
+    let metrics = service.metrics.clone();
     let (routes, document) = table().split_for_parts();
     let routes = routes
         .method_not_allowed_fallback(frame::method_not_allowed)
         .layer(middleware::from_fn_with_state(idempotency::Answers::default(), idempotency::keep))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .layer(middleware::from_fn(frame::note_route))
         .merge(SwaggerUi::new("/api/docs").url("/api/v1/openapi.json", document::complete(document)))
         .fallback(frame::not_found)
         .with_state(service);
     // The frame is around the routing: it may change the path.
     Router::new()
         .fallback_service(routes)
-        .layer(middleware::from_fn(frame::frame))
+        .layer(middleware::from_fn_with_state(metrics, frame::frame))
         .layer(cors(origins))
         .layer(CompressionLayer::new().compress_when(SizeAbove::new(COMPRESSED_BYTES_MIN)))
 }

@@ -125,8 +125,13 @@ pub(crate) async fn sign_in(
 ) -> Result<(StatusCode, Json<Tokens>), Problem> {
     let counted =
         login::count_attempt(&app.throttle, &login, &from.site, app.now_ms()).map_err(Problem::too_many)?;
-    let account = app.sql.transaction(move |tx| login::find(tx, &login)).await?;
-    let right = login::verify(&app, &password, account.as_ref()).await?;
+    let judged = async {
+        let account = app.sql.transaction(move |tx| login::find(tx, &login)).await?;
+        let right = login::verify(&app, &password, account.as_ref()).await?;
+        Ok::<_, Problem>((account, right))
+    };
+    // What could not be judged was no failure.
+    let (account, right) = judged.await.inspect_err(|_| app.throttle.take_back(&counted))?;
     let Some(account) = account.filter(|_| right) else { return Err(Code::CredentialsWrong.into()) };
     app.throttle.take_back(&counted);
     account.needs_no_suspension(app.now_ms())?;
@@ -159,8 +164,8 @@ async fn open(
             if !login::is_unchanged(tx, &account)? {
                 return Err(Problem::from(Code::CredentialsWrong));
             }
-            if let Some(hash) = rehashed {
-                login::set_password(tx, account.id, &hash)?;
+            if let Some(hash) = &rehashed {
+                login::set_password(tx, account.id, hash)?;
             }
             sessions::open(tx, account.id, &agent, &address, now_ms)
         })
@@ -179,9 +184,10 @@ pub(super) async fn prove_code(app: &Service, account: i64, code: Option<String>
     let now_ms = app.now_ms();
     let counted = app.throttle.count(now_ms, &[(CODE, &account.to_string())]).map_err(Problem::too_many)?;
     let vault = app.vault.clone();
-    let right =
-        app.sql.transaction(move |tx| second_factor::check(tx, &vault, account, &code, now_ms)).await?;
-    if !right {
+    let checked =
+        app.sql.transaction(move |tx| second_factor::check(tx, &vault, account, &code, now_ms)).await;
+    // What could not be judged was no failure.
+    if !checked.inspect_err(|_| app.throttle.take_back(&counted))? {
         return Err(Code::SecondFactorWrong.into());
     }
     app.throttle.take_back(&counted);
@@ -237,7 +243,7 @@ pub(crate) async fn list(
     let after = after.map(|after| cursor(&after).ok_or(Code::QueryInvalid)).transpose()?;
     let (account, now_ms) = (caller.account, app.now_ms());
     let mut found =
-        app.sql.transaction(move |tx| sessions::list(tx, account, after, limit + 1, now_ms)).await?;
+        app.sql.transaction(move |tx| sessions::list(tx, account, after.as_ref(), limit + 1, now_ms)).await?;
     let next = (found.len() > limit).then(|| {
         found.truncate(limit);
         found.last().map(|last| format!("{}.{}", last.created_ms, last.id))
@@ -268,6 +274,9 @@ pub(crate) async fn end(
     caller: Caller,
     Path(session): Path<String>,
 ) -> Result<StatusCode, Problem> {
+    if !is_id(&session) {
+        return Err(Code::SessionUnknown.into());
+    }
     let (id, now_ms) = (session.clone(), app.now_ms());
     let ended = app
         .sql
@@ -296,10 +305,15 @@ pub(crate) async fn end_others(State(app): State<App>, caller: Caller) -> Result
     Ok(StatusCode::NO_CONTENT)
 }
 
+/// Whether a text can be the id of a session.
+fn is_id(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
+}
+
 /// Where the page before ended.
 fn cursor(text: &str) -> Option<(i64, String)> {
     let (created_ms, id) = text.split_once('.')?;
-    Some((created_ms.parse().ok()?, id.to_owned()))
+    Some((created_ms.parse().ok()?, id.to_owned())).filter(|_| is_id(id))
 }
 
 fn tokens(app: &Service, account: i64, session: String, refresh_token: String) -> Result<Tokens, Problem> {

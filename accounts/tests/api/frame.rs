@@ -40,6 +40,32 @@ async fn bad_bodies_are_refused_with_a_code() {
 }
 
 #[tokio::test]
+async fn requests_are_counted_by_the_route_that_took_them() {
+    let node = Node::start().await;
+    node.send(Request::new("GET", "/api/v1/me")).await.expect(401, "unauthorized");
+    node.send(Request::new("GET", "/api/me").header("API-Version", "1")).await.expect(401, "unauthorized");
+    for session in ["one", "another"] {
+        let request = Request::new("DELETE", &format!("/api/v1/me/sessions/{session}"));
+        node.send(request).await.expect(401, "unauthorized");
+    }
+    node.send(Request::new("GET", "/whatever/anybody/asks")).await.expect(404, "not_found");
+    node.send(Request::new("BREW", "/api/v1/me")).await.expect(405, "method_not_allowed");
+    let text = node.metrics.encode().unwrap();
+    for line in [
+        r#"vyuha_api_requests_total{method="GET",route="/api/v1/me",status="401"} 2"#,
+        r#"vyuha_api_requests_total{method="DELETE",route="/api/v1/me/sessions/{session}",status="401"} 2"#,
+        r#"vyuha_api_requests_total{method="GET",route="none",status="404"} 1"#,
+        r#"vyuha_api_request_seconds_count{method="GET",route="/api/v1/me"} 2"#,
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line} is not in {text}");
+    }
+    assert!(
+        !text.contains("BREW") && !text.contains("whatever"),
+        "what callers write makes no series: {text}"
+    );
+}
+
+#[tokio::test]
 async fn paths_methods_and_versions_are_known_or_refused() {
     let node = Node::start().await;
     let check = async |method: &'static str, path: &str, status: u16, code: &str| {

@@ -13,10 +13,16 @@ use vyuha_accounts::mail::{self, Outlet, Templates};
 use vyuha_accounts::throttle::Throttle;
 use vyuha_accounts::vault::Vault;
 use vyuha_accounts::{ApiConfig, Parts, Service};
+use vyuha_gateway::Metrics;
 use vyuha_gateway::accounts::{Accounts, AccountsConfig, HashCost};
 use vyuha_record::Record as _;
+use vyuha_store::migrate::OlderSchema;
 use vyuha_store::sql::{Sql, SqliteSql};
-use vyuha_store::{AccountRow, SqliteStore};
+use vyuha_store::{
+    AccountRow, LeaseTerms, PostgresSettings, PostgresSql, PostgresStore, SERVICE_CONNECTIONS, SqliteStore,
+    Store as _,
+};
+use vyuha_test_postgres::Postgres;
 
 use crate::client::{Answer, Request};
 use crate::mailbox::{self, Mail};
@@ -41,6 +47,33 @@ pub fn config() -> ApiConfig {
 /// As little work as there can be.
 pub const CHEAP: HashCost = HashCost { memory_kib: 64, passes: 1, lanes: 1 };
 
+/// The way to the database of this folder: a file in it, or one of a server whose URL it holds.
+fn open_database(dir: &Path) -> Sql {
+    if !on_postgres() {
+        let path = dir.join("world.sqlite");
+        drop(SqliteStore::open(&path, "test", &[AccountRow::TABLE], OlderSchema::Migrate).unwrap());
+        return Sql::start([SqliteSql::open(&path).unwrap()], 64).unwrap();
+    }
+    let named = dir.join("url");
+    let url = std::fs::read_to_string(&named).unwrap_or_else(|_| {
+        let url = Postgres::shared().database();
+        std::fs::write(&named, &url).unwrap();
+        url
+    });
+    let settings = PostgresSettings::new(&url, None, None, None, Duration::from_secs(10)).unwrap();
+    let (holder, home) = ("test".to_owned(), "test".to_owned());
+    let lease = LeaseTerms { holder, home, ttl: Duration::from_mins(1), journal_exists: false };
+    let mut store =
+        PostgresStore::open(&settings, "test", &[AccountRow::TABLE], lease, OlderSchema::Migrate).unwrap();
+    let epoch = store.begin_epoch().unwrap().epoch;
+    Sql::start(PostgresSql::pool(&settings, "test", epoch, SERVICE_CONNECTIONS).unwrap(), 64).unwrap()
+}
+
+/// Whether this program is the one that runs the tests on PostgreSQL.
+fn on_postgres() -> bool {
+    std::env::args_os().next().is_some_and(|test| test.to_string_lossy().contains("on_postgres"))
+}
+
 pub struct Node {
     pub address: SocketAddr,
     pub service: Arc<Service>,
@@ -48,6 +81,7 @@ pub struct Node {
     pub sql: Sql,
     mails: mpsc::UnboundedReceiver<Mail>,
     thrown_out: mpsc::Receiver<i64>,
+    pub metrics: Arc<Metrics>,
     /// Goes with the node.
     pub folder: Option<tempfile::TempDir>,
 }
@@ -79,17 +113,8 @@ impl Node {
     }
 
     async fn open_with(dir: &Path, config: ApiConfig, cost: HashCost, admin_key: Option<String>) -> Node {
-        let path = dir.join("world.sqlite");
-        drop(
-            SqliteStore::open(
-                &path,
-                "test",
-                &[AccountRow::TABLE],
-                vyuha_store::migrate::OlderSchema::Migrate,
-            )
-            .unwrap(),
-        );
-        let sql = Sql::start(SqliteSql::open(&path).unwrap(), 64).unwrap();
+        let folder = dir.to_owned();
+        let sql = tokio::task::spawn_blocking(move || open_database(&folder)).await.unwrap();
         let (smtp, mails) = mailbox::start().await;
         let outlet = Outlet::Smtp { url: format!("smtp://{smtp}"), login: None };
         let templates = Templates::load(None).unwrap();
@@ -99,6 +124,7 @@ impl Node {
         let (out, thrown_out) = mpsc::channel(8);
         let clock_ms = Arc::new(AtomicI64::new(1_700_000_000_000));
         let clock = clock_ms.clone();
+        let metrics = Arc::new(Metrics::new(1, "test", "test"));
         let parts = Parts {
             config,
             sql: sql.clone(),
@@ -108,13 +134,14 @@ impl Node {
             mailer,
             admin_key,
             thrown_out: out,
+            metrics: metrics.clone(),
             clock: Arc::new(move || clock.load(Ordering::Relaxed)),
         };
         let service = Arc::new(Service::open(parts).await.unwrap());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         tokio::spawn(vyuha_accounts::serve(listener, service.clone(), std::future::pending()));
-        Node { address, service, clock_ms, sql, mails, thrown_out, folder: None }
+        Node { address, service, clock_ms, sql, mails, thrown_out, metrics, folder: None }
     }
 
     /// Lets time pass.

@@ -6,11 +6,11 @@ use vyuha_protocol::map::MAP_TILES_MAX;
 use vyuha_protocol::units::{CELL_UNITS, TILE_UNITS};
 use vyuha_protocol::{CellCoord, EntityId, Pos};
 
-use super::scan::{self, Group, Scan, key};
-use super::{Found, Seeker, bound_of, reaches};
+use super::scan::{self, Scan, key};
+use super::{Found, RUN_CELLS, Seeker, bound_of, reaches};
 use crate::batch::Circle;
 use crate::history::{LANES, Moment};
-use crate::query::cells_between;
+use crate::query::corners;
 use crate::simd::at_level;
 use crate::zone::ZONE_ENTITIES_MAX;
 
@@ -21,7 +21,7 @@ pub(super) const NUMBER: u32 = BLOCK as u32 - 1;
 pub(super) const ROUNDED_MAX: u32 = 1 << 15;
 /// No two places of a map are farther apart on an axis.
 pub(super) const MAP_UNITS_MAX: u32 = MAP_TILES_MAX * TILE_UNITS;
-/// Where lanes without a candidate stand: the differences to a place of the askers' cell are modulo 2^16, and on
+/// Where lanes without a candidate stand: the differences to an asker's place are modulo 2^16, and on
 /// both axes farther than any that is looked at.
 pub(super) const NOWHERE: u32 = 0x8000_8000;
 /// The bits of a mark that number the row; those above are the team.
@@ -31,7 +31,7 @@ const _: () = assert!(ZONE_ENTITIES_MAX <= 1 << ROW_BITS);
 /// Candidates near a cell, and lanes behind the last so that groups can be written and read whole.
 #[repr(align(64))]
 pub(super) struct Block {
-    /// The rounded place, measured from the corner of the askers' cell, x in the low half and y in the high half.
+    /// The rounded place, measured from the corner of the askers' first cell, x in the low half and y in the high half.
     pub place: [u32; BLOCK + LANES],
     /// The team above the row.
     pub mark: [u32; BLOCK + LANES],
@@ -68,22 +68,54 @@ pub(super) struct Sieve {
     pub friends: u32,
 }
 
+/// Rows of up to three cells side by side, which follow one another.
+#[derive(Clone, Copy)]
+pub(super) struct Span {
+    /// The first of them.
+    pub cell: CellCoord,
+    pub begin: u32,
+    /// Where the second's and the third's rows begin.
+    pub second: u32,
+    pub third: u32,
+    pub end: u32,
+}
+
+/// No more, so that no branch has to foresee in which cell a group of lanes ends.
+const CELLS_OF_A_SPAN: u16 = 3;
+
+impl Span {
+    /// The cells from one on, but not beyond a column of cells.
+    #[inline(always)]
+    fn new(moment: Moment<'_>, cell: CellCoord, last_x: u16) -> Span {
+        let first = moment.grid.index(cell);
+        let cells = usize::from((last_x - cell.x + 1).min(CELLS_OF_A_SPAN));
+        let begins = |cells: usize| moment.start[first + cells];
+        Span { cell, begin: begins(0), second: begins(1), third: begins(cells.min(2)), end: begins(cells) }
+    }
+}
+
 /// More than any team.
 pub(super) const NO_TEAM: u32 = 1 << u8::BITS;
 
 impl Rounding {
-    /// As fine as can be for those that ask from the cell at a corner and look as far as a radius.
+    /// As fine as can be for those that ask from a run of cells, given its corner, and look as far as a radius.
     pub fn new(corner: Pos, radius_units: u32) -> Rounding {
         // To the far side of the farthest cell that is looked at.
-        let far = radius_units.min(MAP_UNITS_MAX) + 2 * CELL_UNITS;
+        let far = radius_units.min(MAP_UNITS_MAX) + (1 + u32::from(RUN_CELLS)) * CELL_UNITS;
         Rounding { corner, grain_bits: u32::BITS - (far / ROUNDED_MAX).leading_zeros() }
     }
 
-    /// A place near the askers' cell.
+    /// A place near the askers.
     #[inline(always)]
     pub fn round(self, pos: Pos) -> u32 {
         let axis = |at: u32, corner: u32| (at.wrapping_sub(corner) as i32 >> self.grain_bits) as u32 & 0xffff;
         axis(pos.x, self.corner.x) | axis(pos.y, self.corner.y) << 16
+    }
+
+    /// What the next cell to the east adds to a rounded place.
+    #[inline(always)]
+    pub fn cell_width(self) -> u32 {
+        CELL_UNITS >> self.grain_bits
     }
 
     #[inline(always)]
@@ -124,29 +156,6 @@ impl Default for Block {
 }
 
 impl Block {
-    /// Adds rows of a cell, and says whether there was room.
-    #[inline(always)]
-    pub fn push<S: Scan>(
-        &mut self,
-        moment: Moment<'_>,
-        cell: CellCoord,
-        rows: Range<usize>,
-        sieve: Sieve,
-    ) -> bool {
-        let corner = sieve.rounding.round(Pos::from_cell(cell, 0));
-        for begin in rows.clone().step_by(LANES) {
-            let (mut rest, mut rest_of_teams) = ([0; LANES], [0; LANES]);
-            let local = moment.local_lanes(begin, &mut rest);
-            let team = moment.team_lanes(begin, &mut rest_of_teams);
-            let group = Group { local, team, row: begin as u32, rows: (rows.end - begin).min(LANES), corner };
-            if self.length + group.rows > BLOCK {
-                return false;
-            }
-            S::push(self, &group, sieve);
-        }
-        true
-    }
-
     /// Fills the last group.
     #[inline(always)]
     pub fn close(&mut self) {
@@ -192,8 +201,18 @@ at_level! {
 #[inline(always)]
 fn fill_with<S: Scan>(block: &mut Block, moment: Moment<'_>, low: Pos, high: Pos, sieve: Sieve) -> bool {
     block.length = 0;
-    let fits = cells_between(moment.grid, low, high)
-        .all(|cell| block.push::<S>(moment, cell, moment.rows(cell), sieve));
+    let (first, last) = corners(moment.grid, low, high);
+    let mut fits = true;
+    // Loops, because closures are not compiled for the level.
+    let mut y = first.y;
+    while fits && y <= last.y {
+        let mut x = first.x;
+        while fits && x <= last.x {
+            fits = S::push(block, moment, Span::new(moment, CellCoord { x, y }, last.x), sieve);
+            x += CELLS_OF_A_SPAN;
+        }
+        y += 1;
+    }
     block.close();
     fits
 }
@@ -222,7 +241,8 @@ fn fill_from_cell_with<S: Scan>(
     sieve: Sieve,
 ) {
     block.length = 0;
-    block.push::<S>(moment, cell, rows, sieve);
+    let end = rows.end as u32;
+    S::push(block, moment, Span { cell, begin: rows.start as u32, second: end, third: end, end }, sieve);
     block.close();
 }
 
@@ -265,12 +285,14 @@ fn answer_with<S: Scan>(
             continue;
         }
         if found.is_none() && least.key < reach.inner && least.alone {
-            *found = Some(block.candidate((least.key & NUMBER) as usize, moment, rounding));
+            let nearest = block.candidate((least.key & NUMBER) as usize, moment, rounding);
+            moment.slots().fetch(nearest.0);
+            *found = Some(nearest);
         } else {
             block.compare(moment, seeker, rounding, found);
         }
     }
-    // Whether they still are is looked up far apart: here the lookups wait for one another least.
+    // Whether they still are is looked up far apart, and was asked for above.
     for (seeker, found) in seekers.iter().zip(out) {
         if found.is_some_and(|(id, _)| moment.slots().resolve(id).is_none()) {
             *found = None;

@@ -1,6 +1,6 @@
 //! Who is nearest of another team, for many that ask at once.
 //!
-//! Those that ask one after another from one cell share the candidates around it: these are laid out once, in
+//! Those that ask one after another from a cell or two share the candidates around them: these are laid out once, in
 //! blocks, with their places rounded to a grain, and each asker looks at whole groups of lanes without a branch.
 //! The grain's error is known: where it could matter, exact places are compared, so that answers are exact. It
 //! never sorts: askers in cell order, as rules have them, are the quick ones.
@@ -27,9 +27,15 @@ pub struct Seeker {
 
 type Found = Option<(EntityId, Pos)>;
 
-/// Those that ask one after another from one cell.
+/// Cells side by side whose askers share candidates. Neighbours look at the same cells for the most part; but the more
+/// candidates there are, the longer is each one's search.
+const RUN_CELLS: u16 = 2;
+
+/// Those that ask one after another from some cells side by side.
 struct Run {
+    /// The westernmost, and how many they may be.
     cell: CellCoord,
+    cells: u16,
     /// The rectangle in which they stand.
     low: Pos,
     high: Pos,
@@ -47,32 +53,41 @@ impl Moment<'_> {
         out.clear();
         out.resize(seekers.len(), None);
         let mut block = Block::default();
-        let (mut seekers, mut out) = (seekers, &mut out[..]);
-        while let Some(first) = seekers.first() {
-            let run = Run::of_first(first, seekers);
-            let (askers, answers);
-            (askers, seekers) = seekers.split_at(run.length);
-            (answers, out) = out.split_at_mut(run.length);
-            if self.holds(first.circle.centre) {
-                run.answer(*self, askers, answers, &mut block);
-            }
+        answer_all(*self, seekers, out, RUN_CELLS, &mut block);
+    }
+}
+
+/// Answers those of so many cells together.
+fn answer_all(moment: Moment<'_>, seekers: &[Seeker], out: &mut [Found], cells: u16, block: &mut Block) {
+    let (mut seekers, mut out) = (seekers, out);
+    while !seekers.is_empty() {
+        let run = Run::of_first(moment, seekers, cells);
+        let (askers, answers);
+        (askers, seekers) = seekers.split_at(run.length);
+        (answers, out) = out.split_at_mut(run.length);
+        if moment.holds(askers[0].circle.centre) {
+            run.answer(moment, askers, answers, block);
         }
     }
 }
 
 impl Run {
-    fn of_first(first: &Seeker, seekers: &[Seeker]) -> Run {
-        let Circle { centre, radius_units } = first.circle;
+    /// Of a list with at least one. All of them are on the map, or all ask from one cell outside.
+    #[inline(always)]
+    fn of_first(moment: Moment<'_>, seekers: &[Seeker], cells: u16) -> Run {
+        let Seeker { circle: Circle { centre, radius_units }, team } = seekers[0];
         let mut run = Run {
             cell: centre.cell(),
+            cells: if moment.holds(centre) { cells.min(moment.grid.cells.x - centre.cell().x) } else { 1 },
             low: centre,
             high: centre,
             radius_units,
-            team: Some(first.team),
+            team: Some(team),
             length: 0,
         };
         for Seeker { circle: Circle { centre, radius_units }, team } in seekers {
-            if centre.cell() != run.cell {
+            let cell = centre.cell();
+            if cell.y != run.cell.y || cell.x.wrapping_sub(run.cell.x) >= run.cells {
                 break;
             }
             run.low = Pos { x: run.low.x.min(centre.x), y: run.low.y.min(centre.y) };
@@ -92,6 +107,10 @@ impl Run {
         let sieve = rounding.sieve(low, high, self.team);
         if fill(simd, block, moment, low, high, sieve) {
             answer(simd, block, moment, seekers, rounding, None, out);
+            return;
+        }
+        if self.cells > 1 {
+            answer_all(moment, seekers, out, 1, block);
             return;
         }
         // A crowd: cell by cell, the own one first, because what is found there spares most of the others.

@@ -2,8 +2,10 @@
 //!
 //! [`Plain`] is what every processor can do and what the others are tested against.
 
-use super::block::{Block, NUMBER, ROW_BITS, Sieve, lanes_at, lanes_at_mut};
-use crate::history::LANES;
+use vyuha_protocol::Pos;
+
+use super::block::{BLOCK, Block, NUMBER, ROW_BITS, Sieve, Span, lanes_at, lanes_at_mut};
+use crate::history::{LANES, Moment};
 
 #[cfg(target_arch = "x86_64")]
 pub(super) use x86::{Avx2, Avx512};
@@ -15,21 +17,10 @@ pub(super) struct Least {
     pub alone: bool,
 }
 
-/// A group of rows of one cell.
-pub(super) struct Group<'a> {
-    pub local: &'a [u32; LANES],
-    pub team: &'a [u8; LANES],
-    /// The number of the first, and how many of them are the cell's.
-    pub row: u32,
-    pub rows: usize,
-    /// The cell's rounded corner.
-    pub corner: u32,
-}
-
 /// The two things that are done to whole groups of lanes.
 pub(super) trait Scan {
-    /// Adds what passes a sieve to a block that has room for a group.
-    fn push(block: &mut Block, group: &Group<'_>, sieve: Sieve);
+    /// Adds the rows that pass a sieve to a block, and says whether there was room.
+    fn push(block: &mut Block, moment: Moment<'_>, span: Span, sieve: Sieve) -> bool;
 
     /// Finds the least key in a block.
     fn least(block: &Block, centre: u32, team: u8, slack: u32) -> Least;
@@ -45,31 +36,44 @@ pub(super) fn key(place: u32, centre: u32) -> u32 {
 
 /// What [`Scan::push`] does, one lane after another where they are laid down, without a branch.
 #[inline(always)]
-fn push_lanes(block: &mut Block, group: &Group<'_>, sieve: Sieve) {
-    let grain_bits = sieve.rounding.grain_bits;
-    let low_bits = (0xffff >> grain_bits) * 0x1_0001;
-    let (mut places, mut marks, mut keep) = ([0; LANES], [0; LANES], [0u8; LANES]);
-    for lane in 0..LANES {
-        let local = group.local[lane] >> grain_bits & low_bits;
-        let x = (local as i16).wrapping_add(group.corner as i16);
-        let y = ((local >> 16) as i16).wrapping_add((group.corner >> 16) as i16);
-        let outside_x = x.max(sieve.low as i16).min(sieve.high as i16) ^ x;
-        let outside_y = y.max((sieve.low >> 16) as i16).min((sieve.high >> 16) as i16) ^ y;
-        let team = u32::from(group.team[lane]);
-        let passes = u8::from(outside_x | outside_y == 0) & u8::from(team != sieve.friends);
-        keep[lane] = passes & u8::from(lane < group.rows);
-        places[lane] = u32::from(x as u16) | u32::from(y as u16) << 16;
-        marks[lane] = team << ROW_BITS | (group.row + lane as u32);
+fn push_lanes(block: &mut Block, moment: Moment<'_>, span: Span, sieve: Sieve) -> bool {
+    let Sieve { rounding, low, high, friends } = sieve;
+    let low_bits = (0xffff >> rounding.grain_bits) * 0x1_0001;
+    let (corner, width) = (rounding.round(Pos::from_cell(span.cell, 0)), rounding.cell_width() as i16);
+    for begin in (span.begin..span.end).step_by(LANES) {
+        let rows = (span.end - begin).min(LANES as u32);
+        if block.length + rows as usize > BLOCK {
+            return false;
+        }
+        let (mut rest, mut rest_of_teams) = ([0; LANES], [0; LANES]);
+        let local = moment.local_lanes(begin as usize, &mut rest);
+        let team = moment.team_lanes(begin as usize, &mut rest_of_teams);
+        let (mut places, mut marks, mut keep) = ([0; LANES], [0; LANES], [0u8; LANES]);
+        for lane in 0..LANES {
+            let row = begin + lane as u32;
+            let cells = i16::from(row >= span.second) + i16::from(row >= span.third);
+            let local = local[lane] >> rounding.grain_bits & low_bits;
+            let x = (local as i16).wrapping_add((corner as i16).wrapping_add(width * cells));
+            let y = ((local >> 16) as i16).wrapping_add((corner >> 16) as i16);
+            let outside_x = x.max(low as i16).min(high as i16) ^ x;
+            let outside_y = y.max((low >> 16) as i16).min((high >> 16) as i16) ^ y;
+            let passes = u8::from(outside_x | outside_y == 0) & u8::from(team[lane] != friends);
+            keep[lane] = passes & u8::from((lane as u32) < rows);
+            places[lane] = u32::from(x as u16) | u32::from(y as u16) << 16;
+            marks[lane] = team[lane] << ROW_BITS | row;
+        }
+        let first = block.length;
+        let (to_places, to_marks) =
+            (lanes_at_mut(&mut block.place, first), lanes_at_mut(&mut block.mark, first));
+        let mut kept = 0;
+        for lane in 0..LANES {
+            to_places[kept & (LANES - 1)] = places[lane];
+            to_marks[kept & (LANES - 1)] = marks[lane];
+            kept += usize::from(keep[lane]);
+        }
+        block.length += kept;
     }
-    let begin = block.length;
-    let (to_places, to_marks) = (lanes_at_mut(&mut block.place, begin), lanes_at_mut(&mut block.mark, begin));
-    let mut kept = 0;
-    for lane in 0..LANES {
-        to_places[kept & (LANES - 1)] = places[lane];
-        to_marks[kept & (LANES - 1)] = marks[lane];
-        kept += usize::from(keep[lane]);
-    }
-    block.length += kept;
+    true
 }
 
 /// Without instructions of its own.
@@ -77,8 +81,8 @@ pub(super) struct Plain;
 
 impl Scan for Plain {
     #[inline(always)]
-    fn push(block: &mut Block, group: &Group<'_>, sieve: Sieve) {
-        push_lanes(block, group, sieve);
+    fn push(block: &mut Block, moment: Moment<'_>, span: Span, sieve: Sieve) -> bool {
+        push_lanes(block, moment, span, sieve)
     }
 
     #[inline(always)]
@@ -107,15 +111,23 @@ mod x86 {
     #[allow(clippy::wildcard_imports, reason = "fifty intrinsics, whose names tell what they are")]
     use std::arch::x86_64::*;
 
-    use super::{Block, Group, LANES, Least, NUMBER, ROW_BITS, Scan, Sieve, lanes_at_mut, push_lanes};
+    use super::{
+        BLOCK, Block, LANES, Least, Moment, NUMBER, Pos, ROW_BITS, Scan, Sieve, Span, lanes_at_mut,
+        push_lanes,
+    };
+    use crate::columns::Warm;
+    use crate::history::Teams;
+
+    /// Where in the word of a row the team is.
+    const TEAM_SHIFT: u32 = 8 * std::mem::offset_of!(Warm, team) as u32;
 
     pub struct Avx512;
 
     impl Scan for Avx512 {
         #[inline(always)]
-        fn push(block: &mut Block, group: &Group<'_>, sieve: Sieve) {
+        fn push(block: &mut Block, moment: Moment<'_>, span: Span, sieve: Sieve) -> bool {
             // SAFETY: only `at_level` names this type, where the processor was found to have the instructions.
-            unsafe { push_avx512(block, group, sieve) };
+            unsafe { push_avx512(block, moment, span, sieve) }
         }
 
         #[inline(always)]
@@ -161,41 +173,69 @@ mod x86 {
 
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,bmi1,bmi2,lzcnt,popcnt")]
-    fn push_avx512(block: &mut Block, group: &Group<'_>, sieve: Sieve) {
-        let grain_bits = sieve.rounding.grain_bits;
-        let low_bits = (0xffff_u32 >> grain_bits) * 0x1_0001;
-        // SAFETY: both are whole groups.
-        let (local, team) = unsafe {
-            (_mm512_loadu_si512(group.local.as_ptr().cast()), _mm_loadu_si128(group.team.as_ptr().cast()))
-        };
-        let local = _mm512_srl_epi32(local, _mm_cvtsi32_si128(grain_bits as i32));
-        let local = _mm512_and_si512(local, _mm512_set1_epi32(low_bits as i32));
-        let place = _mm512_add_epi16(local, _mm512_set1_epi32(group.corner as i32));
-        let inside = _mm512_max_epi16(place, _mm512_set1_epi32(sieve.low as i32));
-        let inside = _mm512_min_epi16(inside, _mm512_set1_epi32(sieve.high as i32));
-        let team = _mm512_cvtepu8_epi32(team);
-        let keep = u16::MAX >> (LANES - group.rows);
-        let keep = _mm512_mask_cmpeq_epi32_mask(keep, inside, place);
-        let keep = _mm512_mask_cmpneq_epi32_mask(keep, team, _mm512_set1_epi32(sieve.friends as i32));
+    fn push_avx512(block: &mut Block, moment: Moment<'_>, span: Span, sieve: Sieve) -> bool {
+        let Sieve { rounding, low, high, friends } = sieve;
+        let low_bits = (0xffff_u32 >> rounding.grain_bits) * 0x1_0001;
+        let (low_bits, grain_bits) =
+            (_mm512_set1_epi32(low_bits as i32), _mm_cvtsi32_si128(rounding.grain_bits as i32));
+        let (low, high) = (_mm512_set1_epi32(low as i32), _mm512_set1_epi32(high as i32));
+        let friends = _mm512_set1_epi32(friends as i32);
+        let corner = _mm512_set1_epi32(rounding.round(Pos::from_cell(span.cell, 0)) as i32);
+        let width = _mm512_set1_epi32(rounding.cell_width() as i32);
+        let (second, third) = (_mm512_set1_epi32(span.second as i32), _mm512_set1_epi32(span.third as i32));
         let lanes = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
-        let row = _mm512_add_epi32(_mm512_set1_epi32(group.row as i32), lanes);
-        let mark = _mm512_or_si512(_mm512_slli_epi32::<ROW_BITS>(team), row);
-        let (places, marks) =
-            (lanes_at_mut(&mut block.place, block.length), lanes_at_mut(&mut block.mark, block.length));
-        // SAFETY: both are whole groups.
-        unsafe {
-            _mm512_storeu_si512(places.as_mut_ptr().cast(), _mm512_maskz_compress_epi32(keep, place));
-            _mm512_storeu_si512(marks.as_mut_ptr().cast(), _mm512_maskz_compress_epi32(keep, mark));
+        let teams = match moment.team {
+            Teams::Now(warm) => warm.len(),
+            Teams::Past(team) => team.len(),
+        };
+        assert!(span.end as usize <= moment.local.len().min(teams));
+        for begin in (span.begin..span.end).step_by(LANES) {
+            let rows = (span.end - begin).min(LANES as u32);
+            if block.length + rows as usize > BLOCK {
+                return false;
+            }
+            let (at, used) = (begin as usize, u16::MAX >> (LANES as u32 - rows));
+            // SAFETY: masked loads touch rows of the span alone, and these are rows of the columns.
+            let (local, team) = unsafe {
+                let team = match moment.team {
+                    Teams::Now(warm) => {
+                        let warm = _mm512_maskz_loadu_epi32(used, warm.as_ptr().add(at).cast());
+                        _mm512_and_si512(_mm512_srli_epi32::<TEAM_SHIFT>(warm), _mm512_set1_epi32(0xff))
+                    }
+                    Teams::Past(team) => {
+                        _mm512_cvtepu8_epi32(_mm_maskz_loadu_epi8(used, team.as_ptr().add(at).cast()))
+                    }
+                };
+                (_mm512_maskz_loadu_epi32(used, moment.local.as_ptr().add(at).cast()), team)
+            };
+            let row = _mm512_add_epi32(_mm512_set1_epi32(begin as i32), lanes);
+            let corner = [second, third].into_iter().fold(corner, |corner, cell| {
+                _mm512_add_epi16(corner, _mm512_maskz_mov_epi32(_mm512_cmpge_epu32_mask(row, cell), width))
+            });
+            let local = _mm512_and_si512(_mm512_srl_epi32(local, grain_bits), low_bits);
+            let place = _mm512_add_epi16(local, corner);
+            let inside = _mm512_min_epi16(_mm512_max_epi16(place, low), high);
+            let keep = _mm512_mask_cmpeq_epi32_mask(used, inside, place);
+            let keep = _mm512_mask_cmpneq_epi32_mask(keep, team, friends);
+            let mark = _mm512_or_si512(_mm512_slli_epi32::<ROW_BITS>(team), row);
+            let (places, marks) =
+                (lanes_at_mut(&mut block.place, block.length), lanes_at_mut(&mut block.mark, block.length));
+            // SAFETY: both are whole groups.
+            unsafe {
+                _mm512_storeu_si512(places.as_mut_ptr().cast(), _mm512_maskz_compress_epi32(keep, place));
+                _mm512_storeu_si512(marks.as_mut_ptr().cast(), _mm512_maskz_compress_epi32(keep, mark));
+            }
+            block.length += keep.count_ones() as usize;
         }
-        block.length += keep.count_ones() as usize;
+        true
     }
 
     pub struct Avx2;
 
     impl Scan for Avx2 {
         #[inline(always)]
-        fn push(block: &mut Block, group: &Group<'_>, sieve: Sieve) {
-            push_lanes(block, group, sieve);
+        fn push(block: &mut Block, moment: Moment<'_>, span: Span, sieve: Sieve) -> bool {
+            push_lanes(block, moment, span, sieve)
         }
 
         #[inline(always)]

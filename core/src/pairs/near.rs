@@ -20,18 +20,21 @@ pub(super) struct Band {
 impl Band {
     /// Of all whose distance differs from a radius by so much at most.
     ///
-    /// Four times a coarse difference is less than 4 units off on each axis, so a distance less than 6; and a
-    /// coarse square is less than 2 too low, because it is the sum of two that are rounded down.
+    /// A coarse coordinate is off by less than a quantum, so four times a coarse difference by less than 8 units on each
+    /// axis, and a distance by less than 12; and a coarse square is less than 2 too low, because it is the sum of two
+    /// that are rounded down.
     #[inline(always)]
     pub fn new(radius_units: u32, units: u32) -> Band {
         let square = |units: u32| (u64::from(units).pow(2) >> (2 * COARSE_SHIFT + 16)) as i32;
-        let first = square(radius_units.saturating_sub(units + 6)) - 1;
-        let last = square(radius_units + units + 6);
+        let first = square(radius_units.saturating_sub(units + DISTANCE_ERROR_UNITS)) - 1;
+        let last = square(radius_units + units + DISTANCE_ERROR_UNITS);
         // The first is taken to the least number that there is.
         let origin = first - i32::from(i16::MIN);
         Band { origin: origin as i16, end: (last + 1 - origin) as i16 }
     }
 }
+
+const DISTANCE_ERROR_UNITS: u32 = 12;
 
 /// Coordinates of a group.
 pub(super) trait Lanes: Copy {

@@ -1,7 +1,8 @@
 //! Two rows of cells, laid out for the comparison of walkers.
 //!
 //! A coarse coordinate is the low 16 bits of a place in quanta of 4 units, so it wraps after 4 cells. A
-//! difference is right up to 2 cells, and nobody who is met is farther.
+//! difference is right up to 2 cells, and nobody who is met is farther. In the middle of their step two may have been a
+//! step farther: their difference then wraps to one that is less by that, far more than any radius.
 
 use vyuha_protocol::CellCoord;
 use vyuha_protocol::units::STEP_UNITS_MAX;
@@ -27,10 +28,11 @@ pub(super) struct Fine(pub u32);
 pub(super) struct Strips {
     /// The row of the columns that lies at place 0.
     base: usize,
-    /// Coarse places. Behind the last there is room for a group.
+    /// Coarse places in the middle of the last step, by at most one quantum off. Behind the last there is room for a
+    /// group.
     pub x: Vec<u16>,
     pub y: Vec<u16>,
-    /// Coarse places again, x in the low half and y in the high half, each with its [`Fine`].
+    /// Coarse places after it, x in the low half and y in the high half, each with its [`Fine`].
     pub exact: Vec<[u32; 2]>,
     /// By cell of each of the two, with one more at both ends: no walker in it made a longer step, in units.
     steps: [Vec<u32>; 2],
@@ -178,8 +180,10 @@ impl Strips {
                 let (mut x, mut y) = ([0; LANES], [0; LANES]);
                 for lane in 0..LANES {
                     places[lane] = local[lane] >> COARSE_SHIFT & COARSE_MASK | corner;
-                    (x[lane], y[lane]) = (places[lane] as u16, (places[lane] >> 16) as u16);
                     let (dx, dy) = (i32::from(velocity[lane] as i16), velocity[lane] as i32 >> 16);
+                    let half = |by: i32| (by >> (COARSE_SHIFT + 1)) as u16;
+                    x[lane] = (places[lane] as u16).wrapping_sub(half(dx));
+                    y[lane] = ((places[lane] >> 16) as u16).wrapping_sub(half(dy));
                     let passed_over = flags[lane] & (LEAPT | HIDDEN) != 0;
                     fine[lane] = Fine::new(local[lane], dx, dy, passed_over).0;
                     let length = if passed_over { 0 } else { length_bound(dx, dy) };

@@ -1,9 +1,9 @@
 //! Pairs that both walked, or stood.
 //!
 //! Half the neighbourhood of each cell is looked at, so that each pair is met once. A pair that crossed the radius in
-//! this step is no farther from it now than both together can have walked. The broad phase, a coarse comparison of
-//! places in 16-bit lanes, finds all pairs of which that holds, about one in a hundred; the narrow phase compares
-//! these exactly, as they are and as they were.
+//! this step was, in the middle of it, no farther from the radius than half of what both together can have walked. The
+//! broad phase, a coarse comparison of places in 16-bit lanes, finds all pairs of which that holds, about one in two hundred;
+//! the narrow phase compares these exactly, as they are and as they were.
 
 use std::ops::Range;
 
@@ -86,7 +86,8 @@ fn compare_with<L: Lanes, J: Judge>(
             let south = grid.beside(CellCoord { x, y }, (0, 1));
             let below = columns.run(south - 1).start..columns.run(south + 1).end;
             let below = (strips.place(below.start), below.len());
-            let band = Band::new(radius_units, strips.change_max(x));
+            // From the middle of the step the distance changed by at most half of that, to either end.
+            let band = Band::new(radius_units, strips.change_max(x).div_ceil(2));
             for first in own.clone().step_by(OBSERVERS) {
                 let beside = (strips.place(first), columns.run(cell + 1).end - first);
                 walk.meet::<L, J>(strips, (own.end - first).min(OBSERVERS), beside, below, band);

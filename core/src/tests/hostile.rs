@@ -78,6 +78,10 @@ fn nobody_is_found_from_outside_the_map() {
     assert_eq!(found, [None]);
     zone.now().nearest_hostiles(&[], &mut found);
     assert_eq!(found, []);
+    // The map ends between them.
+    let seeker = |x| Seeker { circle: Circle { centre: Pos { x, y: 0 }, radius_units: metres(90) }, team: 0 };
+    zone.now().nearest_hostiles(&[seeker(metres(63)), seeker(metres(64)), seeker(metres(97))], &mut found);
+    assert_eq!(found.iter().map(Option::is_some).collect::<Vec<_>>(), [true, false, false]);
 }
 
 proptest! {

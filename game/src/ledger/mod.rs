@@ -19,7 +19,7 @@ use vyuha_record::Transaction;
 use crate::inventory::{PLACE_BANK, PLACE_EQUIPMENT, PLACE_GROUND, PLACE_INVENTORY, Stack};
 
 pub use rows::LedgerRow;
-pub use rules::{Balances, Finding, scan};
+pub use rules::{Balances, Carried, Finding, Tally, scan};
 
 /// [`LedgerRow::from_place`] of what comes into being.
 pub const PLACE_NOWHERE: i64 = -1;
@@ -45,6 +45,24 @@ pub enum Reason {
     Withdraw = 7,
     /// They were traded.
     Trade = 8,
+}
+
+impl Reason {
+    /// The word for a stored number.
+    pub fn word(number: i64) -> &'static str {
+        match number {
+            0 => "opening",
+            1 => "litter",
+            2 => "pick up",
+            3 => "drop",
+            4 => "equip",
+            5 => "unequip",
+            6 => "deposit",
+            7 => "withdraw",
+            8 => "trade",
+            _ => "unknown",
+        }
+    }
 }
 
 /// Who or what holds items.

@@ -87,25 +87,18 @@ impl Balances {
         }
     }
 
-    /// What is wrong with the rows of all items. What is in a slot that a bank keeps is none.
-    pub fn compare(&self, items: &[ItemRow], stacks: impl Fn(i64) -> bool) -> Vec<Finding> {
-        let mut findings = Vec::new();
-        let (mut kinds, mut singles) = (Sums::new(), Sums::new());
-        let (mut ids, mut slots) = (BTreeSet::new(), BTreeMap::new());
-        for row in items {
-            if !ids.insert(row.id) {
-                findings.push(Finding::Twice { item: row.id });
-            }
-            if row.place != PLACE_GROUND
-                && let Some(other) = slots.insert((row.place, row.owner, row.slot), row.id)
-            {
-                findings.push(Finding::SlotTaken { items: [other, row.id] });
-            }
-            add(&mut kinds, (row.kind, row.place, row.owner), row.count);
-            if !stacks(row.kind) {
-                add(&mut singles, (row.id, row.place, row.owner), row.count);
-            }
+    /// Takes in what entries that are no longer there came to.
+    pub fn carry(&mut self, carried: &Carried) {
+        let Carried { kind, item, place, owner, count } = *carried;
+        add(&mut self.kinds, (kind, place, owner), count);
+        if item != 0 {
+            add(&mut self.items, (item, place, owner), count);
         }
+    }
+
+    /// What is wrong with all items. What is in a slot that a bank keeps is none.
+    pub fn compare(&self, tally: Tally) -> Vec<Finding> {
+        let Tally { mut findings, kinds, singles, .. } = tally;
         for ((item, place, owner), found, booked) in differences(&singles, &self.items) {
             findings.push(Finding::Misplaced { item, place, owner, found, booked });
         }
@@ -116,13 +109,59 @@ impl Balances {
     }
 }
 
+/// What entries came to that have gone into an archive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Carried {
+    /// The kind of item.
+    pub kind: i64,
+    /// The item, where the kind does not stack; else 0.
+    pub item: i64,
+    /// The place.
+    pub place: i64,
+    /// The character or zone.
+    pub owner: i64,
+    /// How many came there and did not leave.
+    pub count: i64,
+}
+
+/// What the rows of items come to. Memory: the same as of [`Balances`], and an id and a slot for each item.
+#[derive(Debug, Default)]
+pub struct Tally {
+    kinds: Sums,
+    singles: Sums,
+    ids: BTreeSet<i64>,
+    slots: BTreeMap<(i64, i64, i64), i64>,
+    findings: Vec<Finding>,
+}
+
+impl Tally {
+    /// Takes a row in. `stacks` tells whether a kind does.
+    pub fn count(&mut self, row: &ItemRow, stacks: impl Fn(i64) -> bool) {
+        if !self.ids.insert(row.id) {
+            self.findings.push(Finding::Twice { item: row.id });
+        }
+        if row.place != PLACE_GROUND
+            && let Some(other) = self.slots.insert((row.place, row.owner, row.slot), row.id)
+        {
+            self.findings.push(Finding::SlotTaken { items: [other, row.id] });
+        }
+        add(&mut self.kinds, (row.kind, row.place, row.owner), row.count);
+        if !stacks(row.kind) {
+            add(&mut self.singles, (row.id, row.place, row.owner), row.count);
+        }
+    }
+}
+
 /// All that is wrong with a world's items, by its whole ledger.
 pub fn scan(items: &[ItemRow], ledger: &[LedgerRow], stacks: impl Fn(i64) -> bool) -> Vec<Finding> {
-    let mut balances = Balances::default();
+    let (mut balances, mut tally) = (Balances::default(), Tally::default());
     for row in ledger {
         balances.enter(row, &stacks);
     }
-    balances.compare(items, &stacks)
+    for item in items {
+        tally.count(item, &stacks);
+    }
+    balances.compare(tally)
 }
 
 fn add(sums: &mut Sums, key: (i64, i64, i64), count: i64) {

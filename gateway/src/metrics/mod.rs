@@ -3,6 +3,7 @@
 //! Whoever counts resolves a handle once and keeps it: a handle is an atomic, so that counting never takes a
 //! lock and never looks up a label. Shards add once a tick, in bulk.
 
+mod api;
 mod histogram;
 mod hot;
 mod process;
@@ -15,6 +16,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 
+pub use api::ApiMetrics;
 pub use histogram::DurationHistogram;
 pub use hot::HotMetrics;
 
@@ -130,6 +132,15 @@ pub struct Metrics {
     pub zone_moves: Counter,
     /// How long each of them stood still, from its last tick where it was to its first where it is.
     pub zone_move_seconds: DurationHistogram,
+    /// Entries of the log of operations that were lost.
+    pub events_lost: Counter,
+    dupe_scans: Family<ResultLabel, Counter>,
+    /// What the last search for doubled items found.
+    pub dupe_scan_findings: Level,
+    /// When the last search came to its end, in seconds since 1970; 0 before the first.
+    pub dupe_scan_last_success: Level,
+    /// How long it took.
+    pub dupe_scan_seconds: SecondsLevel,
     tls_reloads: Family<ResultLabel, Counter>,
     /// When the certificate expires, in seconds since 1970; 0 without TLS.
     pub tls_certificate_expires: Level,
@@ -167,6 +178,8 @@ pub struct Metrics {
     pub recorded_bytes: Counter,
     /// Recordings that ended before their shard did.
     pub recordings_stopped: Counter,
+    /// Requests of the HTTP API.
+    pub api: ApiMetrics,
     /// Hot data.
     pub hot: HotMetrics,
     pub(crate) web_connections: Level,
@@ -209,6 +222,28 @@ impl Metrics {
                 let help = "From a zone's last tick where it was to its first where it is";
                 vyuha.register_with_unit("zone_move", help, Unit::Seconds, histogram.clone());
                 histogram
+            },
+            events_lost: counter(
+                vyuha,
+                "events_lost",
+                "Entries of the log of operations that were lost, because too many waited or the journal took none",
+            ),
+            dupe_scans: family(vyuha, "dupe_scans", "Searches for doubled and lost items, by result"),
+            dupe_scan_findings: level(
+                vyuha,
+                "dupe_scan_findings",
+                "What the last search for doubled and lost items found",
+            ),
+            dupe_scan_last_success: level(
+                vyuha,
+                "dupe_scan_last_success",
+                "When the last search for doubled items came to its end, in seconds since 1970; 0 before the first",
+            ),
+            dupe_scan_seconds: {
+                let level = SecondsLevel::default();
+                let help = "How long the last search for doubled items took";
+                vyuha.register_with_unit("dupe_scan", help, Unit::Seconds, level.clone());
+                level
             },
             tls_reloads: family(vyuha, "tls_reloads", "Certificates that replaced the one before, by result"),
             tls_certificate_expires: level(
@@ -271,6 +306,7 @@ impl Metrics {
                 "recordings_stopped",
                 "Recordings that ended before their shard, because the disk was too slow or failed",
             ),
+            api: ApiMetrics::new(vyuha),
             hot: HotMetrics::register(vyuha),
             web_connections: level(vyuha, "web_connections", "WebSockets of players that are open"),
             telemetry_dropped: counter(
@@ -314,6 +350,11 @@ impl Metrics {
     /// The counter of new certificates with one result (`vyuha_tls_reloads_total`).
     pub fn tls_reloads(&self, result: &'static str) -> Counter {
         self.tls_reloads.get_or_create_owned(&ResultLabel { result })
+    }
+
+    /// The counter of searches for doubled items with one result (`vyuha_dupe_scans_total`).
+    pub fn dupe_scan(&self, result: &'static str) -> Counter {
+        self.dupe_scans.get_or_create_owned(&ResultLabel { result })
     }
 
     /// The counter of logins with one result (`vyuha_logins_total`). Resolve it once and keep it.

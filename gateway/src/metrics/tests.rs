@@ -1,4 +1,6 @@
 use std::collections::{HashMap, HashSet};
+use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
 use super::*;
@@ -39,8 +41,8 @@ fn parse(text: &str) -> HashMap<String, f64> {
     samples
 }
 
-#[test]
-fn every_figure_appears_under_its_name() {
+/// A node's figures, each counted once at least.
+fn counted() -> Metrics {
     let metrics = Metrics::new(2, "0.1.0", "abc123");
     let shard = metrics.shard(1).unwrap();
     shard.ticks.inc_by(30);
@@ -81,9 +83,17 @@ fn every_figure_appears_under_its_name() {
     metrics.zone_moves.inc_by(25);
     metrics.zone_move_seconds.observe(Duration::from_millis(60));
     metrics.place_zone(3, 1, 250.0);
+    metrics.api.observe("GET", "/api/v1/me", 200, Duration::from_millis(3));
+    metrics
+}
 
+#[test]
+fn every_figure_appears_under_its_name() {
+    let metrics = counted();
     let samples = parse(&metrics.encode().unwrap());
     for (series, expected) in [
+        ("vyuha_api_requests_total{method=\"GET\",route=\"/api/v1/me\",status=\"200\"}", 1.0),
+        ("vyuha_api_request_seconds_bucket{le=\"0.005\",method=\"GET\",route=\"/api/v1/me\"}", 1.0),
         ("vyuha_build_info{version=\"0.1.0\",commit=\"abc123\"}", 1.0),
         ("vyuha_ticks_total{shard=\"1\"}", 30.0),
         ("vyuha_ticks_total{shard=\"0\"}", 0.0),
@@ -149,4 +159,29 @@ fn a_handle_resolved_twice_counts_into_one_figure() {
     metrics.error("too_far").inc();
     assert_eq!(metrics.error("too_far").get(), 2);
     assert!(metrics.shard(1).is_none());
+}
+
+#[test]
+fn dashboards_and_alerts_ask_for_figures_that_there_are() {
+    let text = counted().encode().unwrap();
+    let is_word = |byte: char| byte.is_ascii_alphanumeric() || byte == '_';
+    let known: Vec<&str> = text.lines().filter_map(|line| line.split(['{', ' ']).next()).collect();
+    let deploy = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy");
+    let mut asked = 0;
+    for folder in ["prometheus", "grafana"] {
+        for file in fs::read_dir(deploy.join(folder)).unwrap() {
+            let path = file.unwrap().path();
+            let content = fs::read_to_string(&path).unwrap();
+            let words = content.split(|byte| !is_word(byte));
+            for word in words.filter(|word| word.starts_with("vyuha_") || word.starts_with("process_")) {
+                // A histogram by its own name stands in explanations.
+                let is_there = known.iter().any(|name| {
+                    name.strip_prefix(word).is_some_and(|rest| rest.is_empty() || rest.starts_with('_'))
+                });
+                assert!(is_there, "{} asks for {word}, which no node has", path.display());
+                asked += 1;
+            }
+        }
+    }
+    assert!(asked > 60, "only {asked} figures were looked for");
 }

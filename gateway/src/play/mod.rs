@@ -33,6 +33,7 @@ use vyuha_protocol::msgpack::{CLIENT_MESSAGE_BYTES_MAX, SUBPROTOCOL};
 
 use crate::guard::{SECURITY_HEADERS, same_origin};
 use crate::http::{SHUTDOWN_GRACE, refuse};
+pub use crate::listener::Doorkeeper;
 use crate::listener::{BoundedListener, Bounds, Visitor};
 use crate::metrics::Metrics;
 use crate::page;
@@ -67,6 +68,16 @@ pub struct PlayConfig {
     pub control_frames_per_second_max: u32,
 }
 
+/// Where browsers come in.
+pub struct Entrance {
+    /// Accepts connections.
+    pub listener: TcpListener,
+    /// How they are secured, if they are.
+    pub tls: Option<Arc<ServerConfig>>,
+    /// Says which addresses may connect.
+    pub doorkeeper: Doorkeeper,
+}
+
 /// A player who came by WebSocket.
 #[derive(Debug)]
 pub struct WebPlayer {
@@ -86,15 +97,14 @@ struct App {
     open: mpsc::Sender<()>,
 }
 
-/// Serves players on `listener`, over TLS where there is a configuration for it, until `shutdown` completes; whoever comes to play is sent to `players`. Then answers
+/// Serves players who come by `entrance` until `shutdown` completes; whoever comes to play is sent to `players`. Then answers
 /// under way, and bridges whose other end was closed, may finish for at most two seconds. Must run inside a tokio
 /// runtime.
 ///
 /// # Errors
 /// If the world cannot be written as JSON.
 pub async fn serve_players(
-    listener: TcpListener,
-    tls: Option<Arc<ServerConfig>>,
+    entrance: Entrance,
     config: PlayConfig,
     world: &PlayWorld,
     metrics: Arc<Metrics>,
@@ -113,11 +123,12 @@ pub async fn serve_players(
     let app = App { config, world, metrics, players, open };
     let (stopping, mut stop) = watch::channel(false);
     let service = routes(app).into_make_service_with_connect_info::<Visitor>();
-    let server = axum::serve(BoundedListener::new(listener, bounds).with_tls(tls), service)
-        .with_graceful_shutdown(async move {
-            // An error means that the sender is gone, which is a stop as well.
-            let _ = stop.wait_for(|stopping| *stopping).await;
-        });
+    let Entrance { listener, tls, doorkeeper } = entrance;
+    let listener = BoundedListener::new(listener, bounds).with_tls(tls).with_doorkeeper(doorkeeper);
+    let server = axum::serve(listener, service).with_graceful_shutdown(async move {
+        // An error means that the sender is gone, which is a stop as well.
+        let _ = stop.wait_for(|stopping| *stopping).await;
+    });
     let mut server = std::pin::pin!(server.into_future());
     tokio::select! {
         ended = &mut server => return ended,

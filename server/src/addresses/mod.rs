@@ -1,4 +1,5 @@
-//! What one address may do: connect, sign in at the same time, and fail at it. Belongs to the control plane's thread.
+//! What one address may do: connect, sign in at the same time, and fail at it. The game's door and the pages' port each have
+//! budgets of their own.
 //!
 //! An address is one of IPv4, or a /64 network of IPv6, which is what one subscriber has. Exempt ones may do all. It keeps
 //! nobody out for good, and knows nothing of accounts.
@@ -10,11 +11,10 @@ mod rate;
 #[cfg(test)]
 mod tests;
 
-use std::cell::RefCell;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::num::NonZeroU32;
-use std::rc::Rc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use governor::Quota;
 use governor::clock::{Clock, MonotonicClock};
@@ -37,12 +37,12 @@ pub struct Addresses<C: Clock = MonotonicClock> {
     registrations: Rate<C>,
     handshakes_max: u32,
     /// Places taken, by address; those that are exempt are not counted.
-    handshakes: RefCell<HashMap<IpAddr, u32>>,
+    handshakes: Mutex<HashMap<IpAddr, u32>>,
 }
 
 /// An address's place to sign in from, given back on drop.
 pub struct Place<C: Clock = MonotonicClock> {
-    addresses: Rc<Addresses<C>>,
+    addresses: Arc<Addresses<C>>,
     /// None if it is exempt.
     address: Option<IpAddr>,
 }
@@ -64,15 +64,15 @@ impl<C: Clock + Clone> Addresses<C> {
             failures: Rate::new(failures, ADDRESSES_MAX, clock.clone()),
             registrations: Rate::new(failures, ADDRESSES_MAX, clock),
             handshakes_max: limits.handshakes_max,
-            handshakes: RefCell::default(),
+            handshakes: Mutex::default(),
         }
     }
 
     /// Somebody has connected: their place, or `None` if it was too often lately or there are too many.
-    pub fn connect(self: &Rc<Self>, address: IpAddr) -> Option<Place<C>> {
+    pub fn connect(self: &Arc<Self>, address: IpAddr) -> Option<Place<C>> {
         let address = self.judged(address);
         if let Some(address) = address {
-            let mut handshakes = self.handshakes.borrow_mut();
+            let mut handshakes = self.handshakes.lock().unwrap_or_else(PoisonError::into_inner);
             let taken = handshakes.get(&address).copied().unwrap_or(0);
             if taken >= self.handshakes_max || !self.connections.count(address) {
                 return None;
@@ -112,9 +112,8 @@ impl<C: Clock + Clone> Place<C> {
 impl<C: Clock> Drop for Place<C> {
     fn drop(&mut self) {
         let Some(address) = self.address else { return };
-        if let std::collections::hash_map::Entry::Occupied(mut taken) =
-            self.addresses.handshakes.borrow_mut().entry(address)
-        {
+        let mut handshakes = self.addresses.handshakes.lock().unwrap_or_else(PoisonError::into_inner);
+        if let std::collections::hash_map::Entry::Occupied(mut taken) = handshakes.entry(address) {
             *taken.get_mut() -= 1;
             if *taken.get() == 0 {
                 taken.remove();

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-fn addresses(exempt: &str) -> (Rc<Addresses<FakeRelativeClock>>, FakeRelativeClock) {
+fn addresses(exempt: &str) -> (Arc<Addresses<FakeRelativeClock>>, FakeRelativeClock) {
     let clock = FakeRelativeClock::default();
     let limits = Address {
         connections_per_second_max: 2,
@@ -13,7 +13,7 @@ fn addresses(exempt: &str) -> (Rc<Addresses<FakeRelativeClock>>, FakeRelativeClo
         failures_per_minute_max: 3,
         exempt: exempt.parse().unwrap(),
     };
-    (Rc::new(Addresses::new(&limits, clock.clone())), clock)
+    (Arc::new(Addresses::new(&limits, clock.clone())), clock)
 }
 
 fn ip(text: &str) -> IpAddr {
@@ -21,7 +21,7 @@ fn ip(text: &str) -> IpAddr {
 }
 
 /// How many of so many attempts to connect, one after another, succeed.
-fn connected(addresses: &Rc<Addresses<FakeRelativeClock>>, address: &str, attempts: u32) -> u32 {
+fn connected(addresses: &Arc<Addresses<FakeRelativeClock>>, address: &str, attempts: u32) -> u32 {
     (0..attempts).filter(|_| addresses.connect(ip(address)).is_some()).count() as u32
 }
 
@@ -62,7 +62,7 @@ fn places_to_sign_in_from_are_few_and_come_back() {
     places.pop();
     assert!(addresses.connect(ip("192.0.2.1")).is_some());
     drop(places);
-    assert!(addresses.handshakes.borrow().is_empty(), "nothing is kept of who has left");
+    assert!(addresses.handshakes.lock().unwrap().is_empty(), "nothing is kept of who has left");
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::thread::available_parallelism;
 use std::time::Duration;
 
 use super::keys::{Api, Config};
-use super::value::{Count, StoreUrl, TlsMode};
+use super::value::{Count, TlsMode};
 
 /// Keys whose values cannot stand together (or, alone, not on this machine).
 pub(super) struct Conflict {
@@ -81,6 +81,7 @@ pub(super) fn conflicts(config: &Config) -> Vec<Conflict> {
         admin,
         web,
         api,
+        assets,
         mail,
         tls,
         data,
@@ -93,13 +94,24 @@ pub(super) fn conflicts(config: &Config) -> Vec<Conflict> {
         ..
     } = config;
 
-    let (players, console, browsers) = (listen.address, admin.address, web.address);
+    let (players, console, browsers) = (Some(listen.address), Some(admin.address), Some(web.address));
+    let api_port = Some(api.address).filter(|_| api.enabled);
+    let assets_port = Some(assets.address).filter(|_| !assets.store.is_empty());
     for (keys, who, one, other) in [
         (&["listen.address", "admin.address"], "players and console", players, console),
         (&["listen.address", "web.address"], "players and browsers", players, browsers),
         (&["admin.address", "web.address"], "console and browsers", console, browsers),
+        (&["listen.address", "api.address"], "players and API", players, api_port),
+        (&["admin.address", "api.address"], "console and API", console, api_port),
+        (&["web.address", "api.address"], "browsers and API", browsers, api_port),
+        (&["listen.address", "assets.address"], "players and assets", players, assets_port),
+        (&["admin.address", "assets.address"], "console and assets", console, assets_port),
+        (&["web.address", "assets.address"], "browsers and assets", browsers, assets_port),
+        (&["api.address", "assets.address"], "API and assets", api_port, assets_port),
     ] {
-        if share_port(one, other) {
+        if let (Some(one), Some(other)) = (one, other)
+            && share_port(one, other)
+        {
             let why = format!("{who} cannot share port {}", one.port());
             fail(keys, why, "give one of them another port".to_owned());
         }
@@ -118,23 +130,6 @@ pub(super) fn conflicts(config: &Config) -> Vec<Conflict> {
             "passwords would cross a network in the clear".to_owned(),
             "name tls.certificate and tls.key, or set tls.mode to off where something in front speaks TLS"
                 .to_owned(),
-        );
-    }
-    for (keys, who, other) in [
-        (&["api.address", "listen.address"], "API and players", players),
-        (&["api.address", "admin.address"], "API and console", console),
-        (&["api.address", "web.address"], "API and browsers", browsers),
-    ] {
-        if api.enabled && share_port(api.address, other) {
-            let why = format!("{who} cannot share port {}", other.port());
-            fail(keys, why, "give one of them another port".to_owned());
-        }
-    }
-    if api.enabled && matches!(config.store.url, StoreUrl::Postgres(_)) {
-        fail(
-            &["api.enabled", "store.url"],
-            "the API keeps its accounts in the embedded database only, so far".to_owned(),
-            "set store.url to sqlite, or api.enabled to false".to_owned(),
         );
     }
     if let Some(other) = api.origins().find(|origin| !is_origin(origin)) {

@@ -167,6 +167,13 @@ keys! {
         /// PEM file of the certificate's private key.
         key: PathBuf = "";
     }
+    /// What clients download.
+    assets: Assets {
+        /// Where it lies: a folder, or s3://BUCKET/PREFIX; empty serves none. `vyuha assets publish` puts it there.
+        store: String = "";
+        /// Address and port that serves it over plain HTTP; port 0 takes any free port.
+        address: SocketAddr = "127.0.0.1:7782";
+    }
     /// The HTTP API of accounts: sign-up, sign-in, sessions, and tickets into the game.
     api: Api {
         /// Whether the API is served.
@@ -318,6 +325,12 @@ keys! {
         archive_dir: PathBuf = "";
         /// Time that movements in the ledger are kept in the database, at least; whole months that are older are archived.
         ledger_retention: Duration = "730days" in "62days"..="36500days";
+        /// Time that entries of the log of operations (who came and went, what was moved) are kept in the database, at least; whole weeks that are older are archived.
+        event_retention: Duration = "90days" in "7days"..="36500days";
+        /// Time that sessions of accounts are kept in the database after they are over, at least; those that are older are archived by month.
+        session_retention: Duration = "365days" in "1day"..="36500days";
+        /// Time between two searches for doubled and lost items, which compare all items with the ledger.
+        scan_interval: Duration = "5m" in "1s"..="5m";
         /// Whether a database of an older version is migrated at the start; if not, it is refused until `vyuha migrate up` has run.
         migrate: bool = "true";
     }

@@ -262,6 +262,11 @@ fn keys_that_cannot_stand_together_are_faults() {
             "share port 5",
         ),
         ("listen.address = \"127.0.0.1:7778\"", "players and browsers cannot share port 7778"),
+        ("api.enabled = true\napi.address = \"127.0.0.1:7780\"", "console and API cannot share port 7780"),
+        (
+            "assets.store = \"a\"\nassets.address = \"127.0.0.1:7777\"",
+            "players and assets cannot share port 7777",
+        ),
         ("web.address = \"[::]:7780\"\ntls.mode = \"off\"", "console and browsers cannot share port 7780"),
         ("listen.address = \"0.0.0.0:7777\"", "in the clear"),
         ("web.address = \"[::]:7778\"", "in the clear"),

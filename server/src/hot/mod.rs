@@ -14,7 +14,7 @@ mod online;
 mod registry;
 mod telling;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -139,6 +139,6 @@ impl Shared {
     }
 }
 
-fn named(file: &PathBuf) -> Option<&Path> {
+fn named(file: &Path) -> Option<&Path> {
     (!file.as_os_str().is_empty()).then_some(file)
 }

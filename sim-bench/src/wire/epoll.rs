@@ -1,13 +1,15 @@
 //! System calls: bare, and led by epoll.
 
 use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
 
 use rustix::buffer::spare_capacity;
 use rustix::event::{Timespec, epoll};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 
-use super::clients::{Clients, SNAPSHOT_BYTES};
+use super::apart::TICK;
+use super::clients::{Clients, Next, SNAPSHOT_BYTES};
 use super::{Snapshots, count_frames};
 
 /// Events taken with one call.
@@ -18,7 +20,7 @@ pub fn serve_bare(clients: &mut Clients, sockets: &[OwnedFd]) -> Result<u64, Str
     let (mut inputs, mut buffer) = (0, [0; 2048]);
     let mut snapshots = Snapshots::new();
     let frame = snapshots.make(0, 0);
-    while clients.turn()? {
+    while clients.turn()?.wait() {
         for socket in sockets {
             inputs += u64::from(receive(socket, &mut buffer)? > 0);
         }
@@ -40,11 +42,19 @@ pub fn serve(clients: &mut Clients, sockets: &[OwnedFd]) -> Result<u64, String> 
     let (mut inputs, mut buffer) = (0, [0; 2048]);
     let (mut snapshots, mut tick) = (Snapshots::new(), 0);
     let mut events = Vec::with_capacity(EVENTS);
-    let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
-    while clients.turn()? {
+    loop {
+        let due = match clients.turn()? {
+            Next::End => break,
+            Next::Tick => None,
+            Next::TickAt(due) => Some(due),
+        };
         loop {
             events.clear();
-            if epoll::wait(&ready, spare_capacity(&mut events), Some(&at_once)).map_err(failed)? == 0 {
+            let left = due.map_or(Duration::ZERO, |due| due.saturating_duration_since(Instant::now()));
+            let left_at_most = Timespec { tv_sec: 0, tv_nsec: left.as_nanos().min(TICK.as_nanos()) as i64 };
+            let found =
+                epoll::wait(&ready, spare_capacity(&mut events), Some(&left_at_most)).map_err(failed)?;
+            if found == 0 && left.is_zero() {
                 break;
             }
             for event in &events {

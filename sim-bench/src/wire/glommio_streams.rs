@@ -3,22 +3,21 @@
 use std::cell::Cell;
 use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd};
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_lite::io::{ReadHalf, split};
 use futures_lite::{AsyncReadExt, AsyncWriteExt};
 use glommio::net::TcpStream;
 use glommio::{LocalExecutorBuilder, Placement, spawn_local, timer};
 
-use super::clients::{Clients, SNAPSHOT_BYTES};
-use super::{Snapshots, count_frames, last_cpu};
+use super::clients::{Clients, Next, SNAPSHOT_BYTES};
+use super::{Snapshots, count_frames};
 
 /// How long the executor is left to itself between looks at what has arrived, and how often.
 const PAUSE: Duration = Duration::from_micros(200);
 const PAUSES_MAX: usize = 5000;
 
-pub fn serve(clients: &mut Clients, sockets: Vec<OwnedFd>) -> Result<u64, String> {
-    let cpu = last_cpu().map_err(|error| error.to_string())?;
+pub fn serve(clients: &mut Clients, sockets: Vec<OwnedFd>, cpu: usize) -> Result<u64, String> {
     // It wants a thread of its own, which takes the clients with it and brings them back.
     let mut there = std::mem::take(clients);
     let run = move || async move {
@@ -43,13 +42,19 @@ async fn serve_streams(clients: &mut Clients, sockets: Vec<OwnedFd>) -> Result<u
         writers.push(writer);
     }
     let (mut snapshots, mut tick) = (Snapshots::new(), 0);
-    while clients.turn()? {
-        let expected = inputs.get() + writers.len() as u64;
-        for _ in 0..PAUSES_MAX {
-            if inputs.get() >= expected {
-                break;
+    loop {
+        match clients.turn()? {
+            Next::End => break,
+            Next::TickAt(due) => timer::sleep(due.saturating_duration_since(Instant::now())).await,
+            Next::Tick => {
+                let expected = inputs.get() + writers.len() as u64;
+                for _ in 0..PAUSES_MAX {
+                    if inputs.get() >= expected {
+                        break;
+                    }
+                    timer::sleep(PAUSE).await;
+                }
             }
-            timer::sleep(PAUSE).await;
         }
         for (index, writer) in writers.iter_mut().enumerate() {
             match writer.write(snapshots.make(index, tick)).await {

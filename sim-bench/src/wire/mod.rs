@@ -6,7 +6,11 @@
 //! not counted. So neither a second core nor what else the machine does is in the figure. All ways run in turns, round by
 //! round, each on connections of its own; nobody waits for a clock, so that what is driven by events meets all of them at
 //! once, which is the best that can happen to it.
+//!
+//! Apart, the clients have a process and a core of their own, and their inputs come spread over ticks of a thirtieth of a
+//! second, as players' do; the server's figure is all its thread's time.
 
+pub mod apart;
 mod clients;
 mod epoll;
 mod glommio_streams;
@@ -66,6 +70,8 @@ pub struct Options {
     pub rounds: usize,
     /// Ticks that count, in each turn.
     pub ticks: usize,
+    /// Whether the clients have a process and a core of their own.
+    pub apart: bool,
 }
 
 /// One way with one number of clients.
@@ -108,6 +114,9 @@ pub enum WireError {
         /// The limit, which was raised as far as it could be.
         limit: u64,
     },
+    /// The system does not say which processors there are.
+    #[error("the processors of this process are not told")]
+    Cpus(#[source] std::io::Error),
     /// The system refused something.
     #[error("{mode:?} with {clients} clients cannot be set up: {text}")]
     SetUp {
@@ -118,6 +127,12 @@ pub enum WireError {
         /// What is wrong.
         text: String,
     },
+    /// TLS asked for where clients have a process of their own.
+    #[error("vyuha_tls is measured with clients in the server's thread only: leave --apart or that mode out")]
+    TlsApart,
+    /// One processor for two.
+    #[error("clients apart need a core of their own, and this process may use one: leave --apart out")]
+    OneCpu,
     /// Not everything arrived, so that the time says nothing.
     #[error(
         "{mode:?} with {clients} clients lost something: {inputs} inputs of {expected} and {bytes} bytes arrived"
@@ -138,15 +153,24 @@ pub enum WireError {
 
 /// Measures every way with every number of clients.
 pub fn measure(options: &Options) -> Result<Report, WireError> {
+    let cpus = vyuha_net::cpu::usable().map_err(WireError::Cpus)?;
+    let (&[first, ..], &[.., last]) = (&cpus[..], &cpus[..]) else { return Err(WireError::OneCpu) };
+    if options.apart && options.modes.contains(&Mode::VyuhaTls) {
+        return Err(WireError::TlsApart);
+    }
+    if options.apart && first == last {
+        return Err(WireError::OneCpu);
+    }
+    let place = Place { cpu: last, clients_cpu: options.apart.then_some(first) };
     let mut rows = Vec::new();
     for &clients in &options.clients {
-        allow_files(clients)?;
+        allow_files(clients, options.apart)?;
         let turns = options.rounds * options.modes.len();
         let mut progress = Progress::new(format!("{clients} clients, turns"), turns);
         let mut rounds = vec![Vec::new(); options.modes.len()];
         for turn in 0..turns {
             let index = turn % options.modes.len();
-            rounds[index].push(run(options.modes[index], clients, options.ticks)?);
+            rounds[index].push(run(options.modes[index], clients, options.ticks, place)?);
             progress.at(turn + 1);
         }
         let floor = options.modes.iter().position(|mode| *mode == Mode::Floor);
@@ -178,7 +202,7 @@ impl Mode {
     }
 
     /// Serves until the clients have had enough; returns how many inputs were seen.
-    fn serve(self, clients: &mut Clients, sockets: Vec<OwnedFd>) -> Result<u64, String> {
+    fn serve(self, clients: &mut Clients, sockets: Vec<OwnedFd>, cpu: usize) -> Result<u64, String> {
         match self {
             Mode::Floor => epoll::serve_bare(clients, &sockets),
             Mode::Vyuha => transports::serve_vyuha(clients, sockets),
@@ -186,14 +210,14 @@ impl Mode {
             Mode::Plain => transports::serve_plain(clients, sockets),
             Mode::Epoll => epoll::serve(clients, &sockets),
             Mode::Tokio => tokio_streams::serve(clients, sockets),
-            Mode::GlommioStreams => glommio_streams::serve(clients, sockets),
+            Mode::GlommioStreams => glommio_streams::serve(clients, sockets, cpu),
         }
     }
 }
 
-/// Raises the limit of open files, if it must be.
-fn allow_files(clients: usize) -> Result<(), WireError> {
-    let needed = 2 * clients as u64 + OTHER_FILES;
+/// Raises the limit of open files, if it must be; clients apart have it as well.
+fn allow_files(clients: usize, apart: bool) -> Result<(), WireError> {
+    let needed = clients as u64 * if apart { 1 } else { 2 } + OTHER_FILES;
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     if current.is_none_or(|limit| limit >= needed) {
         return Ok(());
@@ -212,17 +236,31 @@ struct Turn {
     clients_us: f64,
 }
 
+/// Where it all runs.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    /// The server's processor.
+    cpu: usize,
+    /// That of the clients, if they have a process of their own.
+    clients_cpu: Option<usize>,
+}
+
 /// One turn of a way, on a thread of its own.
-fn run(mode: Mode, clients: usize, ticks: usize) -> Result<Turn, WireError> {
+fn run(mode: Mode, clients: usize, ticks: usize, place: Place) -> Result<Turn, WireError> {
     let turn = move || {
         let set_up = |text: String| WireError::SetUp { mode, clients, text };
-        bind().map_err(|error| set_up(error.to_string()))?;
-        let (mut there, sockets) =
-            Clients::connect(clients, ticks).map_err(|error| set_up(error.to_string()))?;
-        let inputs = mode.serve(&mut there, sockets).map_err(set_up)?;
-        // What the last tick brought may still be on its way.
-        let (expected, bytes) = (there.inputs_sent() * clients as u64, there.bytes_received());
-        let may_miss = clients as u64;
+        // A move to another processor is in nobody's figure.
+        bind(place.cpu).map_err(|error| set_up(error.to_string()))?;
+        let connected = match place.clients_cpu {
+            Some(cpu) => Clients::connect_apart(clients, ticks, cpu),
+            None => Clients::connect(clients, ticks),
+        };
+        let (mut there, sockets) = connected.map_err(|error| set_up(error.to_string()))?;
+        let inputs = mode.serve(&mut there, sockets, place.cpu).map_err(set_up)?;
+        // What the last tick brought may still be on its way; apart, the clients go on until they hear of the end, and a
+        // server that is late has sent fewer snapshots.
+        let (expected, bytes) = (there.inputs_sent(), there.bytes_received());
+        let may_miss = if place.clients_cpu.is_some() { expected / 2 } else { clients as u64 };
         let snapshots = bytes / SNAPSHOT_BYTES as u64;
         if inputs + may_miss < expected || snapshots + may_miss < expected {
             return Err(WireError::Lost { mode, clients, inputs, expected, bytes });
@@ -233,17 +271,11 @@ fn run(mode: Mode, clients: usize, ticks: usize) -> Result<Turn, WireError> {
     thread::spawn(turn).join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
-/// Binds the thread to the last processor that it may use, so that a move to another is in nobody's figure.
-fn bind() -> std::io::Result<()> {
-    let cpu = last_cpu()?;
+/// Binds the thread to a processor.
+fn bind(cpu: usize) -> std::io::Result<()> {
     let mut set = CpuSet::new();
     set.set(cpu);
     Ok(sched_setaffinity(None, &set)?)
-}
-
-fn last_cpu() -> std::io::Result<usize> {
-    let usable = vyuha_net::cpu::usable()?;
-    usable.last().copied().ok_or_else(|| std::io::ErrorKind::NotFound.into())
 }
 
 /// How many whole frames these bytes hold.

@@ -8,8 +8,9 @@ use std::rc::Rc;
 
 use tokio::net::TcpStream;
 use tokio::task::{LocalSet, spawn_local, yield_now};
+use tokio::time::sleep_until;
 
-use super::clients::{Clients, SNAPSHOT_BYTES};
+use super::clients::{Clients, Next, SNAPSHOT_BYTES};
 use super::{Snapshots, count_frames};
 
 /// How often the runtime is let go on before what has not arrived is given up.
@@ -32,13 +33,19 @@ async fn serve_streams(clients: &mut Clients, sockets: Vec<OwnedFd>) -> Result<u
         streams.push(stream);
     }
     let (mut snapshots, mut tick) = (Snapshots::new(), 0);
-    while clients.turn()? {
-        let expected = inputs.get() + streams.len() as u64;
-        for _ in 0..YIELDS_MAX {
-            if inputs.get() >= expected {
-                break;
+    loop {
+        match clients.turn()? {
+            Next::End => break,
+            Next::TickAt(due) => sleep_until(due.into()).await,
+            Next::Tick => {
+                let expected = inputs.get() + streams.len() as u64;
+                for _ in 0..YIELDS_MAX {
+                    if inputs.get() >= expected {
+                        break;
+                    }
+                    yield_now().await;
+                }
             }
-            yield_now().await;
         }
         for (index, stream) in streams.iter().enumerate() {
             match stream.try_write(snapshots.make(index, tick)) {

@@ -50,7 +50,7 @@ fn serve(
     }
     let (mut snapshots, mut tick) = (Snapshots::new(), 0);
     let (mut inputs, mut closed) = (0, None);
-    while clients.turn()? {
+    while clients.turn()?.wait() {
         transport.reap(&mut |_, received| match received {
             Received::Frame { .. } => inputs += 1,
             Received::Closed(cause) => closed = Some(cause),

@@ -35,8 +35,13 @@ pub struct LogTable {
     pub time_column: &'static str,
     /// What a partition, and an archive, holds.
     pub period: Period,
+    /// Whether it is partitioned by `time_column` on PostgreSQL. Of one that is not, rows go one by one, as on SQLite.
+    pub is_partitioned: bool,
     /// How long a row is kept, at least: a period goes when all of it is older.
     pub retention: Duration,
+    /// SQL that is run in the transaction in which rows go, with `{rows}` in the place of the table that holds only those: what
+    /// of them is to be kept in another table.
+    pub carry: Option<String>,
 }
 
 impl LogTable {

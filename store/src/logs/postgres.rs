@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use futures_util::{StreamExt as _, pin_mut};
 use tokio::runtime::Builder;
-use tokio_postgres::Client;
+use tokio_postgres::{Client, Transaction};
 
 use super::{LogError, LogTable, Stopped, archive::Archive};
 use crate::{PostgresSettings, StoreError, postgres::Session};
@@ -27,9 +27,13 @@ pub(super) fn keep(
         let mut session = Session::connect(settings).await?;
         let mut retired = 0;
         for table in tables {
+            if !table.is_partitioned {
+                retired += retire_rows(&mut session.client, table, archive_dir, now_ms, stopped).await?;
+                continue;
+            }
             make_ahead(&mut session.client, table, now_ms).await?;
             for partition in past(&session.client, table, table.cutoff_ms(now_ms)).await? {
-                if let Some(file) = retire(&mut session.client, &partition, archive_dir, stopped).await? {
+                if let Some(file) = retire(&mut session.client, table, &partition, archive_dir, stopped).await? {
                     tracing::info!(partition, file = %file.display(), "a partition past its time was archived and dropped");
                     retired += 1;
                 }
@@ -84,6 +88,7 @@ async fn past(client: &Client, table: &LogTable, cutoff_ms: i64) -> Result<Vec<S
 /// Archives a partition and drops it, in one transaction: what fails leaves it. `None` where another node is at it.
 async fn retire(
     client: &mut Client,
+    table: &LogTable,
     partition: &str,
     archive_dir: &Path,
     stopped: &Stopped,
@@ -96,18 +101,67 @@ async fn retire(
     // Nobody writes into it from here on; copying takes as long as it takes.
     let prepare = format!("SET LOCAL statement_timeout = 0; LOCK TABLE {partition} IN SHARE MODE");
     transaction.batch_execute(&prepare).await?;
-    let mut archive = Archive::create(archive_dir, partition.to_owned())?;
-    let sql = format!("COPY {partition} TO STDOUT (FORMAT csv, HEADER)");
-    let copied = transaction.copy_out(&sql).await?;
+    let file = copy(&transaction, partition, archive_dir, partition.to_owned(), stopped).await?;
+    if let Some(carry) = &table.carry {
+        transaction.batch_execute(&carry.replace("{rows}", partition)).await?;
+    }
+    transaction.batch_execute(&format!("DROP TABLE {partition}")).await?;
+    transaction.commit().await?;
+    Ok(Some(file))
+}
+
+/// Archives what is past its time in a table without partitions and deletes it, a period in a transaction; how many periods.
+async fn retire_rows(
+    client: &mut Client,
+    table: &LogTable,
+    archive_dir: &Path,
+    now_ms: i64,
+    stopped: &Stopped,
+) -> Result<u64, LogError> {
+    let LogTable { name, time_column: time, .. } = table;
+    let mut retired = 0;
+    loop {
+        let transaction = client.transaction().await?;
+        let locked = transaction.query_one("SELECT pg_try_advisory_xact_lock($1)", &[&ADVISORY_LOCK]).await?;
+        if !locked.try_get::<_, bool>(0)? {
+            return Ok(retired);
+        }
+        let sql = format!("SELECT min({time}) FROM {name} WHERE {time} > 0");
+        let oldest: Option<i64> = transaction.query_one(&sql, &[]).await?.try_get(0)?;
+        let span = oldest.map(|at_ms| table.period.span_of(at_ms));
+        let Some(span) = span.filter(|span| span.end_ms <= table.cutoff_ms(now_ms)) else {
+            return Ok(retired);
+        };
+        transaction.batch_execute("SET LOCAL statement_timeout = 0").await?;
+        let which = format!("{time} >= {} AND {time} < {}", span.start_ms.max(1), span.end_ms);
+        let gone = format!("(SELECT * FROM {name} WHERE {which})");
+        let label = format!("{name}_{}", span.label());
+        let file = copy(&transaction, &gone, archive_dir, label, stopped).await?;
+        if let Some(carry) = &table.carry {
+            transaction.batch_execute(&carry.replace("{rows}", &format!("{gone} AS gone"))).await?;
+        }
+        transaction.batch_execute(&format!("DELETE FROM {name} WHERE {which}")).await?;
+        transaction.commit().await?;
+        tracing::info!(table = name, file = %file.display(), "rows past their time were archived");
+        retired += 1;
+    }
+}
+
+async fn copy(
+    transaction: &Transaction<'_>,
+    rows: &str,
+    archive_dir: &Path,
+    label: String,
+    stopped: &Stopped,
+) -> Result<PathBuf, LogError> {
+    let mut archive = Archive::create(archive_dir, label)?;
+    let copied = transaction.copy_out(&format!("COPY {rows} TO STDOUT (FORMAT csv, HEADER)")).await?;
     pin_mut!(copied);
     while let Some(bytes) = copied.next().await {
         stopped.check()?;
         archive.write(&bytes?)?;
     }
-    let file = archive.finish()?;
-    transaction.batch_execute(&format!("DROP TABLE {partition}")).await?;
-    transaction.commit().await?;
-    Ok(Some(file))
+    Ok(archive.finish()?)
 }
 
 impl From<tokio_postgres::Error> for LogError {

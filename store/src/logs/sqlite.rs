@@ -2,7 +2,7 @@
 
 use std::{path::Path, thread, time::Duration};
 
-use rusqlite::{Connection, params, types::ValueRef};
+use rusqlite::{Connection, Transaction, TransactionBehavior, params, types::ValueRef};
 use vyuha_record::Value;
 
 use super::{LogError, LogTable, Stopped, archive::Archive, period::Span};
@@ -73,15 +73,23 @@ fn archive(
 }
 
 fn delete(connection: &Connection, table: &LogTable, span: Span, stopped: &Stopped) -> Result<u64, LogError> {
-    let sql = format!(
-        "DELETE FROM {0} WHERE rowid IN (SELECT rowid FROM {0} WHERE {1} >= ?1 AND {1} < ?2 LIMIT {ROWS_PER_DELETE})",
+    let (start_ms, end_ms) = (span.start_ms.max(1), span.end_ms);
+    let some = format!(
+        "rowid IN (SELECT rowid FROM {0} WHERE {1} >= {start_ms} AND {1} < {end_ms} ORDER BY rowid LIMIT {ROWS_PER_DELETE})",
         table.name, table.time_column
     );
-    let mut delete = connection.prepare(&sql)?;
+    let delete = format!("DELETE FROM {} WHERE {some}", table.name);
+    let rows = format!("(SELECT * FROM {} WHERE {some}) AS gone", table.name);
+    let carry = table.carry.as_ref().map(|carry| carry.replace("{rows}", &rows));
     let mut deleted = 0;
     loop {
         stopped.check()?;
-        let rows = delete.execute(params![span.start_ms.max(1), span.end_ms])?;
+        let transaction = Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?;
+        if let Some(carry) = &carry {
+            transaction.execute_batch(carry)?;
+        }
+        let rows = transaction.execute(&delete, ())?;
+        transaction.commit()?;
         if rows == 0 {
             return Ok(deleted);
         }

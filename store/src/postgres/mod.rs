@@ -8,6 +8,7 @@
 //! A connection is one for the life of the store; after an error that leaves it in doubt it is opened anew.
 
 mod catalog;
+mod services;
 mod session;
 mod settings;
 mod sql;
@@ -28,9 +29,11 @@ use tokio_postgres::{Client, Error, Row, error::SqlState, types::ToSql};
 use vyuha_breaker::Breaker;
 use vyuha_record::{ColumnType, RecordError, Table, Value};
 
+pub use services::PostgresSql;
 pub(crate) use session::{Session, failed, reason};
 pub use settings::{PostgresSettings, StoreUrlError};
-use sql::{Array, Bound, NOW_MS};
+pub(crate) use sql::Bound;
+use sql::{Array, NOW_MS};
 
 use crate::{
     BreakerState, Changes, Part, Position, Store, StoreError,
@@ -113,7 +116,7 @@ impl PostgresStore {
             for table in tables {
                 live.insert(table.name, catalog::columns(&session.client, table.name).await?);
             }
-            Ok((live, catalog::unique_columns(&session.client, tables).await?))
+            Ok((live, catalog::unique_columns(&session.client).await?))
         })?;
         link.unique = unique;
         let Ok(differences) = schema::differences(tables, sql::type_name, |table| {

@@ -29,7 +29,7 @@ pub struct PostgresSettings {
     pub(super) config: Config,
     pub(super) tls: Option<MakeRustlsConnect>,
     /// How long anything may take.
-    pub(super) timeout: Duration,
+    pub(crate) timeout: Duration,
 }
 
 /// Why what the configuration says of the database is no use. Names the setting and what to write.

@@ -14,7 +14,7 @@ pub(super) const NOW_MS: &str = "(extract(epoch FROM clock_timestamp()) * 1000):
 
 /// One value of a row that was checked.
 #[derive(Debug)]
-pub(super) struct Bound<'a>(pub &'a Value);
+pub(crate) struct Bound<'a>(pub &'a Value);
 
 impl ToSql for Bound<'_> {
     fn to_sql(&self, ty: &Type, out: &mut BytesMut) -> Result<IsNull, Box<dyn Error + Sync + Send>> {

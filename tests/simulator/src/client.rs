@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use rand::RngExt as _;
 use rand_pcg::Pcg64;
-use vyuha_game::inventory::PLACE_INVENTORY;
+use vyuha_game::inventory::{PLACE_BANK, PLACE_EQUIPMENT, PLACE_INVENTORY};
 use vyuha_net::client::{ClientCore, Event, Predictor};
 use vyuha_protocol::message::{self, InventorySlot, ItemSlot};
 use vyuha_protocol::motion::Heading;
@@ -14,7 +14,7 @@ use vyuha_protocol::{CharacterId, EntityId, ErrorCode, Pos, ZoneId};
 use crate::control::Control;
 use crate::network::{LinkId, Network};
 use crate::told::{Request, RequestKey, Told};
-use crate::truth::Truth;
+use crate::truth::{Slots, Truth};
 use crate::{Counts, Violation, world};
 
 /// A client that hears nothing gives a connection up.
@@ -94,6 +94,12 @@ fn totals(slots: &[ItemSlot]) -> BTreeMap<u16, u32> {
         *totals.entry(slot.kind).or_default() += slot.count;
     }
     totals
+}
+
+/// The slots that hold something that is carried, and how many.
+fn carried(slots: &Slots) -> Vec<(u8, u32)> {
+    let carried = slots.iter().filter(|((place, _), _)| *place == PLACE_INVENTORY);
+    carried.map(|((_, slot), (_, count))| (*slot as u8, *count)).collect()
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -258,7 +264,8 @@ impl Client {
                 } else {
                     around.counts.logins += 1;
                     self.stage = Stage::Playing;
-                    self.admission = around.told.entered(self.character, &entered.inventory)?;
+                    self.admission =
+                        around.told.entered(self.character, &entered.inventory, &entered.worn)?;
                     self.zone_is_durable = true;
                 }
                 (self.zone, self.entity) = (Some(entered.zone), Some(entered.entity));
@@ -274,7 +281,14 @@ impl Client {
             Event::PickedUp { request, slot, .. } | Event::Dropped { request, slot, .. } => {
                 around.counts.acknowledged += 1;
                 self.answered = Some(request.0);
+                let InventorySlot { slot, kind, count } = slot;
+                let slot = ItemSlot { place: 0, slot: slot.into(), kind, count, wear: 0, item: 0 };
                 around.told.acknowledged(self.character, self.key(request.0), &[slot])?;
+            }
+            Event::SlotsChanged { request, slots } => {
+                around.counts.acknowledged += 1;
+                around.counts.rearranged += 1;
+                around.told.acknowledged(self.character, self.key(request.0), &slots)?;
             }
             Event::TradeAsked { entity, .. } if around.rng.random_bool(0.8) => {
                 let _ = self.core.accept_trade(entity);
@@ -292,12 +306,8 @@ impl Client {
             Event::TradeDone { slots } => {
                 around.counts.trades += 1;
                 self.trade = None;
-                let carried = slots.iter().filter(|slot| i64::from(slot.place) == PLACE_INVENTORY);
-                let carried: Vec<InventorySlot> = carried
-                    .map(|slot| InventorySlot { slot: slot.slot as u8, kind: slot.kind, count: slot.count })
-                    .collect();
                 if let Some((key, _)) = self.confirmed.take() {
-                    around.told.acknowledged(self.character, key, &carried)?;
+                    around.told.acknowledged(self.character, key, &slots)?;
                 }
             }
             Event::TradeEnded { .. } => {
@@ -379,7 +389,8 @@ impl Client {
                     let _ = self.core.send(&again);
                 }
             }
-            30..180 => self.ask(pos, around),
+            30..130 => self.ask(pos, around),
+            130..180 => self.rearrange(around),
             180..400 => self.deal(pos, around),
             _ => {}
         }
@@ -415,8 +426,7 @@ impl Client {
             }
             return;
         };
-        let full: Vec<(u8, u32)> =
-            (0..).zip(slots).filter_map(|(slot, stack)| Some((slot, (*stack)?.1))).collect();
+        let full = carried(slots);
         match (trade.your_step, trade.their_step) {
             (0, _) if !full.is_empty() && around.rng.random_bool(0.3) => {
                 let (slot, had) = full[around.rng.random_range(0..full.len())];
@@ -441,6 +451,38 @@ impl Client {
         }
     }
 
+    /// Puts something on, takes it off, or moves something into the bank or out of it; where no bank is near that is refused.
+    fn rearrange(&mut self, around: &mut Surroundings<'_>) {
+        let Some(slots) = around.told.slots(self.character) else { return };
+        let of = |wanted: i64| -> Vec<(i64, u32)> {
+            let held = slots.iter().filter(|((place, _), _)| *place == wanted);
+            held.map(|((_, slot), (_, count))| (*slot, *count)).collect()
+        };
+        let choice = around.rng.random_range(0..4);
+        let from = of([PLACE_INVENTORY, PLACE_EQUIPMENT, PLACE_INVENTORY, PLACE_BANK][choice]);
+        if from.is_empty() {
+            return;
+        }
+        let (slot, had) = from[around.rng.random_range(0..from.len())];
+        let count = around.rng.random_range(1..=had);
+        let (carried, banked) = (slot as u8, slot as u16);
+        let (asked, request) = match choice {
+            0 => (self.core.equip(carried), Request::Equip { slot: carried }),
+            1 => (self.core.unequip(carried), Request::Unequip { slot: carried }),
+            2 => {
+                let asked = self.core.deposit(carried, count, around.rng.random_range(0..3));
+                (asked, Request::Deposit { slot: carried, count })
+            }
+            _ => {
+                let asked = self.core.withdraw(banked, count, around.rng.random());
+                (asked, Request::Withdraw { slot: banked, count })
+            }
+        };
+        if let Ok(number) = asked {
+            around.told.asked(self.character, self.key(number.0), request);
+        }
+    }
+
     fn log_out(&mut self) {
         if self.core.log_out().is_ok() {
             self.stage = Stage::LoggingOut;
@@ -450,8 +492,7 @@ impl Client {
     /// Picks something up or drops something, if the answer to the last such request is there.
     fn ask(&mut self, pos: Pos, around: &mut Surroundings<'_>) {
         let Some(slots) = around.told.slots(self.character) else { return };
-        let full: Vec<(u8, u32)> =
-            (0..).zip(slots).filter_map(|(slot, stack)| Some((slot, (*stack)?.1))).collect();
+        let full = carried(slots);
         let content = world::content();
         let reach = self.zone.and_then(|zone| content.zone(zone)).map_or(0, |zone| zone.kind.reach);
         let mut near: Vec<EntityId> =

@@ -100,8 +100,10 @@ pub struct Counts {
     pub logouts: u64,
     /// Times that somebody walked through a gate.
     pub crossings: u64,
-    /// Pick-ups and drops that were acknowledged.
+    /// What players did with items that was acknowledged, trades apart.
     pub acknowledged: u64,
+    /// What of it was putting on, taking off, and moving into a bank and out of it.
+    pub rearranged: u64,
     /// Trades that somebody was told were carried out.
     pub trades: u64,
     /// Requests that were refused.

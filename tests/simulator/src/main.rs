@@ -61,6 +61,7 @@ fn main() -> ExitCode {
     let mut failed = Vec::new();
     let (mut runs, mut crashes, mut recoveries) = (0u64, 0, 0);
     let (mut logins, mut resumed, mut acknowledged, mut crossings, mut trades) = (0, 0, 0, 0, 0);
+    let mut rearranged = 0;
     for seed in seeds {
         if time.is_some_and(|time| begun.elapsed() >= time) {
             break;
@@ -72,6 +73,7 @@ fn main() -> ExitCode {
         logins += report.counts.logins;
         resumed += report.counts.resumed;
         acknowledged += report.counts.acknowledged;
+        rearranged += report.counts.rearranged;
         crossings += report.counts.crossings;
         trades += report.counts.trades;
         if arguments.seed.is_some() {
@@ -92,6 +94,7 @@ fn main() -> ExitCode {
         "logins": logins,
         "resumed": resumed,
         "acknowledged": acknowledged,
+        "rearranged": rearranged,
         "crossings": crossings,
         "trades": trades,
         "seconds": (seconds * 10.0).round() / 10.0,

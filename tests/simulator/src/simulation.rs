@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use rand::seq::SliceRandom as _;
 use rand::{RngExt as _, SeedableRng as _};
 use rand_pcg::Pcg64;
-use vyuha_game::inventory::{PLACE_GROUND, PLACE_INVENTORY};
+use vyuha_game::inventory::PLACE_GROUND;
 use vyuha_game::{ItemRow, Shard};
 use vyuha_protocol::ZoneId;
 use vyuha_record::Record as _;
@@ -19,7 +19,7 @@ use crate::network::Network;
 use crate::node::{Node, StartError};
 use crate::plan::{Fault, Plan};
 use crate::told::Told;
-use crate::truth::{Slots, Truth};
+use crate::truth::{Truth, belongings};
 use crate::{Bug, Counts, Options, Report, Violation, truth, world};
 
 /// Ticks after the last fault in which everybody must have come, played and left.
@@ -463,10 +463,7 @@ impl Simulation {
             }
             Actor::Control => {
                 for (character, items) in node.step_control(self.tick, &self.plan, &mut self.rng)? {
-                    let mut slots: Slots = [None; vyuha_game::INVENTORY_SLOTS];
-                    for item in items.iter().filter(|item| item.place == PLACE_INVENTORY) {
-                        slots[item.slot as usize] = Some((item.kind as u16, item.count as u32));
-                    }
+                    let slots = belongings(character.id, &items);
                     let place = (character.zone, character.x, character.y);
                     self.told.admitted(
                         character.id,

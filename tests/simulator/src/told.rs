@@ -1,9 +1,9 @@
 //! What clients were told, and what must therefore be so: after a crash, and whenever somebody signs in.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use vyuha_game::INVENTORY_SLOTS;
-use vyuha_protocol::message::InventorySlot;
+use vyuha_game::inventory::{PLACE_BANK, PLACE_EQUIPMENT, PLACE_INVENTORY};
+use vyuha_protocol::message::{InventorySlot, ItemSlot};
 
 use crate::Violation;
 use crate::truth::{Slots, Truth};
@@ -20,13 +20,13 @@ pub struct Told(BTreeMap<i64, Character>);
 /// What the player of a character knows.
 #[derive(Default)]
 struct Character {
-    /// What it carries, with all that was acknowledged.
+    /// What it has, with all that was acknowledged.
     slots: Option<Slots>,
     /// A request that may have been carried out. There is one at a time, so that there are two states to expect.
     open: Option<(RequestKey, Request)>,
     /// Whether requests were carried out whose answers came never or late.
     settled: BTreeMap<RequestKey, bool>,
-    /// What it carried whenever it was let in.
+    /// What it had whenever it was let in.
     admissions: Vec<Slots>,
     /// How many zones it had been in when it was let in last.
     zones_before: usize,
@@ -36,7 +36,7 @@ struct Character {
     rests_in: Option<i64>,
 }
 
-/// What changes what is carried.
+/// What changes what a character has.
 #[derive(Debug, Clone)]
 pub enum Request {
     /// Something from the ground.
@@ -45,6 +45,30 @@ pub enum Request {
     Drop {
         /// The slot.
         slot: u8,
+        /// How many.
+        count: u32,
+    },
+    /// What is in a slot is put on.
+    Equip {
+        /// The slot.
+        slot: u8,
+    },
+    /// What is worn there is taken off.
+    Unequip {
+        /// The equipment slot.
+        slot: u8,
+    },
+    /// So many of a slot, into the bank.
+    Deposit {
+        /// The slot.
+        slot: u8,
+        /// How many.
+        count: u32,
+    },
+    /// So many of a slot of the bank.
+    Withdraw {
+        /// The bank's slot.
+        slot: u16,
         /// How many.
         count: u32,
     },
@@ -66,32 +90,70 @@ impl Character {
         }
     }
 
-    /// Whether a character may carry this because the open request was carried out.
+    /// Whether a character may have this because the open request was carried out.
     fn follows(&self, found: &Slots) -> bool {
         let (Some(slots), Some((_, request))) = (&self.slots, &self.open) else { return false };
-        if let Request::Trade { gives, gets } = request {
-            let (mut before, mut after) = (totals(slots), totals(found));
-            add(&mut before, gets);
-            add(&mut after, gives);
-            return before == after;
-        }
-        let differences: Vec<usize> = (0..slots.len()).filter(|&slot| slots[slot] != found[slot]).collect();
-        let [slot] = differences[..] else { return false };
-        match (request, slots[slot], found[slot]) {
-            (Request::Drop { slot: of, count }, before, after) => {
-                usize::from(*of) == slot && after == without(before, *count)
+        let keys: BTreeSet<&(i64, i64)> = slots.keys().chain(found.keys()).collect();
+        let mut changed = keys.into_iter().copied().filter(|key| slots.get(key) != found.get(key));
+        let all_changed = |may_change: &dyn Fn((i64, i64)) -> bool| {
+            let mut keys = slots.keys().chain(found.keys()).copied();
+            keys.all(|key| slots.get(&key) == found.get(&key) || may_change(key))
+        };
+        let bag = |slot: &u8| (PLACE_INVENTORY, i64::from(*slot));
+        let taken = |key, count| found.get(&key).copied() == without(slots.get(&key).copied(), count);
+        let same_in_all = || totals(slots, |_| true) == totals(found, |_| true);
+        match request {
+            Request::Trade { gives, gets } => {
+                let carried = |place| place == PLACE_INVENTORY;
+                let (mut before, mut after) = (totals(slots, carried), totals(found, carried));
+                add(&mut before, gets);
+                add(&mut after, gives);
+                before == after && all_changed(&|(place, _)| carried(place))
             }
-            (Request::PickUp, None, after) => after.is_some(),
-            (Request::PickUp, Some((kind, count)), Some((found, more))) => kind == found && more > count,
-            (Request::PickUp | Request::Trade { .. }, ..) => false,
+            Request::Drop { slot, count } => taken(bag(slot), *count) && all_changed(&|key| key == bag(slot)),
+            Request::PickUp => {
+                let (Some(key), None) = (changed.next(), changed.next()) else { return false };
+                let more = match (slots.get(&key), found.get(&key)) {
+                    (None, after) => after.is_some(),
+                    (Some((kind, count)), Some((found, more))) => kind == found && more > count,
+                    (Some(_), None) => false,
+                };
+                key.0 == PLACE_INVENTORY && more
+            }
+            Request::Equip { slot } => {
+                let put_on = slots.get(&bag(slot));
+                let is_worn =
+                    |stack| found.iter().any(|((place, _), worn)| *place == PLACE_EQUIPMENT && worn == stack);
+                same_in_all()
+                    && put_on.is_some_and(is_worn)
+                    && all_changed(&|key| key == bag(slot) || key.0 == PLACE_EQUIPMENT)
+            }
+            Request::Unequip { slot } => {
+                let worn = (PLACE_EQUIPMENT, i64::from(*slot));
+                same_in_all()
+                    && slots.contains_key(&worn)
+                    && !found.contains_key(&worn)
+                    && all_changed(&|key| key == worn || key.0 == PLACE_INVENTORY)
+            }
+            Request::Deposit { slot, count } => {
+                same_in_all()
+                    && taken(bag(slot), *count)
+                    && all_changed(&|key| key == bag(slot) || key.0 == PLACE_BANK)
+            }
+            Request::Withdraw { slot, count } => {
+                let banked = (PLACE_BANK, i64::from(*slot));
+                same_in_all()
+                    && taken(banked, *count)
+                    && all_changed(&|key| key == banked || key.0 == PLACE_INVENTORY)
+            }
         }
     }
 }
 
-/// How many there are of each kind.
-fn totals(slots: &Slots) -> BTreeMap<u16, u32> {
+/// How many there are of each kind in these places.
+fn totals(slots: &Slots, counts: impl Fn(i64) -> bool) -> BTreeMap<u16, u32> {
     let mut totals = BTreeMap::new();
-    for (kind, count) in slots.iter().flatten() {
+    for (_, (kind, count)) in slots.iter().filter(|((place, _), _)| counts(*place)) {
         *totals.entry(*kind).or_default() += count;
     }
     totals
@@ -125,7 +187,7 @@ impl Told {
         &mut self,
         character: i64,
         key: RequestKey,
-        told: &[InventorySlot],
+        told: &[ItemSlot],
     ) -> Result<(), Violation> {
         let known = self.of(character);
         if known.open.as_ref().is_none_or(|(open, _)| *open != key) {
@@ -136,9 +198,13 @@ impl Told {
                 )
             });
         }
-        let mut slots = known.slots.expect("who asks has been told what it carries");
+        let mut slots = known.slots.clone().expect("who asks has been told what it has");
         for slot in told {
-            slots[usize::from(slot.slot)] = (slot.count > 0).then_some((slot.kind, slot.count));
+            let key = (slot.place.into(), slot.slot.into());
+            match slot.count {
+                0 => slots.remove(&key),
+                count => slots.insert(key, (slot.kind, count)),
+            };
         }
         Violation::unless(known.follows(&slots), || {
             format!(
@@ -194,21 +260,32 @@ impl Told {
         {
             known.settled.insert(key, explained);
         }
-        known.slots = Some(*found);
+        known.slots = Some(found.clone());
         known.rests_in = None;
-        known.admissions.push(*found);
+        known.admissions.push(found.clone());
         Ok(())
     }
 
-    /// A client is told what its character carries, which was so when it was let in. The number of that admission, or of a
-    /// later one, comes back.
-    pub fn entered(&mut self, character: i64, told: &[InventorySlot]) -> Result<usize, Violation> {
-        let mut slots: Slots = [None; INVENTORY_SLOTS];
-        for slot in told {
-            slots[usize::from(slot.slot)] = Some((slot.kind, slot.count));
-        }
+    /// A client is told what its character carries and wears, which was so when it was let in. The number of that admission, or
+    /// of a later one, comes back.
+    pub fn entered(
+        &mut self,
+        character: i64,
+        carried: &[InventorySlot],
+        worn: &[ItemSlot],
+    ) -> Result<usize, Violation> {
+        let carried =
+            carried.iter().map(|slot| ((PLACE_INVENTORY, i64::from(slot.slot)), (slot.kind, slot.count)));
+        let worn = worn.iter().map(|slot| ((PLACE_EQUIPMENT, i64::from(slot.slot)), (slot.kind, slot.count)));
+        let slots: Slots = carried.chain(worn).collect();
         let known = self.of(character);
-        Violation::unless(known.admissions.contains(&slots), || {
+        let on_it = |all: &Slots| -> Slots {
+            all.iter()
+                .filter(|((place, _), _)| *place != PLACE_BANK)
+                .map(|(key, stack)| (*key, *stack))
+                .collect()
+        };
+        Violation::unless(known.admissions.iter().any(|all| on_it(all) == slots), || {
             format!(
                 "the player of character {character} is told of {}, with which it was never let in",
                 listed(&slots)
@@ -253,10 +330,10 @@ impl Told {
     /// Whether all that was told is so by what is durable.
     pub fn check(&self, truth: &Truth) -> Result<(), Violation> {
         for (&id, known) in &self.0 {
-            let found = truth.inventory(id);
+            let found = truth.belongings(id);
             Violation::unless(known.explains(&found).is_some(), || {
                 format!(
-                    "after recovery character {id} carries {}; it was told of {}, with {:?} open",
+                    "after recovery character {id} has {}; it was told of {}, with {:?} open",
                     listed(&found),
                     known.slots.as_ref().map(listed).unwrap_or_default(),
                     known.open
@@ -285,9 +362,9 @@ impl Told {
     }
 }
 
-/// What is in which slot.
+/// What is in which place and slot.
 pub fn listed(slots: &Slots) -> String {
-    let full = slots.iter().enumerate().filter_map(|(slot, stack)| Some((slot, (*stack)?)));
-    let listed: Vec<String> = full.map(|(slot, (kind, count))| format!("{slot}={count}x{kind}")).collect();
+    let listed: Vec<String> =
+        slots.iter().map(|((place, slot), (kind, count))| format!("{place}/{slot}={count}x{kind}")).collect();
     format!("[{}]", listed.join(" "))
 }

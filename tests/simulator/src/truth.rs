@@ -3,9 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use vyuha_game::inventory::{PLACE_GROUND, PLACE_INVENTORY};
+use vyuha_game::inventory::PLACE_GROUND;
 use vyuha_game::ledger::{LedgerRow, PLACE_NOWHERE};
-use vyuha_game::{CharacterRow, Content, INVENTORY_SLOTS, ItemRow};
+use vyuha_game::{CharacterRow, Content, ItemRow};
 use vyuha_record::{Op, Record, Table, Value, transactions};
 use vyuha_store::{MemoryDatabase, MemoryStore, Store as _};
 
@@ -14,8 +14,8 @@ use crate::world;
 
 /// The rows of all tables, by table and key.
 pub type Rows = BTreeMap<(u16, Vec<Value>), Vec<Value>>;
-/// What an inventory slot holds: the kind and how many.
-pub type Slots = [Option<(u16, u32)>; INVENTORY_SLOTS];
+/// What a character carries, wears and has in its bank: by place and slot, the kind and how many.
+pub type Slots = BTreeMap<(i64, i64), (u16, u32)>;
 
 /// The journal as it must be.
 pub struct Truth {
@@ -117,13 +117,10 @@ impl Truth {
         }
     }
 
-    /// What a character carries, by all that is durable.
-    pub fn inventory(&self, character: i64) -> Slots {
-        let mut slots = [None; INVENTORY_SLOTS];
-        for row in self.items().filter(|row| row.place == PLACE_INVENTORY && row.owner == character) {
-            slots[row.slot as usize] = Some((row.kind as u16, row.count as u32));
-        }
-        slots
+    /// What a character has, by all that is durable.
+    pub fn belongings(&self, character: i64) -> Slots {
+        let items: Vec<ItemRow> = self.items().collect();
+        belongings(character, &items)
     }
 
     /// A character's row, by all that is durable.
@@ -247,6 +244,13 @@ impl Truth {
             format!("{sums:?} items by kind, {:?} were laid out", self.sums)
         })
     }
+}
+
+/// What a character has of these items. What keeps a slot in the bank is none.
+pub fn belongings(character: i64, items: &[ItemRow]) -> Slots {
+    let held =
+        items.iter().filter(|row| row.place != PLACE_GROUND && row.owner == character && row.count > 0);
+    held.map(|row| ((row.place, row.slot), (row.kind as u16, row.count as u32))).collect()
 }
 
 type Change = ((u16, Vec<Value>), Option<Vec<Value>>);

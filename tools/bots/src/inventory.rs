@@ -93,6 +93,8 @@ pub struct Book {
     pub dropped: BTreeMap<u16, u64>,
     /// Trades, acknowledged or seen to have happened.
     pub traded: u64,
+    /// Requests of every kind that were acknowledged.
+    pub acknowledged: u64,
 }
 
 /// What the server says is not what the book says.
@@ -253,6 +255,7 @@ impl Book {
                 }
             }
         }
+        self.acknowledged += 1;
         self.check_totals(request, before)
     }
 
@@ -286,6 +289,7 @@ impl Book {
         if !carried_out(request, slot.slot, before, after) {
             return Err(Mismatch::Slot { in_flight: request, slot: slot.slot, before, after });
         }
+        self.acknowledged += 1;
         self.credit(request, before, after);
         Ok(())
     }

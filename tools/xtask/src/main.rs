@@ -2,6 +2,7 @@
 //! `.ci/run` runs; `cargo xtask tidy` is the part of it that reads the source, `cargo xtask loom` that which models
 //! threads, `cargo xtask web` the web client.
 
+mod crash;
 mod fuzz;
 mod licences;
 mod loom;
@@ -26,6 +27,9 @@ Commands:
   fuzz          The decoders that libFuzzer can search
   fuzz NAME [SECONDS]
                 Searches one of them, for a minute unless told otherwise; needs nightly and cargo-fuzz
+  crash [ARGUMENTS]
+                A release node, and its database, killed again and again under 200 trading bots: --rounds N,
+                --store sqlite|postgres, --seed N, --json; --help says all
   simulate [ARGUMENTS]
                 A node with faults planted by a seed: --seed N, --seeds A..B, --minutes M, --ticks N; --help says all
   tidy          Rules of the house that no compiler checks, each fault with its line
@@ -41,6 +45,7 @@ fn main() -> ExitCode {
         ["fuzz"] => root().and_then(|root| fuzz::list(&root)),
         ["fuzz", target] => root().and_then(|root| fuzz::run(&root, target, fuzz::SECONDS_DEFAULT)),
         ["fuzz", target, seconds] => root().and_then(|root| fuzz::run(&root, target, seconds)),
+        ["crash", ref arguments @ ..] => root().and_then(|root| crash::run(&root, arguments)),
         ["simulate", ref arguments @ ..] => root().and_then(|root| simulate::run(&root, arguments)),
         ["tidy"] => root().and_then(|root| tidy::run(&root)).map(|summary| println!("{summary}")),
         ["loom"] => root().and_then(|root| loom::run(&root)).map(drop),

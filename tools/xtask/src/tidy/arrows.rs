@@ -28,6 +28,7 @@ const ARROWS: &[(&str, May)] = &[
     ("vyuha-test-redis", May::Only(&[])),
     ("vyuha-store", May::Only(&["vyuha-breaker", "vyuha-record", "vyuha-ring", "vyuha-test-postgres"])),
     ("vyuha-hot", May::Only(&["vyuha-breaker", "vyuha-test-redis"])),
+    ("vyuha-assets", May::Only(&["vyuha-gateway"])),
     ("vyuha-gateway", May::Only(&["vyuha-hot", "vyuha-protocol", "vyuha-record", "vyuha-store"])),
     ("vyuha-accounts", May::Only(&["vyuha-protocol", "vyuha-record", "vyuha-store", "vyuha-gateway"])),
     ("vyuha-bots", May::Only(&["vyuha-protocol", "vyuha-net", "vyuha-core", "vyuha-game", "vyuha-record"])),
