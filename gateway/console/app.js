@@ -4,9 +4,12 @@ import { Cluster } from "./cluster.js";
 import { Link } from "./link.js";
 import { MapView } from "./map.js";
 import { Panels } from "./panels.js";
+import { Scan } from "./scan.js";
 import { count, duration, element, many, uptime } from "./format.js";
 
 const KINDS = [["player", "players"], ["wandering", "NPCs wandering"], ["chasing", "NPCs chasing"], ["item", "items"]];
+// The node searches every few minutes, or as its operator has it.
+const SCAN_MS = 5000;
 const byId = (id) => document.getElementById(id);
 
 const cluster = new Cluster();
@@ -38,6 +41,7 @@ async function prepare() {
     built = node.started_unix_ms;
   }
   panels.restore(history);
+  await scan.look();
 }
 
 function zoneButton(info) {
@@ -93,6 +97,9 @@ addEventListener("keydown", (event) => {
   if (digit) digit.click();
   else keys[event.key.toLowerCase()]?.();
 });
+
+const scan = new Scan(byId("scan"), () => get("/api/scan", "json"));
+setInterval(() => link.isLive && scan.look(), SCAN_MS);
 
 const link = new Link({
   prepare,

@@ -19,8 +19,8 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::{Error, Message};
 
 use vyuha_gateway::{
-    Feed, Gateway, Mark, MarkKind, Metrics, MoveOrder, MoveRefused, NodeInfo, Placement, ShardReport, TickUs,
-    WATCHERS_MAX, ZoneInfo, ZoneMoved, ZoneReport, serve,
+    Feed, Gateway, ItemHistory, Mark, MarkKind, Metrics, MoveOrder, MoveRefused, NodeInfo, Placement,
+    ScanOrder, ScanReport, Scans, ShardReport, TickUs, WATCHERS_MAX, ZoneInfo, ZoneMoved, ZoneReport, serve,
 };
 
 /// No answer takes this long.
@@ -59,6 +59,32 @@ impl Answer {
     }
 }
 
+/// The search of this port: one that finds nothing, and knows one item.
+fn carry_out(order: ScanOrder, scans: &Scans) {
+    // Whoever asked may have gone.
+    match order {
+        ScanOrder::Scan(answer) => {
+            let report = ScanReport {
+                findings_total: 0,
+                findings: vec![],
+                items: 600,
+                ledger_rows: 9,
+                began_unix_ms: 5,
+                seconds: 0.5,
+            };
+            scans.publish(Ok(report.clone()));
+            let _ = answer.send(Ok(report));
+        }
+        ScanOrder::Item(7, answer) => {
+            let _ = answer.send(Ok(ItemHistory { item: "7".into(), places: vec![], history: vec![] }));
+        }
+        ScanOrder::Item(_, answer) => {
+            scans.publish(Err("it is away".into()));
+            let _ = answer.send(Err("it is away".into()));
+        }
+    }
+}
+
 impl Port {
     async fn start() -> Port {
         let zone = |id, shard, walls| ZoneInfo {
@@ -81,6 +107,8 @@ impl Port {
         let (mut gateway, feed) =
             Gateway::new(node, metrics.clone(), ["console.example.com".to_owned()]).unwrap();
         let mut orders = gateway.move_orders();
+        let (searches, scans) = gateway.scan_orders();
+        std::thread::spawn(move || searches.iter().for_each(|order| carry_out(order, &scans)));
         let store_ok = Arc::new(AtomicBool::new(true));
         tokio::spawn(async move {
             while let Some(MoveOrder { zone, to, answer }) = orders.recv().await {
@@ -528,4 +556,25 @@ async fn stopping_tells_the_pages_and_does_not_wait_for_idle_connections() {
     let closed = next(&mut socket, Message::is_close).await;
     assert!(matches!(closed, Message::Close(Some(frame)) if frame.code == CloseCode::Away));
     stopping.await.unwrap();
+}
+
+#[tokio::test]
+async fn searches_for_doubled_items_are_handed_on_and_shown() {
+    let port = Port::start().await;
+    assert_eq!(port.get("/api/scan").await.json(), json!({ "last": null, "error": null }));
+    let order = |more: &str| {
+        format!("POST /api/scan HTTP/1.1\r\nHost: {}\r\n{more}Content-Length: 0\r\n", port.address)
+    };
+    let searched = port.ask(&order("")).await;
+    assert_eq!((searched.status, &searched.json()["items"]), (200, &json!(600)));
+    assert_eq!(port.get("/api/scan").await.json()["last"], searched.json());
+    assert_eq!(port.ask(&order("Origin: http://evil.example\r\n")).await.status, 403);
+
+    let item = json!({ "item": "7", "places": [], "history": [] });
+    assert_eq!(port.get("/api/items/7").await.json(), item);
+    assert_eq!(port.get("/api/items/sword").await.status, 404);
+    let failed = port.get("/api/items/8").await;
+    assert_eq!((failed.status, &failed.json()["error"]["code"]), (503, &json!("database")));
+    let standing = port.get("/api/scan").await.json();
+    assert_eq!((&standing["last"], &standing["error"]), (&searched.json(), &json!("it is away")));
 }

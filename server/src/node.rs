@@ -22,8 +22,8 @@ use vyuha_record::{Record, Table};
 use vyuha_store::logs::{LogStore, LogTable, Period};
 use vyuha_store::migrate::OlderSchema;
 use vyuha_store::{
-    AccountRow, BreakerState, DataDir, Durability, DurabilityConfig, Handle, OnStopped, PersistenceConfig,
-    PostgresSettings, Producer, StoreConfig, TypedStore,
+    AccountRow, BreakerState, DataDir, Durability, DurabilityConfig, Handle, LINGER, OnStopped,
+    PersistenceConfig, PostgresSettings, Producer, StoreConfig, TypedStore,
 };
 
 use crate::api::ApiPort;
@@ -89,7 +89,7 @@ impl Node {
             .context("the control plane's runtime cannot be started")?;
         let runs = runtime.block_on(run::begin(&durability, config.node.name.as_str(), shards))?;
         let world = runtime.block_on(load_world(&durability))?;
-        let run = world.next_item_id >> run::SOURCE_BITS;
+        let run = runs.last().context("the run that begins is not among those of the node")?.epoch;
 
         let listener = vyuha_net::listen::listen(config.listen.address, LISTEN_BACKLOG)
             .with_context(|| format!("listen.address = {} cannot be used", config.listen.address))?;
@@ -347,7 +347,7 @@ fn open_durability(
             dir => dir.clone(),
         },
         older_schema: if config.store.migrate { OlderSchema::Migrate } else { OlderSchema::Refuse },
-        persistence: PersistenceConfig::default(),
+        persistence: PersistenceConfig { linger: LINGER, ..PersistenceConfig::default() },
     };
     Durability::open(&durability, &tables(), &on_stopped).context("the node's data cannot be opened")
 }

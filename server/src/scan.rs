@@ -147,7 +147,7 @@ impl Searcher {
     }
 
     /// Searches once, and tells everybody.
-    fn search(&mut self) -> Result<Arc<ScanReport>, String> {
+    fn search(&mut self) -> Result<ScanReport, String> {
         let (began, began_unix_ms) = (Instant::now(), crate::clock::unix_ms());
         let outcome = self.compare().map(|(findings, items, ledger_rows)| {
             let told = findings.iter().take(FINDINGS_TOLD_MAX).map(|finding| self.tell(finding)).collect();
@@ -160,7 +160,7 @@ impl Searcher {
                 findings: told,
             };
             self.log(&findings, &report);
-            Arc::new(report)
+            report
         });
         let metrics = &self.parts.metrics;
         let outcome = match outcome {

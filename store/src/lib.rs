@@ -36,7 +36,7 @@ pub use memory::{MemoryDatabase, MemoryStore};
 pub use merge::{Changes, TableChanges};
 #[cfg(feature = "simulation")]
 pub use persistence::SteppedPersistence;
-pub use persistence::{Handle, Persistence, PersistenceConfig, PersistenceStats};
+pub use persistence::{Handle, LINGER, Persistence, PersistenceConfig, PersistenceStats};
 pub use postgres::{LeaseTerms, PostgresSettings, PostgresSql, PostgresStore, StoreUrlError};
 pub use reading::Reading;
 pub use sqlite::SqliteStore;

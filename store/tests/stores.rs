@@ -27,6 +27,14 @@ record! {
     }
 }
 
+record! {
+    struct NoteRow in "note", table 901, append_only {
+        key id: i64,
+        at_ms: i64,
+        text: String,
+    }
+}
+
 const ANY_SQL: &str = "CREATE TABLE any_types (id BIGINT NOT NULL, part TEXT NOT NULL, blob BLOB NOT NULL, \
     maybe_int BIGINT, maybe_text TEXT UNIQUE, maybe_blob BLOB, PRIMARY KEY (id, part))";
 
@@ -206,6 +214,30 @@ fn a_transaction_that_fails_leaves_nothing() {
         store.apply(&changes(&[character(3, "ASHA")], &[character(1, "")]), 0, 1).unwrap();
         assert_eq!(store.load::<CharacterRow>(&[]).unwrap(), [character(3, "ASHA")]);
     }
+}
+
+#[test]
+fn a_row_that_is_written_once_is_replaced_only_after_an_error() {
+    let backend = Backend::postgres();
+    backend.run(
+        "CREATE TABLE note (id BIGINT NOT NULL, at_ms BIGINT NOT NULL, text TEXT NOT NULL, PRIMARY KEY (id, at_ms)) \
+         PARTITION BY RANGE (at_ms)",
+    );
+    backend.run("CREATE TABLE note_default PARTITION OF note DEFAULT");
+    let mut store = backend.try_open("a", &[NoteRow::TABLE]).unwrap();
+    store.begin_epoch().unwrap();
+    let note = |id, text: &str| NoteRow { id, at_ms: 5, text: text.into() };
+    store.apply(&changes(&[note(1, "one"), note(2, "two")], &[]), 0, 1).unwrap();
+    for (seq, text) in [(1, "again"), (2, "and again")] {
+        let same = changes(&[note(2, text), note(2 + seq as i64, "new")], &[]);
+        let error = store.apply(&same, seq, seq + 1).unwrap_err();
+        assert!(error.to_string().contains("[23505]"), "{error}");
+        assert_eq!(store.position().unwrap().seq, seq);
+        store.apply(&same, seq, seq + 1).unwrap();
+        let found: Vec<NoteRow> = store.load(&[("id", 2.into())]).unwrap();
+        assert_eq!(found, [note(2, text)]);
+    }
+    assert_eq!(store.load::<NoteRow>(&[]).unwrap().len(), 4);
 }
 
 #[test]

@@ -40,6 +40,7 @@ const PAGE: &str = r##"(() => {
         tick_charts: [...document.querySelectorAll("#ticks canvas")].map(
             (chart) => pixels(chart).filter((one) => ((one >> 8) & 255) - (one & 255) > 60).length,
         ),
+        scan: text("#scan"),
         passes: [...document.querySelectorAll("#passes tr")].slice(1).map((row) => [...row.cells].map((cell) => cell.innerText)),
         marks: Number(map.dataset.marks ?? 0),
         hot: text("#hot"),
@@ -92,6 +93,9 @@ fn the_page_shows_the_node_its_zones_its_players_and_its_ticks() {
         let row = row.as_array().expect("it is a list");
         assert_eq!(durations(&row[1..]).len(), 2, "a figure of each shard: {row:?}");
     }
+
+    let scan = page["scan"].as_str().expect("it is text");
+    assert!(scan.contains("compared with the ledger") && scan.ends_with("nothing doubled or lost"), "{scan}");
 
     // What people switch off is not drawn.
     browser.evaluate("document.querySelector('#legend .player').click()");

@@ -82,19 +82,23 @@ pub(super) fn insert(table: &Table) -> String {
     format!("INSERT INTO \"{}\" ({}) VALUES ({})", table.name, names(table.columns.iter()), marks.join(", "))
 }
 
+/// For rows that are new.
+pub(super) fn append(table: &Table) -> String {
+    format!(
+        "INSERT INTO \"{}\" ({}) SELECT * FROM {}",
+        table.name,
+        names(table.columns.iter()),
+        unnest(table.columns.iter())
+    )
+}
+
 /// `key` is the key that the database has: that of a partitioned table holds what it is partitioned by as well.
 pub(super) fn upsert(table: &Table, key: &[String]) -> String {
     let others = table.columns.iter().filter(|column| !key.iter().any(|name| name == column.name));
     let sets: Vec<_> = others.map(|column| format!("\"{0}\" = excluded.\"{0}\"", column.name)).collect();
     let action = if sets.is_empty() { "NOTHING".into() } else { format!("UPDATE SET {}", sets.join(", ")) };
     let key: Vec<_> = key.iter().map(|name| format!("\"{name}\"")).collect();
-    format!(
-        "INSERT INTO \"{}\" ({}) SELECT * FROM {} ON CONFLICT ({}) DO {action}",
-        table.name,
-        names(table.columns.iter()),
-        unnest(table.columns.iter()),
-        key.join(", ")
-    )
+    format!("{} ON CONFLICT ({}) DO {action}", append(table), key.join(", "))
 }
 
 pub(super) fn delete(table: &Table) -> String {
