@@ -22,7 +22,7 @@ macro_rules! columns {
 pub struct Account {
     /// Its number.
     pub id: i64,
-    /// The password's hash.
+    /// The password's hash; empty where there is no password.
     pub password_hash: String,
     /// Whether a code is needed.
     pub second_factor: bool,
@@ -31,6 +31,11 @@ pub struct Account {
 }
 
 impl Account {
+    /// Whether there is a password that signs in.
+    pub fn has_password(&self) -> bool {
+        !self.password_hash.is_empty()
+    }
+
     /// # Errors
     /// [`Code::AccountSuspended`], with the reason.
     pub fn needs_no_suspension(&self, now_ms: i64) -> Result<(), Problem> {
@@ -104,6 +109,12 @@ pub fn is_unchanged(tx: &mut dyn SqlTransaction, account: &Account) -> Result<bo
 pub fn set_password(tx: &mut dyn SqlTransaction, account: i64, hash: &str) -> Result<(), Problem> {
     tx.execute("UPDATE account SET password_hash = ?2 WHERE id = ?1", &[account.into(), hash.into()])?;
     Ok(())
+}
+
+/// The account's address, if it has one.
+pub fn email_of(tx: &mut dyn SqlTransaction, account: i64) -> Result<Option<String>, Problem> {
+    let rows = tx.query("SELECT email FROM account WHERE id = ?1", &[account.into()])?;
+    Ok(rows.first().map(|row| row.optional_text(0)).transpose()?.flatten())
 }
 
 /// The account of somebody signed in who shows the password once more.

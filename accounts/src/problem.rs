@@ -101,6 +101,22 @@ codes! {
     AccountUnknown = "account_unknown", NOT_FOUND, "There is no such account.";
     /// The account has no such session.
     SessionUnknown = "session_unknown", NOT_FOUND, "The account has no such session.";
+    /// A cookie vouches for a write that no page of ours asked for.
+    OriginRefused = "origin_refused", FORBIDDEN, "A cookie vouches for writes of our own pages only.";
+    /// There is no such identity provider.
+    ProviderUnknown = "provider_unknown", NOT_FOUND, "There is no such identity provider.";
+    /// An identity provider is away, or answers what it may not.
+    ProviderUnavailable = "provider_unavailable", SERVICE_UNAVAILABLE, "The identity provider does not answer: begin again in a while.";
+    /// What came from the identity provider proves nothing.
+    IdentityRefused = "identity_refused", UNAUTHORIZED, "The identity provider's answer was not accepted: begin again.";
+    /// The identity's address has an account that must be signed in to first.
+    IdentityUnlinked = "identity_unlinked", CONFLICT, "An account has this address: sign in to it and link the identity there.";
+    /// The identity signs in to another account, or the account has one of this provider.
+    IdentityTaken = "identity_taken", CONFLICT, "The identity has an account, or the account an identity of this provider.";
+    /// The account has no identity of this provider.
+    IdentityUnknown = "identity_unknown", NOT_FOUND, "The account has no identity of this provider.";
+    /// Without this identity nobody could sign in.
+    LastWayIn = "last_way_in", CONFLICT, "This is the last way in to the account: set a password first.";
     /// Too many attempts.
     TooManyAttempts = "too_many_attempts", TOO_MANY_REQUESTS, "Too many attempts: wait a while.";
     /// A service behind this one is away or busy.

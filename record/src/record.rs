@@ -23,7 +23,8 @@ pub trait Record: Sized {
 /// Declares a durable row: the struct, its [`Record`] and its [`Table`].
 ///
 /// Columns are `i64` (BIGINT), `String` (TEXT), `Vec<u8>` (BLOB) or an `Option` of these. `key`
-/// marks the primary key's columns, `unique` a column on which the database keeps a unique index.
+/// marks the primary key's columns, `unique` a column on which the database keeps a unique index. `append_only` after the
+/// table's number says that a row is written once and never changed.
 /// A change of layout needs a migration; the start-up check names every difference.
 ///
 /// ```
@@ -49,9 +50,13 @@ pub trait Record: Sized {
 macro_rules! record {
     (
         $(#[$meta:meta])*
-        $vis:vis struct $name:ident in $table:literal, table $id:literal { $($columns:tt)* }
+        $vis:vis struct $name:ident in $table:literal, table $id:literal $(, $append_only:ident)? {
+            $($columns:tt)*
+        }
     ) => {
-        $crate::record! { @columns [$(#[$meta])* $vis struct $name in $table, table $id] [] $($columns)* }
+        $crate::record! {
+            @columns [$(#[$meta])* $vis struct $name in $table, table $id $(, $append_only)?] [] $($columns)*
+        }
     };
 
     (@columns $head:tt [$($done:tt)*] $(#[$meta:meta])* key $field:ident : $ty:ty $(, $($rest:tt)*)?) => {
@@ -65,7 +70,10 @@ macro_rules! record {
     };
 
     (
-        @columns [$(#[$meta:meta])* $vis:vis struct $name:ident in $table:literal, table $id:literal]
+        @columns [
+            $(#[$meta:meta])* $vis:vis struct $name:ident in $table:literal, table $id:literal
+            $(, $append_only:ident)?
+        ]
         [$({[$(#[$column_meta:meta])*] $field:ident $ty:ty, $key:literal, $unique:literal})*]
     ) => {
         $(#[$meta])*
@@ -83,7 +91,7 @@ macro_rules! record {
                     unique: $unique,
                     nullable: <$ty as $crate::ColumnValue>::NULLABLE,
                 }),*];
-                $crate::Table::new($id, $table, COLUMNS)
+                $crate::Table::new($id, $table, COLUMNS)$(.$append_only())?
             };
 
             fn encode(&self, out: &mut Vec<u8>) {

@@ -24,6 +24,8 @@ pub struct Table {
     pub name: &'static str,
     /// The columns, in journal order.
     pub columns: &'static [Column],
+    /// Whether a row is written once and never changed: whatever is put is new.
+    pub is_append_only: bool,
 }
 
 impl Table {
@@ -44,7 +46,13 @@ impl Table {
             i += 1;
         }
         assert!(has_key, "a table needs a key column");
-        Self { id, name, columns }
+        Self { id, name, columns, is_append_only: false }
+    }
+
+    /// The same, of rows that are written once and never changed.
+    #[must_use]
+    pub const fn append_only(self) -> Self {
+        Self { is_append_only: true, ..self }
     }
 
     /// The key columns, in journal order.

@@ -1,6 +1,6 @@
 //! What a tick of the zone costs, and what it could cost on this machine: scenarios, benches by pass, a
-//! flamegraph, a chart, and peers that do the same work side by side. And what the clients' sockets ([`wire`]) and the
-//! rings between threads ([`rings`]) cost.
+//! flamegraph, a chart, and peers that do the same work side by side. And what the clients' sockets ([`wire`]), the
+//! rings between threads ([`rings`]) and the way to the database ([`store`]) cost.
 //!
 //! Everything is driven through [`vyuha_core::Zone`] and [`vyuha_net::transport::Transport`] as the server drives them, so
 //! what is measured is what runs.
@@ -16,6 +16,7 @@ pub mod queries;
 pub mod rings;
 pub mod scenario;
 pub mod statistics;
+pub mod store;
 pub mod tick;
 pub mod wire;
 

@@ -11,7 +11,7 @@ use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use sim_bench::scenario::{Scenario, Shape};
 use sim_bench::wire::{self, Mode};
-use sim_bench::{chart, flame, queries, rings, tick};
+use sim_bench::{chart, flame, queries, rings, store, tick};
 use vyuha_core::SimdLevel;
 
 /// The allocator of the server.
@@ -75,6 +75,27 @@ enum Command {
         /// How many rounds count; in each, everyone moves the same items
         #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u32).range(1..))]
         rounds: u32,
+        /// Print the report as one JSON object on the last line of stdout
+        #[arg(long)]
+        json: bool,
+    },
+    /// Makes players' changes durable through the node's whole way to a PostgreSQL of its own, beside one that writes each at once
+    Store {
+        /// How many players
+        #[arg(long, default_value_t = 10_000, value_parser = parse_players)]
+        players: u32,
+        /// How many rounds count; in each, everybody is saved and trades once, and the peer does its work
+        #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+        rounds: u32,
+        /// For how many seconds players are saved at their own pace
+        #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..))]
+        seconds: u32,
+        /// For how many seconds of 2,000 trades the database is gone
+        #[arg(long, default_value_t = 300, value_parser = clap::value_parser!(u32).range(1..=3600))]
+        outage_seconds: u32,
+        /// How often the tick has its turn without a store, with one under load, and with its database stopped
+        #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..))]
+        tick_rounds: u32,
         /// Print the report as one JSON object on the last line of stdout
         #[arg(long)]
         json: bool,
@@ -202,6 +223,15 @@ fn main() -> anyhow::Result<ExitCode> {
                 writeln!(io::stdout(), "{}", serde_json::to_string(&report)?)?;
             }
         }
+        Command::Store { players, rounds, seconds, outage_seconds, tick_rounds, json } => {
+            let outage_s = outage_seconds;
+            let report =
+                store::measure(&store::Options { players, rounds, seconds, outage_s, tick_rounds, simd })?;
+            write!(io::stdout(), "{report}")?;
+            if json {
+                writeln!(io::stdout(), "{}", serde_json::to_string(&report)?)?;
+            }
+        }
         Command::Wire { clients, mut modes, apart, rounds, ticks, json } => {
             let (rounds, ticks) = (rounds.into(), ticks.into());
             if modes.is_empty() {
@@ -234,6 +264,15 @@ fn parse_clients(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(clients) if (1..=wire::CLIENTS_MAX).contains(&clients) => Ok(clients),
         Ok(_) => Err(format!("it is not from 1 to {}", wire::CLIENTS_MAX)),
+        Err(_) => Err("it is not a whole number".to_owned()),
+    }
+}
+
+/// A number of players, who stand in pairs.
+fn parse_players(text: &str) -> Result<u32, String> {
+    match text.parse() {
+        Ok(players) if (2..=store::PLAYERS_MAX).contains(&players) && players % 2 == 0 => Ok(players),
+        Ok(_) => Err(format!("it is not an even number from 2 to {}", store::PLAYERS_MAX)),
         Err(_) => Err("it is not a whole number".to_owned()),
     }
 }

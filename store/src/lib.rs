@@ -36,9 +36,9 @@ pub use memory::{MemoryDatabase, MemoryStore};
 pub use merge::{Changes, TableChanges};
 #[cfg(feature = "simulation")]
 pub use persistence::SteppedPersistence;
-pub use persistence::{Handle, Persistence, PersistenceConfig, PersistenceStats};
+pub use persistence::{Handle, LINGER, Persistence, PersistenceConfig, PersistenceStats};
 pub use postgres::{LeaseTerms, PostgresSettings, PostgresSql, PostgresStore, StoreUrlError};
 pub use reading::Reading;
 pub use sqlite::SqliteStore;
-pub use store::{Position, Store, StoreError, TypedStore};
+pub use store::{Part, Position, Store, StoreError, TypedStore};
 pub use vyuha_breaker::BreakerState;

@@ -39,19 +39,25 @@ const SHUTDOWN_TRIES_MAX: u32 = 5;
 /// Requests answered between two applies, so that neither side starves the other.
 const REQUESTS_PER_TURN_MAX: usize = 64;
 
+/// How long a node's frames wait for others on their way to the database; see [`PersistenceConfig::linger`].
+pub const LINGER: Duration = Duration::from_millis(500);
+
 /// How the thread works.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PersistenceConfig {
     /// A transaction takes frames until it has so many rows, and always whole frames. With one
     /// frame more this bounds the thread's memory.
     pub transaction_rows: usize,
+    /// So long a frame waits for others to go with it in one transaction, unless that is full or somebody waits for the
+    /// frame ([`Handle::wait_applied`]): a transaction costs the database as much as many rows.
+    pub linger: Duration,
     /// How many requests may wait for the thread; further callers wait before they queue.
     pub queue_requests: usize,
 }
 
 impl Default for PersistenceConfig {
     fn default() -> Self {
-        Self { transaction_rows: 2000, queue_requests: 256 }
+        Self { transaction_rows: 4000, linger: Duration::ZERO, queue_requests: 256 }
     }
 }
 
@@ -95,6 +101,7 @@ pub struct Handle {
     messages: Sender<Message>,
     permits: Arc<Semaphore>,
     applied: watch::Receiver<u64>,
+    hurry: Sender<()>,
     shared: Arc<Shared>,
     journal: Arc<journal::Shared>,
 }
@@ -109,6 +116,8 @@ type Request = Box<dyn FnOnce(&mut dyn Store) + Send>;
 #[derive(Default)]
 struct Shared {
     applied_seq: AtomicU64,
+    /// The last frame that somebody waits for.
+    wanted_seq: AtomicU64,
     rows: AtomicU64,
     transactions: AtomicU64,
     transaction_rows: AtomicU64,
@@ -193,6 +202,9 @@ impl Handle {
     /// Waits until the frame `seq` is in the database.
     pub async fn wait_applied(&self, seq: u64) -> Result<(), StoreError> {
         let mut applied = self.applied.clone();
+        self.shared.wanted_seq.fetch_max(seq, Ordering::AcqRel);
+        // A full channel holds a hint that the thread has yet to see; one that has ended says so below.
+        let _ = self.hurry.try_send(());
         applied.wait_for(|applied| *applied >= seq).await.map_err(|_| StoreError::Stopped)?;
         Ok(())
     }
@@ -231,8 +243,14 @@ struct Worker {
     store: Box<dyn Store>,
     reader: Reader,
     nudges: Receiver<()>,
+    hurried: Receiver<()>,
     merger: Merger,
+    /// The last frame that was merged.
+    gathered_seq: u64,
     transaction_rows: usize,
+    linger: Duration,
+    /// Until when what was merged waits.
+    linger_until: Option<Instant>,
     messages: Receiver<Message>,
     epoch: u64,
     applied_seq: u64,
@@ -268,8 +286,13 @@ impl Worker {
         // One more than there are permits: there is always room for the shutdown.
         let (messages, received) = bounded(config.queue_requests + 1);
         let journal = reader.shared.clone();
+        let (hurry, hurried) = bounded(1);
         let renew_every = store.lease_renewal();
         let worker = Self {
+            hurried,
+            gathered_seq: position.seq,
+            linger: config.linger,
+            linger_until: None,
             renew_every,
             renew_at: Instant::now(),
             nudges: reader.nudges().clone(),
@@ -287,7 +310,7 @@ impl Worker {
             closing: false,
         };
         let permits = Arc::new(Semaphore::new(config.queue_requests));
-        (worker, Handle { messages, permits, applied, shared, journal })
+        (worker, Handle { messages, permits, applied, hurry, shared, journal })
     }
 
     fn run(mut self, on_failure: OnFailure) -> Result<(), StoreError> {
@@ -323,25 +346,29 @@ impl Worker {
         }
     }
 
-    /// Takes one transaction's worth of frames to the database; false where there are none.
+    /// Takes one transaction's worth of frames to the database; false where there are none, or those that there are wait
+    /// for others.
     fn apply(&mut self) -> Result<bool, StoreError> {
         let from = self.applied_seq;
-        let mut to = from;
         while self.merger.rows() < self.transaction_rows {
             match self.gather() {
-                Ok(Some(seq)) => to = seq,
+                Ok(Some(seq)) => self.gathered_seq = seq,
                 Ok(None) => break,
                 // A frame that cannot be read must not hold up those before it: they are applied,
                 // and the error is met again in the next turn.
-                Err(_) if to > from => {
-                    self.reader.seek(to + 1);
+                Err(_) if self.gathered_seq > from => {
+                    self.reader.seek(self.gathered_seq + 1);
                     break;
                 }
                 Err(error) => return Err(error),
             }
         }
+        let to = self.gathered_seq;
         if to == from {
             self.recovered();
+            return Ok(false);
+        }
+        if self.lingers() {
             return Ok(false);
         }
         let rows = self.merger.rows() as u64;
@@ -357,6 +384,22 @@ impl Worker {
             self.checkpoint();
         }
         Ok(true)
+    }
+
+    /// Whether what was merged waits for more.
+    fn lingers(&mut self) -> bool {
+        let is_wanted = self.shared.wanted_seq.load(Ordering::Acquire) > self.applied_seq;
+        let is_full = self.merger.rows() >= self.transaction_rows;
+        if self.linger.is_zero() || is_full || is_wanted || self.closing || self.retry.is_some() {
+            self.linger_until = None;
+            return false;
+        }
+        let now = Instant::now();
+        let lingers = *self.linger_until.get_or_insert(now + self.linger) > now;
+        if !lingers {
+            self.linger_until = None;
+        }
+        lingers
     }
 
     /// Renews the lease where it is time to.
@@ -422,6 +465,8 @@ impl Worker {
             Err(error) => tracing::warn!(%error, "the database's position cannot be read"),
         }
         self.reader.seek(self.applied_seq + 1);
+        self.gathered_seq = self.applied_seq;
+        self.linger_until = None;
         if self.closing && tries >= SHUTDOWN_TRIES_MAX {
             return Err(error);
         }
@@ -438,18 +483,21 @@ impl Worker {
     /// Sleeps until there is a frame, a message, or time to try again.
     fn wait(&mut self) {
         let renewal = self.renew_every.map(|_| self.renew_at);
-        let retry = self.retry.as_ref().map(|retry| retry.at).or(renewal).map_or_else(never, at);
+        let due =
+            self.retry.as_ref().map(|retry| retry.at).or(renewal.into_iter().chain(self.linger_until).min());
+        let due = due.map_or_else(never, at);
         // While an error is waited out, new frames are no reason to wake.
         let nudges = if self.retry.is_some() { never() } else { self.nudges.clone() };
         select! {
             recv(nudges) -> nudge => {
-                        if nudge.is_err() {
+                if nudge.is_err() {
                     // The journal has ended, in order or not: what it made durable is still applied.
                     self.nudges = never();
                 }
             }
             recv(self.messages) -> message => self.answer(message.unwrap_or(Message::Shutdown)),
-            recv(retry) -> _ => {}
+            recv(self.hurried) -> _ => {}
+            recv(due) -> _ => {}
         }
     }
 
@@ -493,6 +541,8 @@ impl SteppedPersistence {
         tables: &[Table],
         config: PersistenceConfig,
     ) -> (Self, Handle) {
+        // Nobody here waits for the clock.
+        let config = PersistenceConfig { linger: Duration::ZERO, ..config };
         let (worker, handle) = Worker::open(store, position, reader, tables, config);
         (Self(worker), handle)
     }

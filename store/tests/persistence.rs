@@ -11,8 +11,8 @@ use rows::{ItemRow, TABLES};
 use tempfile::TempDir;
 use vyuha_record::{Record as _, Table, Transaction, Value, schema_fingerprint};
 use vyuha_store::{
-    AccountRow, Batch, Changes, Handle, Journal, JournalConfig, MemoryDatabase, MemoryStore, Persistence,
-    PersistenceConfig, PersistenceStats, Position, Producer, Store, StoreError, TypedStore as _,
+    AccountRow, Batch, Changes, Handle, Journal, JournalConfig, MemoryDatabase, MemoryStore, Part,
+    Persistence, PersistenceConfig, PersistenceStats, Position, Producer, Store, StoreError, TypedStore as _,
     journal::OsDisk,
 };
 
@@ -95,6 +95,16 @@ impl Store for FaultyStore {
         self.inner.select(table, filter)
     }
 
+    fn select_part(
+        &mut self,
+        table: &Table,
+        first: &Value,
+        part: Part<'_>,
+        rows_max: usize,
+    ) -> Result<Vec<Vec<Value>>, StoreError> {
+        self.inner.select_part(table, first, part, rows_max)
+    }
+
     fn max_key(&mut self, table: &Table, column: &str) -> Result<Option<i64>, StoreError> {
         self.inner.max_key(table, column)
     }
@@ -127,7 +137,7 @@ impl Node {
     }
 
     fn start(&self) -> Run {
-        self.start_with(PersistenceConfig { transaction_rows: 10, queue_requests: 2 })
+        self.start_with(PersistenceConfig { transaction_rows: 10, linger: Duration::ZERO, queue_requests: 2 })
     }
 
     fn start_with(&self, config: PersistenceConfig) -> Run {
@@ -246,6 +256,51 @@ async fn what_is_durable_is_applied_in_bounded_transactions() {
     assert_eq!(stats.transactions, committed.len() as u64);
     run.stop().unwrap();
     assert_eq!(node.items().len(), 57);
+}
+
+#[tokio::test]
+async fn frames_wait_for_others_unless_they_are_many_or_wanted_or_the_last() {
+    let node = Node::new();
+    let linger = Duration::from_hours(1);
+    let mut run = node.start_with(PersistenceConfig { transaction_rows: 10, linger, queue_requests: 2 });
+    let committed = || node.plan.0.lock().unwrap().committed.clone();
+    (0..9).for_each(|id| run.write(&ItemRow::new(id, 1)));
+    // An answer shows that the thread has been round since.
+    for _ in 0..3 {
+        run.handle.call(|store| store.position()).await.unwrap();
+    }
+    assert_eq!((committed(), run.handle.applied()), (vec![], 0));
+    run.write(&ItemRow::new(9, 1));
+    run.until(|stats| stats.applied_seq == 10).await;
+    assert_eq!(committed(), [(0, 10, 10)]);
+
+    (0..3).for_each(|id| run.write(&ItemRow::new(id, 2)));
+    run.all_applied().await;
+    assert_eq!(committed()[1..], [(10, 13, 3)]);
+
+    // What failed is not waited for again.
+    node.plan.set(&[Fault::AfterCommit, Fault::BeforeCommit]);
+    for _ in 0..2 {
+        (0..3).for_each(|id| run.write(&ItemRow::new(id, 3)));
+        run.all_applied().await;
+    }
+    run.write(&ItemRow::new(0, 4));
+    run.stop().unwrap();
+    assert_eq!(committed()[2..].iter().map(|&(_, to, _)| to).collect::<Vec<_>>(), [16, 19, 20]);
+    node.assert_once();
+}
+
+#[tokio::test]
+async fn frames_that_nobody_wants_wait_no_longer_than_is_said() {
+    let node = Node::new();
+    let linger = Duration::from_millis(100);
+    let mut run = node.start_with(PersistenceConfig { transaction_rows: 1000, linger, queue_requests: 2 });
+    let begun = Instant::now();
+    run.write_counts(0..20);
+    run.until(|stats| stats.applied_seq >= 1).await;
+    assert!(begun.elapsed() >= linger, "{:?}", begun.elapsed());
+    run.until(|stats| stats.applied_seq == 20).await;
+    run.stop().unwrap();
 }
 
 #[tokio::test]

@@ -137,7 +137,7 @@ fn what_is_doubled_or_lost_is_found_in_sqlite() {
     check(
         &Options::test_world(),
         &|node, sql| {
-            open(node).execute_batch(&format!("BEGIN IMMEDIATE; {sql}; COMMIT")).expect("it can be written")
+            open(node).execute_batch(&format!("BEGIN IMMEDIATE; {sql}; COMMIT")).expect("it can be written");
         },
         &|node, sql| open(node).query_row(sql, (), |row| row.get(0)).expect("it can be read"),
     );

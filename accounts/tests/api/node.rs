@@ -9,7 +9,9 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
+use vyuha_accounts::jwt::Algorithm;
 use vyuha_accounts::mail::{self, Outlet, Templates};
+use vyuha_accounts::oidc::Providers;
 use vyuha_accounts::throttle::Throttle;
 use vyuha_accounts::vault::Vault;
 use vyuha_accounts::{ApiConfig, Parts, Service};
@@ -37,6 +39,7 @@ pub const ADMIN_KEY: &str = "the key of this server";
 pub fn config() -> ApiConfig {
     ApiConfig {
         site: "https://play.example.com".into(),
+        algorithm: Algorithm::EdDsa,
         open_registration: true,
         origins: vec!["https://play.example.com".into()],
         behind_proxy: false,
@@ -132,6 +135,7 @@ impl Node {
             vault: Vault::open(&dir.join("key")).unwrap(),
             throttle: Arc::new(Throttle::default()),
             mailer,
+            providers: Providers::new(Vec::new()).unwrap(),
             admin_key,
             thrown_out: out,
             metrics: metrics.clone(),

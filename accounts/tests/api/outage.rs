@@ -13,8 +13,16 @@ use crate::staff::Member;
 const PATIENCE: Duration = Duration::from_mins(1);
 /// Within which every request is answered: less than it is given.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(8);
-/// What needs no database.
-const WITHOUT: &[&str] = &["public_keys"];
+/// What needs no database, or asks for an identity provider that this service does not know.
+const WITHOUT: &[&str] = &[
+    "public_keys",
+    "list_identity_providers",
+    "begin_identity_sign_in",
+    "complete_identity_sign_in",
+    "unlink_identity",
+    "link_identity",
+    "begin_identity_link",
+];
 
 /// A body that an operation takes; none where it has none. No mailbox is written to twice.
 fn body(operation: &str, outage: &str) -> Option<Value> {

@@ -4,7 +4,7 @@ use vyuha_record::record;
 
 record! {
     /// Items that went from one holder to another. Never changed once it is written.
-    pub struct LedgerRow in "ledger", table 10 {
+    pub struct LedgerRow in "ledger", table 10, append_only {
         /// What wrote it: the first item id of a shard's run; 0 for what there was before the ledger.
         key source: i64,
         /// The source's transaction, from 1.

@@ -15,6 +15,7 @@ mod sql;
 
 use std::{
     collections::HashMap,
+    iter,
     pin::Pin,
     time::{Duration, Instant},
 };
@@ -35,14 +36,14 @@ pub(crate) use sql::Bound;
 use sql::{Array, NOW_MS};
 
 use crate::{
-    BreakerState, Changes, Position, Store, StoreError,
+    BreakerState, Changes, Part, Position, Store, StoreError,
     migrate::{self, Engine, OlderSchema},
     schema,
-    store::{filter_column, find_column},
+    store::{check_part, filter_column, find_column},
 };
 
 /// Rows of one statement. More gain nothing; the arrays of a statement are in memory at once.
-pub const ROWS_PER_STATEMENT_MAX: usize = 2000;
+pub const ROWS_PER_STATEMENT_MAX: usize = 4000;
 /// Pauses after the database could not be reached, first and greatest.
 const PAUSE_MIN: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
@@ -78,6 +79,9 @@ pub struct PostgresStore {
     epoch: u64,
     /// How many times the usual time [`Store::apply`] is given.
     patience: u32,
+    /// Whether rows that are written once take the place of those that are there, against all rules: after it was found that
+    /// some are.
+    overwrites: bool,
 }
 
 /// The connection, opened where it is not.
@@ -128,7 +132,16 @@ impl PostgresStore {
             let key = live[table.name].iter().filter(|column| column.key);
             keys.insert(table.id, key.map(|column| column.name.clone()).collect());
         }
-        Ok(Self { link, node: node.into(), tables: tables.to_vec(), keys, lease, epoch: 0, patience: 1 })
+        Ok(Self {
+            link,
+            node: node.into(),
+            tables: tables.to_vec(),
+            keys,
+            lease,
+            epoch: 0,
+            patience: 1,
+            overwrites: false,
+        })
     }
 
     fn known(&self, table: &Table) -> Result<(), StoreError> {
@@ -198,8 +211,12 @@ impl Store for PostgresStore {
                 statements.push((sql::delete(table), sql::arrays(table.key_columns(), keys)));
             }
             for rows in changes.upserts.chunks(ROWS_PER_STATEMENT_MAX) {
-                let upsert = sql::upsert(table, &self.keys[&table.id]);
-                statements.push((upsert, sql::arrays(table.columns.iter(), rows)));
+                let put = if table.is_append_only && !self.overwrites {
+                    sql::append(table)
+                } else {
+                    sql::upsert(table, &self.keys[&table.id])
+                };
+                statements.push((put, sql::arrays(table.columns.iter(), rows)));
             }
         }
         // One row, or an error that takes the whole transaction with it.
@@ -210,7 +227,11 @@ impl Store for PostgresStore {
         );
         let (node, epoch, ttl_ms) = (&self.node, self.epoch as i64, self.lease.ttl.as_millis() as i64);
         let time = self.link.settings.timeout * self.patience;
-        let begin = format!("BEGIN; SET LOCAL statement_timeout = {}", time.as_millis());
+        // The session's own timeout is the usual time.
+        let begin = match self.patience {
+            1 => "BEGIN".to_owned(),
+            _ => format!("BEGIN; SET LOCAL statement_timeout = {}", time.as_millis()),
+        };
         let applied = self.link.run_within(time, APPLY, async |session| {
             let move_position = session.prepare(&move_sql).await?;
             let mut prepared = Vec::with_capacity(statements.len());
@@ -235,6 +256,14 @@ impl Store for PostgresStore {
             Ok(()) => 1,
             Err(StoreError::TimedOut { action: APPLY, .. }) => (2 * self.patience).min(PATIENCE_MAX),
             Err(_) => self.patience,
+        };
+        self.overwrites = match &applied {
+            Ok(()) => false,
+            Err(error) if is_taken(error) => {
+                tracing::error!(%error, "a row that is written once is there already, and is replaced");
+                true
+            }
+            Err(_) => self.overwrites,
         };
         applied.map_err(|error| self.or_fenced(error, from))
     }
@@ -279,6 +308,29 @@ impl Store for PostgresStore {
         let sql = sql::select(table, filter);
         let params: Vec<_> =
             filter.iter().map(|(_, value)| value).filter(|value| **value != Value::Null).map(Bound).collect();
+        let params: Vec<_> = params.iter().map(|bound| bound as &(dyn ToSql + Sync)).collect();
+        let rows = self.link.read("select", async |session| {
+            let select = session.prepare(&sql).await?;
+            session.client.query(&select, &params).await
+        })?;
+        rows.iter().map(|row| values_of(table, row)).collect()
+    }
+
+    fn select_part(
+        &mut self,
+        table: &Table,
+        first: &Value,
+        part: Part<'_>,
+        rows_max: usize,
+    ) -> Result<Vec<Vec<Value>>, StoreError> {
+        self.known(table)?;
+        check_part(table, first, part)?;
+        let sql = sql::select_part(table, part, rows_max);
+        let rest: &[Value] = match part {
+            Part::After(rest) => rest,
+            Part::Last => &[],
+        };
+        let params: Vec<_> = iter::once(first).chain(rest).map(Bound).collect();
         let params: Vec<_> = params.iter().map(|bound| bound as &(dyn ToSql + Sync)).collect();
         let rows = self.link.read("select", async |session| {
             let select = session.prepare(&sql).await?;
@@ -444,6 +496,15 @@ fn is_outage(error: &StoreError) -> bool {
         StoreError::Postgres { code, .. } => {
             code.as_deref().is_none_or(|code| ["53", "57", "58"].iter().any(|class| code.starts_with(class)))
         }
+        _ => false,
+    }
+}
+
+/// Whether a key or a unique value was taken; of a partition's own index only the code tells.
+fn is_taken(error: &StoreError) -> bool {
+    match error {
+        StoreError::Conflict { .. } => true,
+        StoreError::Postgres { code, .. } => code.as_deref() == Some(SqlState::UNIQUE_VIOLATION.code()),
         _ => false,
     }
 }

@@ -105,6 +105,9 @@ fn cannot_connect(settings: &PostgresSettings, error: &Error) -> StoreError {
     const PASSWORD: &str = "set store.password_file or the variable PGPASSWORD, or the user in store.url";
     let reason = reason(error);
     let mend = match error.code() {
+        Some(&SqlState::INVALID_AUTHORIZATION_SPECIFICATION) if reason.contains("no encryption") => {
+            "the database lets nobody in without TLS: write sslmode=require into store.url"
+        }
         Some(&SqlState::INVALID_PASSWORD | &SqlState::INVALID_AUTHORIZATION_SPECIFICATION) => PASSWORD,
         Some(&SqlState::INVALID_CATALOG_NAME) => {
             "create the database (createdb), or name another in store.url"

@@ -5,7 +5,9 @@
 //! It keeps what is committed through the death of its processes, not of the machine (`fsync=off`).
 
 use std::fs::{self, File};
+use std::io::Write as _;
 use std::net::TcpListener;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
@@ -14,6 +16,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::fs::{Gid, Uid, chown};
+use rustix::param::clock_ticks_per_second;
 use rustix::process::{Pid, Signal, geteuid, kill_process, test_kill_process};
 
 /// How long anything is waited for before a test fails.
@@ -42,6 +45,7 @@ pub struct Postgres {
     server: Option<Child>,
     watcher: Child,
     databases: AtomicU32,
+    settings: Vec<String>,
 }
 
 impl Postgres {
@@ -58,8 +62,14 @@ impl Postgres {
             .stdin(Stdio::piped())
             .spawn()
             .expect("the watcher can be started");
-        let mut postgres =
-            Postgres { folder, port: free_port(), server: None, watcher, databases: AtomicU32::new(0) };
+        let mut postgres = Postgres {
+            folder,
+            port: free_port(),
+            server: None,
+            watcher,
+            databases: AtomicU32::new(0),
+            settings: Vec::new(),
+        };
         let made = as_server_user("initdb")
             .arg("--pgdata")
             .arg(postgres.data())
@@ -76,6 +86,37 @@ impl Postgres {
     pub fn shared() -> &'static Postgres {
         static SHARED: OnceLock<Postgres> = OnceLock::new();
         SHARED.get_or_init(Postgres::start)
+    }
+
+    /// Sets one of the server's settings, as `name=value`, from its next start on.
+    pub fn set(&mut self, setting: impl Into<String>) {
+        self.settings.push(setting.into());
+    }
+
+    /// Writes a file that only the server can read, and says where it is.
+    pub fn write(&self, name: &str, content: &str) -> PathBuf {
+        let path = self.folder.join(name);
+        let mut file = File::options()
+            .create(true)
+            .write(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&path)
+            .expect("the folder is ours");
+        file.write_all(content.as_bytes()).expect("there is room for a file");
+        give_away(&path);
+        path
+    }
+
+    /// Processor time that the server's processes have taken since it started, those included that have ended.
+    pub fn cpu(&self) -> Duration {
+        let server = self.pid();
+        let stat = fs::read_to_string(format!("/proc/{}/stat", server.as_raw_nonzero())).unwrap_or_default();
+        // Of the fields after the name, the 14th and 15th: user and system time of children that were waited for.
+        let fields: Vec<&str> = stat.rsplit(") ").next().unwrap_or_default().split(' ').collect();
+        let ended = fields.iter().skip(13).take(2).filter_map(|field| field.parse::<u64>().ok()).sum::<u64>();
+        let ended = Duration::from_millis(ended * 1000 / clock_ticks_per_second());
+        children(server).into_iter().chain([server]).map(cpu_of).sum::<Duration>() + ended
     }
 
     /// Starts the server again after it ended, on the port it had.
@@ -100,6 +141,7 @@ impl Postgres {
                 .arg("-D")
                 .arg(self.data())
                 .args(settings.iter().flat_map(|setting| ["-c", setting]))
+                .args(self.settings.iter().flat_map(|setting| ["-c", setting.as_str()]))
                 .stdin(Stdio::null())
                 .stdout(log.try_clone().expect("the log can be shared"))
                 .stderr(log)
@@ -294,6 +336,14 @@ fn children(parent: Pid) -> Vec<Pid> {
     let lists = format!("/proc/{}/task/{0}/children", parent.as_raw_nonzero());
     let list = fs::read_to_string(lists).unwrap_or_default();
     list.split_ascii_whitespace().filter_map(|pid| Pid::from_raw(pid.parse().ok()?)).collect()
+}
+
+/// None of a process that has ended meanwhile.
+fn cpu_of(process: Pid) -> Duration {
+    let times =
+        fs::read_to_string(format!("/proc/{}/schedstat", process.as_raw_nonzero())).unwrap_or_default();
+    let nanoseconds = times.split(' ').next().and_then(|field| field.parse().ok());
+    Duration::from_nanos(nanoseconds.unwrap_or(0))
 }
 
 /// A process that has ended meanwhile needs no signal.

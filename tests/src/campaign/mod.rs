@@ -22,8 +22,9 @@ use rand_pcg::Pcg64Mcg;
 use serde::Serialize;
 use vyuha_bots::{LedgerEntry, LoadOptions};
 use vyuha_test_postgres::Postgres;
+use vyuha_test_redis::RedisServer;
 
-use crate::{Database, Node, Options, Redis};
+use crate::{Database, Node, Options};
 
 /// How the bots' accounts begin.
 const PREFIX: &str = "crash";
@@ -118,7 +119,7 @@ struct Front {
     rng: Pcg64Mcg,
     node: Node,
     postgres: Option<(Postgres, String)>,
-    redis: Redis,
+    redis: RedisServer,
     ledger: Vec<LedgerEntry>,
     recovery_ms: Vec<u64>,
     report: Report,
@@ -155,7 +156,7 @@ impl Front {
             let url = server.database();
             (server, url)
         });
-        let redis = Redis::start();
+        let redis = RedisServer::start();
         // Small segments and many saves, so that the journal goes round while it is looked at.
         let mut options = Options::test_world()
             .with("journal-segment", "1MiB")

@@ -1,0 +1,2 @@
+ALTER TABLE item RESET (fillfactor);
+ALTER TABLE character RESET (fillfactor);
