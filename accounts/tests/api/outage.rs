@@ -17,6 +17,7 @@ const ANSWERED_WITHIN: Duration = Duration::from_secs(8);
 const WITHOUT: &[&str] = &[
     "public_keys",
     "list_identity_providers",
+    "complete_identity_sign_in_in_browser",
     "begin_identity_sign_in",
     "complete_identity_sign_in",
     "unlink_identity",
@@ -37,7 +38,7 @@ fn body(operation: &str, outage: &str) -> Option<Value> {
         "confirm_second_factor" => json!({ "code": "123456" }),
         "remove_second_factor" => json!({ "password": PASSWORD, "code": "123456" }),
         "change_password" => json!({ "password": PASSWORD, "new_password": "another password" }),
-        "sign_in" => json!({ "login": EMAIL, "password": PASSWORD }),
+        "sign_in" | "sign_in_in_browser" => json!({ "login": EMAIL, "password": PASSWORD }),
         "refresh_session" => json!({ "refresh_token": format!("vyr_{}", "A".repeat(43)) }),
         "become_first_administrator" => json!({ "key": ADMIN_KEY }),
         "appoint_staff" => json!({ "role": "support" }),
@@ -55,7 +56,8 @@ async fn call_all(node: &Node, token: &str, subject: i64, outage: &str) -> Vec<S
             let at = path.replace("{account}", &subject.to_string()).replace("{session}", "AAAAAAAA");
             let method =
                 ["GET", "POST", "PUT", "DELETE"].into_iter().find(|known| known.eq_ignore_ascii_case(method));
-            let mut request = Request::new(method.unwrap(), &at);
+            // Some are for pages of the site alone.
+            let mut request = Request::new(method.unwrap(), &at).header("Origin", "https://play.example.com");
             if operation.get("security").is_some() {
                 request = request.bearer(token);
             }
