@@ -59,6 +59,8 @@ pub struct Options {
     pub outage_s: u32,
     /// Rounds of ticks: with the store under load, with the database stopped, and without.
     pub tick_rounds: u32,
+    /// How long each of these has its turn.
+    pub phase_seconds: u32,
     /// The vector instructions of the shard's zone.
     pub simd: SimdLevel,
 }
@@ -149,6 +151,7 @@ pub struct Report {
 /// Measures it all.
 pub fn measure(options: &Options) -> anyhow::Result<Report> {
     let load_before = load_average();
+    let processors = vyuha_net::cpu::usable().context("the processors cannot be listed")?.len();
     let folder = tempfile::tempdir().context("no temporary folder can be made")?;
     eprintln!("a database is filled with what {} players carry", options.players);
     let players = People { first: 1, count: options.players };
@@ -192,7 +195,7 @@ pub fn measure(options: &Options) -> anyhow::Result<Report> {
     let tick = bench.ticks(options)?;
     Ok(Report {
         players: options.players,
-        processors: vyuha_net::cpu::usable().context("the processors cannot be listed")?.len(),
+        processors,
         load: [load_before, load_average()],
         postgres: version,
         save,
