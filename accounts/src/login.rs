@@ -22,7 +22,7 @@ macro_rules! columns {
 pub struct Account {
     /// Its number.
     pub id: i64,
-    /// The password's hash.
+    /// The password's hash; empty where there is no password.
     pub password_hash: String,
     /// Whether a code is needed.
     pub second_factor: bool,
@@ -31,6 +31,11 @@ pub struct Account {
 }
 
 impl Account {
+    /// Whether there is a password that signs in.
+    pub fn has_password(&self) -> bool {
+        !self.password_hash.is_empty()
+    }
+
     /// # Errors
     /// [`Code::AccountSuspended`], with the reason.
     pub fn needs_no_suspension(&self, now_ms: i64) -> Result<(), Problem> {
@@ -58,7 +63,8 @@ pub fn count_attempt(throttle: &Throttle, login: &str, site: &str, now_ms: i64) 
 
 /// The account of an e-mail address or a name.
 pub fn find(tx: &mut dyn SqlTransaction, login: &str) -> Result<Option<Account>, Problem> {
-    if login.len() > LOGIN_BYTES_MAX {
+    // A database may take no text with a zero in it.
+    if login.len() > LOGIN_BYTES_MAX || login.contains('\0') {
         return Ok(None);
     }
     let login = login.to_ascii_lowercase();
@@ -105,6 +111,12 @@ pub fn set_password(tx: &mut dyn SqlTransaction, account: i64, hash: &str) -> Re
     Ok(())
 }
 
+/// The account's address, if it has one.
+pub fn email_of(tx: &mut dyn SqlTransaction, account: i64) -> Result<Option<String>, Problem> {
+    let rows = tx.query("SELECT email FROM account WHERE id = ?1", &[account.into()])?;
+    Ok(rows.first().map(|row| row.optional_text(0)).transpose()?.flatten())
+}
+
 /// The account of somebody signed in who shows the password once more.
 ///
 /// # Errors
@@ -117,8 +129,14 @@ pub async fn prove_password(
 ) -> Result<Account, Problem> {
     let counted = count_attempt(&service.throttle, &format!("#{id}"), site, service.now_ms())
         .map_err(Problem::too_many)?;
-    let account = service.sql.transaction(move |tx| load(tx, id)).await?.ok_or(Code::Unauthorized)?;
-    if !verify(service, password, Some(&account)).await? {
+    let judged = async {
+        let account = service.sql.transaction(move |tx| load(tx, id)).await?.ok_or(Code::Unauthorized)?;
+        let right = verify(service, password, Some(&account)).await?;
+        Ok::<_, Problem>((account, right))
+    };
+    // What could not be judged was no failure.
+    let (account, right) = judged.await.inspect_err(|_| service.throttle.take_back(&counted))?;
+    if !right {
         return Err(Code::CredentialsWrong.into());
     }
     service.throttle.take_back(&counted);

@@ -4,12 +4,14 @@
 //! nothing of the inside is told: that is in the log, under the request's id.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 use vyuha_gateway::accounts::AccountsError;
+use vyuha_store::StoreError;
 use vyuha_store::sql::SqlError;
 
 /// What problem details are sent as.
@@ -99,6 +101,22 @@ codes! {
     AccountUnknown = "account_unknown", NOT_FOUND, "There is no such account.";
     /// The account has no such session.
     SessionUnknown = "session_unknown", NOT_FOUND, "The account has no such session.";
+    /// A cookie vouches for a write that no page of ours asked for.
+    OriginRefused = "origin_refused", FORBIDDEN, "A cookie vouches for writes of our own pages only.";
+    /// There is no such identity provider.
+    ProviderUnknown = "provider_unknown", NOT_FOUND, "There is no such identity provider.";
+    /// An identity provider is away, or answers what it may not.
+    ProviderUnavailable = "provider_unavailable", SERVICE_UNAVAILABLE, "The identity provider does not answer: begin again in a while.";
+    /// What came from the identity provider proves nothing.
+    IdentityRefused = "identity_refused", UNAUTHORIZED, "The identity provider's answer was not accepted: begin again.";
+    /// The identity's address has an account that must be signed in to first.
+    IdentityUnlinked = "identity_unlinked", CONFLICT, "An account has this address: sign in to it and link the identity there.";
+    /// The identity signs in to another account, or the account has one of this provider.
+    IdentityTaken = "identity_taken", CONFLICT, "The identity has an account, or the account an identity of this provider.";
+    /// The account has no identity of this provider.
+    IdentityUnknown = "identity_unknown", NOT_FOUND, "The account has no identity of this provider.";
+    /// Without this identity nobody could sign in.
+    LastWayIn = "last_way_in", CONFLICT, "This is the last way in to the account: set a password first.";
     /// Too many attempts.
     TooManyAttempts = "too_many_attempts", TOO_MANY_REQUESTS, "Too many attempts: wait a while.";
     /// A service behind this one is away or busy.
@@ -164,13 +182,22 @@ impl From<Code> for Problem {
 impl From<SqlError> for Problem {
     fn from(error: SqlError) -> Problem {
         tracing::error!(%error, "a request could not use the database");
-        Problem { retry_after_s: Some(1), ..Code::Unavailable.into() }
+        let retry_after = match &error {
+            SqlError::Store(StoreError::Unavailable { retry_after, .. }) => *retry_after,
+            _ => Duration::ZERO,
+        };
+        // Whole seconds, and the next one at the earliest.
+        Problem { retry_after_s: Some(retry_after.as_secs() + 1), ..Code::Unavailable.into() }
     }
 }
 
-impl From<vyuha_store::StoreError> for Problem {
-    fn from(error: vyuha_store::StoreError) -> Problem {
-        SqlError::from(error).into()
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Problem {
+        match error {
+            // What undid the transaction is told to whoever runs it.
+            StoreError::Undone => Code::Unavailable.into(),
+            error => SqlError::from(error).into(),
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 //! There is no account before its address is confirmed, so nobody can hold an address that is another's. Every registration has
 //! a password and a token of its own: who confirms one sets the password that was typed for that one.
 
+use vyuha_record::Value;
 use vyuha_store::sql::SqlTransaction;
 
 use crate::email::Email;
@@ -25,12 +26,12 @@ pub struct Begun {
     pub taken: bool,
 }
 
-/// Keeps a registration. The same is done whether the address has an account or not.
+/// Keeps a registration; `id` is the hash of the token that names it. The same is done whether the address has an account or not.
 pub fn begin(
     tx: &mut dyn SqlTransaction,
-    id: &Token,
+    id: &str,
     email: &Email,
-    password_hash: String,
+    password_hash: &str,
     now_ms: i64,
 ) -> Result<Begun, Problem> {
     let verification = Token::new(Kind::Verification)?;
@@ -38,7 +39,7 @@ pub fn begin(
         "INSERT INTO registration (id, token, email, password_hash, sends, expires_ms)
          VALUES (?1, ?2, ?3, ?4, 1, ?5)",
         &[
-            id.hash.clone().into(),
+            id.into(),
             verification.hash.clone().into(),
             email.as_str().into(),
             password_hash.into(),
@@ -80,14 +81,27 @@ pub fn confirm(tx: &mut dyn SqlTransaction, text: &str, now_ms: i64) -> Result<i
     if is_taken(tx, &email)? {
         return Err(Code::TokenInvalid.into());
     }
-    tx.execute("DELETE FROM registration WHERE email = ?1", &[email.clone().into()])?;
+    create(tx, password_hash, Some(&email), now_ms)
+}
+
+/// Makes an account, with an address if that is shown to be its owner's; the account's number. An empty hash is no password's.
+pub fn create(
+    tx: &mut dyn SqlTransaction,
+    password_hash: String,
+    email: Option<&str>,
+    now_ms: i64,
+) -> Result<i64, Problem> {
+    if let Some(email) = email {
+        tx.execute("DELETE FROM registration WHERE email = ?1", &[email.into()])?;
+    }
     let name = format!("player-{}", hex(&random::<8>()?));
+    let email = email.map_or(Value::Null, Value::from);
     let rows = tx.query(
         "INSERT INTO account (id, name, password_hash, created_ms, email)
          SELECT COALESCE(MAX(id), 0) + 1, CAST(?1 AS TEXT), CAST(?2 AS TEXT), CAST(?3 AS BIGINT), CAST(?4 AS TEXT)
          FROM account
          RETURNING id",
-        &[name.into(), password_hash.into(), now_ms.into(), email.into()],
+        &[name.into(), password_hash.into(), now_ms.into(), email],
     )?;
     Ok(rows.first().ok_or(Code::Internal)?.int(0)?)
 }
@@ -103,7 +117,7 @@ mod tests {
 
     fn register(tx: &mut dyn SqlTransaction, email: &str, hash: &str, now_ms: i64) -> (Token, Begun) {
         let id = Token::new(Kind::Registration).unwrap();
-        let begun = begin(tx, &id, &Email::parse(email).unwrap(), hash.into(), now_ms).unwrap();
+        let begun = begin(tx, &id.hash, &Email::parse(email).unwrap(), hash, now_ms).unwrap();
         (id, begun)
     }
 

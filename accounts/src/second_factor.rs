@@ -167,7 +167,7 @@ mod tests {
 
     const NOW_MS: i64 = 1_700_000_000_000;
 
-    fn with_vault(test: impl FnOnce(&mut dyn SqlTransaction, &Vault) -> Result<(), Problem>) {
+    fn with_vault(test: impl Fn(&mut dyn SqlTransaction, &Vault) -> Result<(), Problem>) {
         let dir = tempfile::tempdir().unwrap();
         let vault = Vault::open(&dir.path().join("key")).unwrap();
         with_tx(|tx| {

@@ -25,6 +25,10 @@ pub enum Kind {
     Refresh,
     /// Enters the game.
     Ticket,
+    /// Comes back to a sign-in at an identity provider.
+    Flow,
+    /// Vouches for a page in a browser, as a cookie.
+    Browser,
 }
 
 impl Kind {
@@ -36,6 +40,8 @@ impl Kind {
             Kind::Reset => "vyp_",
             Kind::Refresh => "vyr_",
             Kind::Ticket => "vyt_",
+            Kind::Flow => "vyo_",
+            Kind::Browser => "vyc_",
         }
     }
 }

@@ -8,9 +8,11 @@ use vyuha_gateway::Metrics;
 use vyuha_gateway::accounts::Accounts;
 use vyuha_store::sql::Sql;
 
-use crate::jwt::{ACCESS_MS, AUDIENCE, Claims};
+use crate::browser::Site;
+use crate::jwt::{ACCESS_MS, AUDIENCE, Algorithm, Claims};
 use crate::keyring::Keyring;
 use crate::mail::Mailer;
+use crate::oidc::Providers;
 use crate::one_time;
 use crate::problem::{Code, Problem};
 use crate::revoked::Revoked;
@@ -27,6 +29,8 @@ pub type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
 pub struct ApiConfig {
     /// What the place is called, in tokens, mails and authenticators: its address, as people know it.
     pub site: String,
+    /// How access tokens are signed; where that is changed, from a day later.
+    pub algorithm: Algorithm,
     /// Whether accounts may be registered.
     pub open_registration: bool,
     /// Pages of other origins that may use the interface, such as `https://play.example.com`.
@@ -51,6 +55,8 @@ pub struct Parts {
     pub throttle: Arc<Throttle>,
     /// Mail.
     pub mailer: Mailer,
+    /// Identity providers.
+    pub providers: Providers,
     /// The key that makes the first administrator; without one nobody becomes it.
     pub admin_key: Option<String>,
     /// Takes the accounts that are to be thrown out of the game.
@@ -64,6 +70,7 @@ pub struct Parts {
 /// The service.
 pub struct Service {
     pub(crate) config: ApiConfig,
+    pub(crate) site: Site,
     pub(crate) sql: Sql,
     pub(crate) hasher: Accounts,
     pub(crate) vault: Arc<Vault>,
@@ -71,6 +78,7 @@ pub struct Service {
     pub(crate) revoked: Revoked,
     pub(crate) throttle: Arc<Throttle>,
     pub(crate) mailer: Mailer,
+    pub(crate) providers: Providers,
     admin_key: Option<AdminKey>,
     thrown_out: mpsc::Sender<i64>,
     pub(crate) metrics: Arc<Metrics>,
@@ -89,13 +97,25 @@ impl Service {
     /// # Errors
     /// What failed is in the log.
     pub async fn open(parts: Parts) -> Result<Service, Problem> {
-        let Parts { config, sql, hasher, vault, throttle, mailer, admin_key, thrown_out, metrics, clock } =
-            parts;
+        let Parts {
+            config,
+            sql,
+            hasher,
+            vault,
+            throttle,
+            mailer,
+            providers,
+            admin_key,
+            thrown_out,
+            metrics,
+            clock,
+        } = parts;
         let admin_key = admin_key.filter(|key| !key.is_empty()).map(|admin_key| {
             let key = hmac::Key::new(hmac::HMAC_SHA256, &random::<32>()?);
             Ok::<_, Problem>(AdminKey { tag: hmac::sign(&key, admin_key.as_bytes()), key })
         });
         let service = Service {
+            site: Site::new(&config.site, &config.origins),
             config,
             sql,
             hasher,
@@ -104,6 +124,7 @@ impl Service {
             revoked: Revoked::default(),
             throttle,
             mailer,
+            providers,
             admin_key: admin_key.transpose()?,
             thrown_out,
             metrics,
@@ -121,18 +142,20 @@ impl Service {
     /// Turns the keys and deletes what is over; to be called about once an hour. Sessions that are over stay, for as long as the
     /// node's retention says.
     pub async fn tidy(&self) -> Result<(), Problem> {
-        let (vault, now_ms) = (self.vault.clone(), self.now_ms());
+        let (vault, algorithm, now_ms) = (self.vault.clone(), self.config.algorithm, self.now_ms());
         let keys = self
             .sql
             .transaction(move |tx| {
                 for sql in [
                     "DELETE FROM registration WHERE expires_ms <= ?1",
+                    "DELETE FROM identity_flow WHERE expires_ms <= ?1",
                     "DELETE FROM one_time_token WHERE expires_ms <= ?1",
                     "DELETE FROM refresh_token WHERE session IN (SELECT id FROM session WHERE expires_ms <= ?1)",
+                    "DELETE FROM browser_session WHERE session IN (SELECT id FROM session WHERE expires_ms <= ?1)",
                 ] {
                     tx.execute(sql, &[now_ms.into()])?;
                 }
-                Keyring::turn(tx, &vault, now_ms)
+                Keyring::turn(tx, &vault, algorithm, now_ms)
             })
             .await?;
         self.keys.replace(keys);

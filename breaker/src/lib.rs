@@ -68,6 +68,11 @@ impl Breaker {
         self.reason = reason;
     }
 
+    /// The failure after which it has not answered yet.
+    pub fn failure(&self) -> Option<&str> {
+        self.open_until.map(|_| self.reason.as_str())
+    }
+
     /// Whether one may ask.
     pub fn state(&self, now: Instant) -> BreakerState {
         match self.open_until {
@@ -95,10 +100,11 @@ mod tests {
             assert_eq!(refused, Refused { retry_after: (pause_ms - 1) * MS, reason: "gone".to_owned() });
             assert_eq!(breaker.state(now + MS), BreakerState::Open);
             now += pause_ms * MS;
+            assert_eq!(breaker.failure(), Some("gone"));
             assert_eq!((breaker.ask(now), breaker.state(now)), (Ok(()), BreakerState::HalfOpen));
         }
         breaker.succeeded();
-        assert_eq!(breaker.state(now), BreakerState::Closed);
+        assert_eq!((breaker.state(now), breaker.failure()), (BreakerState::Closed, None));
         breaker.failed(now, String::new(), 1.0);
         assert_eq!(breaker.ask(now).unwrap_err().retry_after, 50 * MS, "half of the least pause");
     }

@@ -236,11 +236,21 @@ pub(crate) fn walled_blocks(map: &TileMap, grid: Grid) -> Vec<u64> {
 }
 
 /// Whether no block that touches the rectangle between two places has a wall. It may say no of open ground.
+#[inline]
 pub(crate) fn is_open_between(walled: &[u64], grid: Grid, a: Pos, b: Pos) -> bool {
     let (low, high) = (Pos { x: a.x.min(b.x), y: a.y.min(b.y) }, Pos { x: a.x.max(b.x), y: a.y.max(b.y) });
     let last = high.cell();
     if last.x >= grid.cells.x || last.y >= grid.cells.y {
         return false;
+    }
+    let first = low.cell();
+    if last.x - first.x <= 1 && last.y - first.y <= 1 {
+        // The corners lie in all cells that there are: mostly none has a wall.
+        let (north, south) = (grid.index(first), grid.index(CellCoord { x: first.x, ..last }));
+        let east = usize::from(last.x - first.x);
+        if walled[north] | walled[north + east] | walled[south] | walled[south + east] == 0 {
+            return true;
+        }
     }
     cells_between(grid, low, high).all(|cell| {
         let (corner, end) = (Pos::from_cell(cell, 0), Pos::from_cell(cell, u32::MAX));

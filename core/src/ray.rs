@@ -99,20 +99,30 @@ fn shoot_as_seen_with<N: Near>(zone: &Zone, shots: &[Shot], out: &mut Vec<Result
 /// So many rays before it is followed, a ray's rows are asked for; so many before that, where they begin.
 const AHEAD: usize = 6;
 
+/// The westernmost of the first four cells that a ray is followed through, north and south.
+#[inline(always)]
+fn first_cells(moment: Moment<'_>, ray: &Ray) -> [usize; 2] {
+    let Ray { from, to, radius_units, .. } = *ray;
+    let low = |from: u32, to: u32| from.min(to).saturating_sub(radius_units);
+    let first = Pos { x: low(from.x, to.x), y: low(from.y, to.y) }.cell();
+    [moment.grid.index(first), moment.grid.beside(first, (0, 1))]
+}
+
 #[inline(always)]
 fn fetch_starts(moment: Moment<'_>, ray: &Ray) {
-    for pos in [ray.from, ray.to] {
-        prefetch(moment.start, moment.grid.index(pos.cell()));
+    for cell in first_cells(moment, ray) {
+        prefetch(moment.start, cell);
     }
 }
 
 #[inline(always)]
 fn fetch_rows(moment: Moment<'_>, ray: &Ray) {
-    for pos in [ray.from, ray.to] {
-        if let Some(begin) = moment.start.get(moment.grid.index(pos.cell())) {
-            prefetch(moment.local, *begin as usize);
-            prefetch(moment.local, *begin as usize + LANES);
-            prefetch(moment.entity, *begin as usize);
+    for cell in first_cells(moment, ray) {
+        if let Some(begin) = moment.start.get(cell) {
+            for group in 0..SPAN_ROWS / LANES {
+                prefetch(moment.local, *begin as usize + group * LANES);
+                prefetch(moment.entity, *begin as usize + group * LANES);
+            }
         }
     }
 }
@@ -303,6 +313,8 @@ impl Path {
         Some((self.bound.1, Pos::from_cell(cell, moment.local[row as usize])))
     }
 
+    /// Apart: few rays come to it, and what comes before is the quicker for it.
+    #[inline(never)]
     fn is_walled(&self, moment: Moment<'_>) -> bool {
         let (zone, Ray { from, to, .. }) = (moment.zone, self.ray);
         !is_open_between(&zone.walled, zone.grid, from, to)
@@ -385,7 +397,7 @@ mod x86 {
     #[allow(clippy::wildcard_imports, reason = "many intrinsics, whose names tell what they are")]
     use std::arch::x86_64::*;
 
-    use super::{LANES, MIDDLE, Near, SPAN_ROWS, Span, Test, lanes_from};
+    use super::{LANES, MIDDLE, Near, SPAN_ROWS, Span, Test, lanes_from, low_bits};
 
     /// What a place in a cell is multiplied by, half by half.
     #[inline(always)]
@@ -398,25 +410,30 @@ mod x86 {
     impl Near for Avx512 {
         #[inline(always)]
         fn near(local: &[u32], span: Span, test: Test) -> u64 {
-            let mut rest = [0; SPAN_ROWS];
             // SAFETY: only `at_level` names this type, where the processor was found to have the instructions.
-            unsafe { near_avx512(lanes_from(local, span.begin as usize, &mut rest), span.first, test) }
+            unsafe { near_avx512(local, span, test) }
         }
     }
 
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,bmi1,bmi2,lzcnt,popcnt")]
-    fn near_avx512(locals: &[u32; SPAN_ROWS], first: u32, test: Test) -> u64 {
+    fn near_avx512(local: &[u32], span: Span, test: Test) -> u64 {
+        assert!(span.begin as usize + span.rows as usize <= local.len());
+        let used = low_bits(span.rows);
         let mut bits = 0;
         for begin in (0..SPAN_ROWS).step_by(LANES) {
-            // SAFETY: a whole group of the rows.
-            let local = unsafe { _mm512_loadu_si512(locals.as_ptr().add(begin).cast()) };
+            let used = (used >> begin) as u16;
+            // SAFETY: a masked load touches rows of the span alone.
+            let local = unsafe {
+                let first = local.as_ptr().wrapping_add(span.begin as usize + begin);
+                _mm512_maskz_loadu_epi32(used, first.cast())
+            };
             let local = _mm512_xor_si512(local, _mm512_set1_epi32(MIDDLE as i32));
             let off = _mm512_madd_epi16(local, _mm512_set1_epi32(factors(test)));
             let off = _mm512_add_epi32(off, _mm512_set1_epi32(test.shift as i32));
-            let second = (u64::MAX << first.min(63) >> begin) as u16;
+            let second = (u64::MAX << span.first.min(63) >> begin) as u16;
             let off = _mm512_mask_add_epi32(off, second, off, _mm512_set1_epi32(test.step()));
-            let near = _mm512_cmple_epu32_mask(off, _mm512_set1_epi32(test.width as i32));
+            let near = _mm512_mask_cmple_epu32_mask(used, off, _mm512_set1_epi32(test.width as i32));
             bits |= u64::from(near) << begin;
         }
         bits

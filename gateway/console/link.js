@@ -15,6 +15,10 @@ export class Link {
     this.#open();
   }
 
+  get isLive() {
+    return this.#socket?.readyState === WebSocket.OPEN;
+  }
+
   watch(zone) {
     this.#zone = zone;
     if (this.#socket?.readyState === WebSocket.OPEN) this.#socket.send(JSON.stringify({ zone }));

@@ -20,6 +20,7 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::timeout;
 
 use crate::Gateway;
+use crate::cluster::{self, Cluster};
 use crate::feed::MARK_UNITS_PER_TILE;
 use crate::guard::{Hosts, SECURITY_HEADERS, same_origin};
 use crate::listener::{BoundedListener, Bounds};
@@ -61,6 +62,8 @@ pub(crate) struct App {
     pub scans: Scans,
     /// Where orders to search go.
     pub scan_orders: Sender<ScanOrder>,
+    /// Hot data.
+    pub cluster: Arc<Cluster>,
     metrics: Arc<Metrics>,
     checks: Arc<Checks>,
     hosts: Hosts,
@@ -75,13 +78,24 @@ pub async fn serve(
     gateway: Gateway,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
-    let Gateway { live, metrics, checks, hosts, reports, orders, scans, scan_orders, tls } = gateway;
+    let Gateway { live, metrics, checks, hosts, reports, orders, scans, scan_orders, cluster, tls } = gateway;
+    let cluster = Arc::new(cluster);
     let (stopping, stop) = watch::channel(false);
     let room = Arc::new(Semaphore::new(WATCHERS_MAX));
     let checks = Arc::new(checks);
     let (live_app, room_app) = (live.clone(), room.clone());
-    let app =
-        App { live: live_app, orders, scans, scan_orders, metrics, checks, hosts, room: room_app, stop };
+    let app = App {
+        live: live_app,
+        orders,
+        scans,
+        scan_orders,
+        cluster,
+        metrics,
+        checks,
+        hosts,
+        room: room_app,
+        stop,
+    };
 
     let mut stop = app.stop.clone();
     let listener = BoundedListener::new(listener, BOUNDS).with_tls(tls);
@@ -119,6 +133,14 @@ fn routes(app: App) -> Router {
         .route("/api/zones/{id}/walls", get(walls))
         .route("/api/zones/{id}/move", post(zones::move_zone))
         .layer(DefaultBodyLimit::max(zones::ORDER_BYTES_MAX))
+        .route("/api/nodes", get(cluster::nodes))
+        .route("/api/online", get(cluster::online))
+        .route("/api/near", get(cluster::near))
+        .route("/api/chat", get(cluster::chat))
+        .route(
+            "/api/announce",
+            post(cluster::announce).layer(DefaultBodyLimit::max(cluster::ANNOUNCE_BYTES_MAX)),
+        )
         .route("/api/history", get(history))
         .route("/api/scan", get(scan::last).post(scan::now))
         .route("/api/items/{id}", get(scan::item))

@@ -3,12 +3,14 @@
 //!
 //! The admin port runs on the control plane (one tokio runtime, a current-thread one will do) and knows the shards only
 //! by the reports they publish. It never touches the game's state and never makes a tick wait. Its routes only read, but for those
-//! that hand on orders: to move a zone to another shard, to search for doubled items. Accounts are not stored here.
+//! that hand on orders: to move a zone to another shard, to search for doubled items, to announce something. Accounts are
+//! not stored here.
 //!
 //! Memory is bounded: [`WATCHERS_MAX`] pages, 128 connections, one map state of at most [`MARKS_MAX`] marks a
 //! zone and two minutes of history.
 
 pub mod accounts;
+mod cluster;
 mod feed;
 mod guard;
 mod history;
@@ -31,12 +33,17 @@ use std::time::Instant;
 use crossbeam::channel::{Receiver, Sender};
 use tokio::sync::mpsc;
 use tokio_rustls::rustls::ServerConfig;
+use vyuha_hot::{HotStore, Lifetimes, MemoryHot};
 
+pub use cluster::{
+    ANNOUNCEMENTS_CHANNEL, Announcement, ChatLine, HotState, NodeBeat, NodeLoad, OnlineSession, zone_channel,
+};
 pub use feed::{
     Feed, MARK_BYTES, MARK_UNITS_PER_TILE, MARKS_MAX, Mark, MarkKind, REPORT_HZ, ShardReport, TickUs,
     ZONE_TILES_MAX, ZoneReport,
 };
 pub use http::{WATCHERS_MAX, serve};
+pub use live::LoadProbe;
 pub use metrics::{Metrics, ShardMetrics};
 pub use node::{NodeError, NodeInfo, Placement, ZoneInfo};
 pub use ready::Check;
@@ -53,6 +60,7 @@ pub struct Gateway {
     orders: mpsc::Sender<MoveOrder>,
     scans: Scans,
     scan_orders: Sender<ScanOrder>,
+    cluster: cluster::Cluster,
     tls: Option<Arc<ServerConfig>>,
 }
 
@@ -73,6 +81,10 @@ impl Gateway {
         // Nobody takes orders yet.
         let (orders, _) = zones::orders();
         let (scan_orders, _) = scan::orders();
+        let (announcements, _) = cluster::announcements();
+        let hot = Arc::new(MemoryHot::new(Lifetimes::default()));
+        let state = Box::new(|| HotState { kind: "process", away: None });
+        let cluster = cluster::Cluster { hot, state, announcements };
         let mut gateway = Gateway {
             live: live.clone(),
             metrics,
@@ -82,6 +94,7 @@ impl Gateway {
             orders,
             scans: Scans::default(),
             scan_orders,
+            cluster,
             tls: None,
         };
         gateway.add_check(
@@ -108,6 +121,23 @@ impl Gateway {
         (taken, self.scans.clone())
     }
 
+    /// The announcements that come by the port from now on. While nobody takes them, all are refused.
+    pub fn announcements(&mut self) -> mpsc::Receiver<Announcement> {
+        let (announcements, taken) = cluster::announcements();
+        self.cluster.announcements = announcements;
+        taken
+    }
+
+    /// Reads hot data there instead of in a store of the gateway's own; `state` says how it is doing.
+    pub fn set_hot(&mut self, hot: Arc<dyn HotStore>, state: impl Fn() -> HotState + Send + Sync + 'static) {
+        (self.cluster.hot, self.cluster.state) = (hot, Box::new(state));
+    }
+
+    /// What tells how much the node has to do.
+    pub fn load_probe(&self) -> LoadProbe {
+        LoadProbe::new(self.live.clone())
+    }
+
     /// Lets the port speak TLS.
     pub fn set_tls(&mut self, tls: Arc<ServerConfig>) {
         self.tls = Some(tls);
@@ -116,5 +146,10 @@ impl Gateway {
     /// Adds something that must hold for `/readyz` to answer 200.
     pub fn add_check(&mut self, name: &'static str, check: Check) {
         self.checks.add(name, check);
+    }
+
+    /// Adds something that `/readyz` names where it does not hold, and that the node can do without.
+    pub fn add_comfort(&mut self, name: &'static str, check: Check) {
+        self.checks.add_comfort(name, check);
     }
 }

@@ -8,13 +8,19 @@ pub type Check = Box<dyn Fn() -> Result<(), String> + Send + Sync>;
 
 /// The checks, in the order they were registered.
 #[derive(Default)]
-pub(crate) struct Checks(Vec<(&'static str, Check)>);
+pub(crate) struct Checks {
+    needed: Vec<(&'static str, Check)>,
+    /// What the node can do without.
+    comforts: Vec<(&'static str, Check)>,
+}
 
 /// What `/readyz` answers.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Readiness {
     pub ready: bool,
     pub failing: Vec<Failing>,
+    /// What fails and does not keep the node from its work.
+    pub degraded: Vec<Failing>,
 }
 
 /// A check that does not hold.
@@ -26,17 +32,22 @@ pub(crate) struct Failing {
 
 impl Checks {
     pub(crate) fn add(&mut self, name: &'static str, check: Check) {
-        self.0.push((name, check));
+        self.needed.push((name, check));
     }
 
-    /// Runs every check; ready where all hold.
+    pub(crate) fn add_comfort(&mut self, name: &'static str, check: Check) {
+        self.comforts.push((name, check));
+    }
+
+    /// Runs every check; ready where all hold that are needed.
     pub(crate) fn run(&self) -> Readiness {
-        let failing: Vec<Failing> = self
-            .0
-            .iter()
-            .filter_map(|(check, holds)| holds().err().map(|reason| Failing { check, reason }))
-            .collect();
-        Readiness { ready: failing.is_empty(), failing }
+        let failing = |checks: &[(&'static str, Check)]| -> Vec<Failing> {
+            let run =
+                |(check, holds): &(&'static str, Check)| Some(Failing { check, reason: holds().err()? });
+            checks.iter().filter_map(run).collect()
+        };
+        let (failing, degraded) = (failing(&self.needed), failing(&self.comforts));
+        Readiness { ready: failing.is_empty(), failing, degraded }
     }
 }
 
@@ -60,8 +71,18 @@ mod tests {
                 failing: vec![
                     failing("store", "9,000 frames behind"),
                     failing("shards", "shard 1 stands still")
-                ]
+                ],
+                degraded: Vec::new(),
             }
         );
+    }
+
+    #[test]
+    fn what_the_node_can_do_without_is_named_and_leaves_it_ready() {
+        let mut checks = Checks::default();
+        checks.add("journal", Box::new(|| Ok(())));
+        checks.add_comfort("redis", Box::new(|| Err("away".into())));
+        let degraded = vec![Failing { check: "redis", reason: "away".into() }];
+        assert_eq!(checks.run(), Readiness { ready: true, failing: Vec::new(), degraded });
     }
 }

@@ -26,7 +26,7 @@ const ANSWER_TIMEOUT: Duration = Duration::from_mins(1);
 #[derive(Debug)]
 pub enum ScanOrder {
     /// To search now.
-    Scan(oneshot::Sender<Result<Arc<ScanReport>, String>>),
+    Scan(oneshot::Sender<Result<ScanReport, String>>),
     /// For the history of an item.
     Item(i64, oneshot::Sender<Result<ItemHistory, String>>),
 }
@@ -113,14 +113,14 @@ pub struct Scans(Arc<Mutex<Standing>>);
 #[derive(Clone, Debug, Default, Serialize)]
 struct Standing {
     /// The last search that came to its end.
-    last: Option<Arc<ScanReport>>,
+    last: Option<ScanReport>,
     /// Why the last attempt did not, if it did not.
     error: Option<String>,
 }
 
 impl Scans {
     /// Notes what a search came to.
-    pub fn publish(&self, outcome: Result<Arc<ScanReport>, String>) {
+    pub fn publish(&self, outcome: Result<ScanReport, String>) {
         let mut standing = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match outcome {
             Ok(report) => *standing = Standing { last: Some(report), error: None },

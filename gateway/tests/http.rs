@@ -19,8 +19,8 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::{Error, Message};
 
 use vyuha_gateway::{
-    Feed, Gateway, Mark, MarkKind, Metrics, MoveOrder, MoveRefused, NodeInfo, Placement, ShardReport, TickUs,
-    WATCHERS_MAX, ZoneInfo, ZoneMoved, ZoneReport, serve,
+    Feed, Gateway, ItemHistory, Mark, MarkKind, Metrics, MoveOrder, MoveRefused, NodeInfo, Placement,
+    ScanOrder, ScanReport, Scans, ShardReport, TickUs, WATCHERS_MAX, ZoneInfo, ZoneMoved, ZoneReport, serve,
 };
 
 /// No answer takes this long.
@@ -59,6 +59,32 @@ impl Answer {
     }
 }
 
+/// The search of this port: one that finds nothing, and knows one item.
+fn carry_out(order: ScanOrder, scans: &Scans) {
+    // Whoever asked may have gone.
+    match order {
+        ScanOrder::Scan(answer) => {
+            let report = ScanReport {
+                findings_total: 0,
+                findings: vec![],
+                items: 600,
+                ledger_rows: 9,
+                began_unix_ms: 5,
+                seconds: 0.5,
+            };
+            scans.publish(Ok(report.clone()));
+            let _ = answer.send(Ok(report));
+        }
+        ScanOrder::Item(7, answer) => {
+            let _ = answer.send(Ok(ItemHistory { item: "7".into(), places: vec![], history: vec![] }));
+        }
+        ScanOrder::Item(_, answer) => {
+            scans.publish(Err("it is away".into()));
+            let _ = answer.send(Err("it is away".into()));
+        }
+    }
+}
+
 impl Port {
     async fn start() -> Port {
         let zone = |id, shard, walls| ZoneInfo {
@@ -81,6 +107,8 @@ impl Port {
         let (mut gateway, feed) =
             Gateway::new(node, metrics.clone(), ["console.example.com".to_owned()]).unwrap();
         let mut orders = gateway.move_orders();
+        let (searches, scans) = gateway.scan_orders();
+        std::thread::spawn(move || searches.iter().for_each(|order| carry_out(order, &scans)));
         let store_ok = Arc::new(AtomicBool::new(true));
         tokio::spawn(async move {
             while let Some(MoveOrder { zone, to, answer }) = orders.recv().await {
@@ -341,7 +369,7 @@ async fn readiness_lists_every_failing_check() {
     port.publish(0, 1);
     port.publish(1, 1);
     let ready = until(async || Some(port.get("/readyz").await).filter(|answer| answer.status == 200)).await;
-    assert_eq!(ready.json(), json!({"ready": true, "failing": []}));
+    assert_eq!(ready.json(), json!({"ready": true, "failing": [], "degraded": []}));
 
     port.store_ok.store(false, Ordering::Relaxed);
     let unready = port.get("/readyz").await;
@@ -352,6 +380,46 @@ async fn readiness_lists_every_failing_check() {
             .unwrap()
             .contains(&json!({"check": "store", "reason": "behind"}))
     );
+    port.stop().await;
+}
+
+#[tokio::test]
+async fn what_nodes_tell_each_other_is_read_and_announcements_are_handed_on() {
+    let port = Port::start().await;
+    let answer = port.get("/api/nodes").await;
+    assert_eq!(answer.json(), json!({ "hot": { "kind": "process", "away": null }, "nodes": [] }));
+    for (path, status) in [
+        ("/api/online?character=7", 404),
+        ("/api/online?character=x", 400),
+        ("/api/online", 400),
+        ("/api/near?zone=1&x_m=1&y_m=1&radius_m=10", 200),
+        ("/api/near?zone=1&x_m=-1&y_m=1&radius_m=10", 400),
+        ("/api/near?zone=1&x_m=NaN&y_m=1&radius_m=10", 400),
+        ("/api/near?zone=65536&x_m=1&y_m=1&radius_m=1", 400),
+        ("/api/chat?zone=1", 200),
+        ("/api/chat?zone=", 400),
+    ] {
+        assert_eq!(port.get(path).await.status, status, "{path}");
+    }
+    let json_type = "Content-Type: application/json\r\n";
+    let foreign = format!("{json_type}Origin: http://evil.example\r\n");
+    let long = json!({ "text": "x".repeat(201) }).to_string();
+    let huge = json!({ "text": "x".repeat(3000) }).to_string();
+    for (more, body, status, code) in [
+        (json_type, "{\"text\": \"hello\"}", 503, "stopping"),
+        (json_type, "{\"text\": \" \"}", 400, "bad_text"),
+        (json_type, "{\"text\": \"a\\u0007\"}", 400, "bad_text"),
+        (json_type, long.as_str(), 400, "bad_text"),
+        (json_type, huge.as_str(), 400, "bad_body"),
+        (json_type, "{}", 400, "bad_body"),
+        (json_type, "{\"text\": \"a\", \"to\": 1}", 400, "bad_body"),
+        ("Content-Type: text/plain\r\n", "{\"text\": \"a\"}", 400, "bad_body"),
+        (foreign.as_str(), "{\"text\": \"a\"}", 403, "foreign_origin"),
+    ] {
+        let head = format!("POST /api/announce HTTP/1.1\r\nHost: {}\r\n{more}", port.address);
+        let answer = port.ask_with(&format!("{head}Content-Length: {}\r\n", body.len()), body).await;
+        assert_eq!((answer.status, &answer.json()["error"]["code"]), (status, &json!(code)), "{body}");
+    }
     port.stop().await;
 }
 
@@ -488,4 +556,25 @@ async fn stopping_tells_the_pages_and_does_not_wait_for_idle_connections() {
     let closed = next(&mut socket, Message::is_close).await;
     assert!(matches!(closed, Message::Close(Some(frame)) if frame.code == CloseCode::Away));
     stopping.await.unwrap();
+}
+
+#[tokio::test]
+async fn searches_for_doubled_items_are_handed_on_and_shown() {
+    let port = Port::start().await;
+    assert_eq!(port.get("/api/scan").await.json(), json!({ "last": null, "error": null }));
+    let order = |more: &str| {
+        format!("POST /api/scan HTTP/1.1\r\nHost: {}\r\n{more}Content-Length: 0\r\n", port.address)
+    };
+    let searched = port.ask(&order("")).await;
+    assert_eq!((searched.status, &searched.json()["items"]), (200, &json!(600)));
+    assert_eq!(port.get("/api/scan").await.json()["last"], searched.json());
+    assert_eq!(port.ask(&order("Origin: http://evil.example\r\n")).await.status, 403);
+
+    let item = json!({ "item": "7", "places": [], "history": [] });
+    assert_eq!(port.get("/api/items/7").await.json(), item);
+    assert_eq!(port.get("/api/items/sword").await.status, 404);
+    let failed = port.get("/api/items/8").await;
+    assert_eq!((failed.status, &failed.json()["error"]["code"]), (503, &json!("database")));
+    let standing = port.get("/api/scan").await.json();
+    assert_eq!((&standing["last"], &standing["error"]), (&searched.json(), &json!("it is away")));
 }

@@ -15,7 +15,7 @@ mod redis;
 mod store;
 
 pub use memory::MemoryHot;
-pub use redis::{RedisHot, RedisStats};
+pub use redis::{RedisHot, RedisSettings, RedisSettingsError, RedisStats};
 pub use store::{
     Bucket, BucketRule, Event, EventId, HotError, HotFuture, HotStore, Lifetimes, NAME_BYTES_MAX, Near,
     Position, Subscription, VALUE_BYTES_MAX, ZONE_METRES_MAX,

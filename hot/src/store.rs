@@ -136,6 +136,9 @@ pub enum HotError {
     /// A name, value, place or rule is out of its range.
     #[error("{0}")]
     Invalid(&'static str),
+    /// The stream has not come as far as was said: events that were in it are gone.
+    #[error("the stream has lost events that it had: begin again after its last one")]
+    Behind,
     /// The stream has no such group: create it first.
     #[error("the stream has no such group of consumers: create it first")]
     NoGroup,
@@ -149,12 +152,12 @@ pub type HotFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, HotError>> + S
 /// Every method errs with [`HotError::Away`] and [`HotError::Refused`] as Redis does, and with
 /// [`HotError::Invalid`] where an argument is out of its range; then nothing was done.
 pub trait HotStore: Send + Sync {
-    /// Puts what is known of accounts' sessions, each for [`Lifetimes::session`].
+    /// Puts what is known of characters' sessions, each for [`Lifetimes::session`].
     fn put_sessions<'a>(&'a self, sessions: &'a [(i64, Vec<u8>)]) -> HotFuture<'a, ()>;
-    /// What is known of an account's session.
-    fn session(&self, account: i64) -> HotFuture<'_, Option<Vec<u8>>>;
-    /// Forgets accounts' sessions.
-    fn end_sessions<'a>(&'a self, accounts: &'a [i64]) -> HotFuture<'a, ()>;
+    /// What is known of a character's session.
+    fn session(&self, character: i64) -> HotFuture<'_, Option<Vec<u8>>>;
+    /// Forgets characters' sessions.
+    fn end_sessions<'a>(&'a self, characters: &'a [i64]) -> HotFuture<'a, ()>;
 
     /// Puts characters' positions in a zone, each for [`Lifetimes::position`].
     fn put_positions<'a>(&'a self, zone: u16, positions: &'a [Position]) -> HotFuture<'a, ()>;
@@ -189,7 +192,11 @@ pub trait HotStore: Send + Sync {
 
     /// Adds events to a stream, in the order of their ids. Those up to the stream's last id are there
     /// already and are left out, so that a producer may repeat what it is not sure of. How many were new.
-    fn append<'a>(&'a self, stream: &'a str, events: &'a [Event]) -> HotFuture<'a, u64>;
+    ///
+    /// # Errors
+    /// [`HotError::Behind`] where the stream's last id is below `after`, as that of a Redis that was restarted empty: then
+    /// nothing was added, so that a stream never has a gap that its producer does not know of.
+    fn append<'a>(&'a self, stream: &'a str, after: EventId, events: &'a [Event]) -> HotFuture<'a, u64>;
     /// The id of the last event ever added to a stream; zeros before the first.
     fn last_event<'a>(&'a self, stream: &'a str) -> HotFuture<'a, EventId>;
     /// Creates a group of consumers that starts at the stream's first event; one that is there stays as it is.
@@ -244,13 +251,14 @@ pub(crate) fn check_place(x_m: f64, y_m: f64) -> Result<(), HotError> {
     }
 }
 
-/// Succeeds where events can be added together: ids from 1 up and rising, bodies within bounds.
-pub(crate) fn check_events(events: &[Event]) -> Result<(), HotError> {
+/// Succeeds where events can be added together: ids from 1 up, after another and rising, bodies within bounds.
+pub(crate) fn check_events(after: EventId, events: &[Event]) -> Result<(), HotError> {
     check_values(events.iter().map(|event| event.body.as_slice()))?;
     if events.iter().any(|event| event.id.sequence == 0 || event.id.sequence > i64::MAX as u64) {
         return Err(HotError::Invalid("an event's sequence number is 0 or above 2^63 - 1"));
     }
-    if events.is_sorted_by(|a, b| a.id < b.id) {
+    let ids = std::iter::once(after).chain(events.iter().map(|event| event.id));
+    if ids.is_sorted_by(|a, b| a < b) {
         Ok(())
     } else {
         Err(HotError::Invalid("the events' ids do not rise"))
@@ -357,7 +365,7 @@ mod tests {
             (vec![event(2, 0), event(1, 0)], false),
             (vec![event(1, 0), event(1, 0)], false),
         ] {
-            assert_eq!(check_events(&events).is_ok(), ok, "{events:?}");
+            assert_eq!(check_events(EventId::default(), &events).is_ok(), ok, "{events:?}");
         }
     }
 

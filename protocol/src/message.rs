@@ -381,11 +381,12 @@ messages! {
         /// The request's id.
         request: u32,
     }
-    /// Somebody near said something.
+    /// Somebody near said something; or, of nobody near ([`NOBODY`]), what was said in the zone before the character came, or,
+    /// without a name, what is announced to all.
     0x8011 Said {
-        /// The speaker's entity.
+        /// The speaker's entity; 4294967295 of nobody near.
         entity: u32,
-        /// The speaker's name.
+        /// The speaker's name; empty of an announcement.
         name: String,
         /// What was said.
         text: String,
@@ -484,6 +485,9 @@ messages! {
         text: String,
     }
 }
+
+/// [`Said::entity`] of what nobody near said: no entity ever has it.
+pub const NOBODY: u32 = u32::MAX;
 
 /// Whether a message of this kind to a client that plays is numbered: it is kept until it was acknowledged, and each arrives
 /// once, whatever becomes of connections. An [`Error`] that closes the connection is not, whatever this says of its kind.

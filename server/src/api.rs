@@ -9,15 +9,17 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval};
+use vyuha_accounts::jwt::Algorithm;
 use vyuha_accounts::mail::{self, Outlet, Templates};
+use vyuha_accounts::oidc::{ProviderConfig, Providers};
 use vyuha_accounts::throttle::Throttle;
 use vyuha_accounts::vault::Vault;
 use vyuha_accounts::{ApiConfig, Parts, Service};
 use vyuha_gateway::Metrics;
 use vyuha_gateway::accounts::Accounts;
-use vyuha_store::sql::{Sql, SqliteSql};
+use vyuha_store::Durability;
 
-use crate::config::Config;
+use crate::config::{Config, TokenAlgorithm};
 
 /// Transactions that may wait for the database; the next request is told to try again.
 const TRANSACTIONS_MAX: usize = 1024;
@@ -39,16 +41,20 @@ pub struct ApiPort {
 }
 
 impl ApiPort {
-    /// Serves the API on `listener`, with the accounts in the SQLite file `database`.
+    /// Serves the API on `listener`, with the accounts in the node's database.
     pub fn start(
         config: &Config,
-        database: &Path,
+        durability: &Durability,
         hasher: Accounts,
         metrics: Arc<Metrics>,
         listener: TcpListener,
     ) -> anyhow::Result<ApiPort> {
         let api = ApiConfig {
             site: config.api.site.clone(),
+            algorithm: match config.api.token_algorithm {
+                TokenAlgorithm::EdDsa => Algorithm::EdDsa,
+                TokenAlgorithm::Rs256 => Algorithm::Rs256,
+            },
             open_registration: config.accounts.open_registration,
             origins: config.api.origins().map(str::to_owned).collect(),
             behind_proxy: config.api.behind_proxy,
@@ -67,11 +73,12 @@ impl ApiPort {
         let (out, thrown_out) = mpsc::channel(THROWN_OUT_MAX);
         let parts = Parts {
             config: api,
-            sql: Sql::start(SqliteSql::open(database)?, TRANSACTIONS_MAX)?,
+            sql: durability.services(TRANSACTIONS_MAX)?,
             hasher,
             vault: Vault::open(&config.data.dir.join(KEY_FILE))?,
             throttle: Arc::new(Throttle::default()),
             mailer,
+            providers: providers(&config.api.providers_file)?,
             admin_key,
             thrown_out: out,
             metrics,
@@ -125,6 +132,26 @@ fn outlet(config: &Config) -> anyhow::Result<Outlet> {
         user => Some((user.to_owned(), read_secret(&mail.password_file, "mail.password_file")?)),
     };
     Ok(Outlet::Smtp { url: mail.smtp.clone(), login })
+}
+
+/// The file of identity providers.
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ProvidersFile {
+    provider: Vec<ProviderConfig>,
+}
+
+/// The identity providers of a file.
+fn providers(path: &Path) -> anyhow::Result<Providers> {
+    if path.as_os_str().is_empty() {
+        return Ok(Providers::new(Vec::new())?);
+    }
+    let text = read_secret(path, "api.providers_file")?;
+    let at = || format!("api.providers_file = {}", path.display());
+    // The error as it is shows the line, which may be the one with the secret.
+    let file: Result<ProvidersFile, _> = toml::from_str(&text);
+    let file = file.map_err(|error| anyhow::anyhow!("{}: {}", at(), error.message()))?;
+    Providers::new(file.provider).with_context(at)
 }
 
 /// What a file holds, without the end of its line.

@@ -17,6 +17,7 @@ use vyuha_bots::Roles;
 use crate::backup::{self, BackupOptions, RestoreOptions};
 use crate::config::{CONFIG_VARIABLE, Effective, Faults, FlagValue, KEYS, Key, Layers, load};
 use crate::demo::{self, DemoOptions};
+use crate::hot;
 use crate::replay::{self, ReplayOptions};
 use crate::zones::{self, ZonesCommand};
 use crate::{VERSION, node};
@@ -37,6 +38,7 @@ Examples:
   vyuha backup FILE                       a copy of the data, also while the server runs
   vyuha restore FILE --data DIR           a folder of data made of such a copy
   vyuha zones                             where the zones of a running server are, and what they cost
+  vyuha nodes                             which nodes live, of those that share a Redis
   vyuha migrate status                    the database's schema, and what it lacks
   vyuha journal verify                    whether a node's journal is whole
   vyuha assets publish DIR --version 1.0  what clients download
@@ -122,6 +124,18 @@ starts deals its zones out anew.
 Exit status: 0 done, 1 refused or no node answers, 2 the command line or the configuration is
 wrong.";
 
+const NODES_EXAMPLES: &str = "\
+Examples:
+  vyuha nodes                                      every node that lives, with its load and ports
+  vyuha nodes --json --admin-address 127.0.0.1:7790
+                                                   as another node knows, as JSON
+
+It asks the node at admin.address, and takes every flag of `vyuha serve` as well. Nodes know of each
+other by Redis (redis.url); without it a node knows only of itself. docs/redis.md has the details.
+
+Exit status: 0 done, 1 no node answers or Redis is away, 2 the command line or the configuration is
+wrong.";
+
 const CONFIG_NOTE: &str =
     "It takes every flag of `vyuha serve` as well, and reads the same environment variables.";
 
@@ -161,6 +175,10 @@ pub fn run(
         Some(("zones", matches)) => {
             let (command, json) = zones_command(matches);
             start(load(&layers(matches, environment)), |config| zones::run(&config, command, json))
+        }
+        Some(("nodes", matches)) => {
+            let json = matches.get_flag("json");
+            start(load(&layers(matches, environment)), |config| hot::command::run(&config, json))
         }
         Some(("migrate", matches)) => {
             let (name, matches) = matches.subcommand().expect("clap demands one");
@@ -379,6 +397,14 @@ fn command() -> Command {
                     ),
                 )
                 .after_help(ZONES_EXAMPLES),
+        )
+        .subcommand(
+            Command::new("nodes")
+                .about("Show which nodes live, of those that share a Redis, and what they have to do")
+                .arg(json("Print the node's answer as JSON"))
+                .arg(config_file())
+                .args(key_flags(KEYS.iter(), true))
+                .after_help(NODES_EXAMPLES),
         )
         .subcommand(
             Command::new("config")

@@ -26,6 +26,7 @@ use crate::client_stream::ClientStream;
 use crate::config::Config;
 use crate::doors::{Departures, Notice, SeatChange, ShardDoors};
 use crate::events::{About, Events, What, Writer};
+use crate::hot::{Presence, Sharing};
 use crate::knocking::Door;
 use crate::placement::ZoneTable;
 use crate::port::PortThread;
@@ -60,6 +61,8 @@ pub struct Control {
     pub zones: Arc<ZoneTable>,
     /// Orders to move zones, from the admin port.
     pub move_orders: mpsc::Receiver<MoveOrder>,
+    /// What nodes tell each other.
+    pub sharing: Sharing,
     /// Where it hears of those who left.
     pub departures: Departures,
     /// Tells the shards that the node is to end.
@@ -108,6 +111,7 @@ impl Control {
             doors,
             zones,
             move_orders,
+            sharing,
             departures,
             draining,
             hosts,
@@ -135,6 +139,7 @@ impl Control {
             events.clone(),
             move_orders,
         ));
+        let shared = sharing.start(&doors, &metrics);
         let (stop_sign_in, sign_in_stopping) = watch::channel(false);
         let farewells_max = FAREWELLS_MAX as u32;
         let farewells = Arc::new(Semaphore::new(FAREWELLS_MAX));
@@ -171,6 +176,7 @@ impl Control {
         let leaving = tokio::task::spawn_local(keep_seats(
             departures,
             seats,
+            shared.presence.clone(),
             store.clone(),
             events.clone(),
             Rc::downgrade(&durability),
@@ -224,6 +230,7 @@ impl Control {
         figures.abort();
         // It reads what is closed next.
         tokio::task::spawn_blocking(move || drop(scanner)).await?;
+        shared.end().await;
         if let Some(renewing) = renewing {
             renewing.abort();
         }
@@ -329,6 +336,7 @@ fn as_client(player: WebPlayer) -> std::io::Result<(ClientStream, IpAddr)> {
 async fn keep_seats(
     mut departures: Departures,
     seats: Rc<Seats>,
+    presence: Presence,
     store: Handle,
     events: Events,
     durability: Weak<Durability>,
@@ -343,6 +351,7 @@ async fn keep_seats(
             match change {
                 SeatChange::Left => {
                     events.note(What::Left, About { account, ..About::default() }, "");
+                    presence.left(account);
                     left.push(account);
                 }
                 SeatChange::Confirmed(ticket) => seats.confirm(account, ticket),
@@ -370,7 +379,11 @@ async fn keep_seats(
 /// Ends the sessions of accounts that were suspended.
 async fn throw_out(mut accounts: mpsc::Receiver<i64>, sign_in: Rc<SignIn>) {
     while let Some(account) = accounts.recv().await {
-        sign_in.events.note(What::ThrownOut, About { account, ..About::default() }, "its account was suspended");
+        sign_in.events.note(
+            What::ThrownOut,
+            About { account, ..About::default() },
+            "its account was suspended",
+        );
         // Its shard may change, or be too busy to hear, until it is asked.
         while let Some(shard) = sign_in.seats.shard_of(account)
             && !sign_in.doors.kick(shard, account, ErrorCode::AccountSuspended)

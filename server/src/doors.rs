@@ -99,6 +99,15 @@ pub struct Traveller {
     pub stay: Stay,
 }
 
+/// Messages to players that come from no shard.
+#[derive(Clone)]
+pub struct Telling {
+    /// Whose session is told; all of the shard's where there is none.
+    pub account: Option<i64>,
+    /// What they are told, each a whole frame.
+    pub frames: Arc<[Vec<u8>]>,
+}
+
 /// What the control plane or another shard asks of a shard.
 pub enum Request {
     /// Let somebody in.
@@ -111,6 +120,8 @@ pub enum Request {
     Move(MoveOrder),
     /// Go on with a zone that comes from another shard.
     Zone(Box<ZoneArrival>),
+    /// Tell players something.
+    Tell(Telling),
     /// End an account's session and tell it why.
     Kick {
         /// The account.
@@ -288,6 +299,18 @@ impl ShardDoors {
     #[must_use]
     pub fn kick(&self, shard: u16, account: i64, code: ErrorCode) -> bool {
         self.ask(shard, Request::Kick { account, code }).is_ok()
+    }
+
+    /// Has players told something, unless the shard's door is full.
+    pub fn tell(&self, shard: u16, telling: Telling) {
+        // Only the door of a shard that stands still is full: nobody there hears anything.
+        let _ = self.ask(shard, Request::Tell(telling));
+    }
+
+    /// The same of every shard's players.
+    pub fn tell_all(&self, telling: &Telling) {
+        let shards = self.rings.borrow().len() as u16;
+        (0..shards).for_each(|shard| self.tell(shard, telling.clone()));
     }
 
     fn ask(&self, shard: u16, request: Request) -> Result<(), Option<Request>> {

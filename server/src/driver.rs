@@ -3,6 +3,7 @@
 //! One call a tick. Nothing in it waits: what another thread should do is handed over in a bounded queue, and what
 //! another thread has done is read from an atomic.
 
+mod entering;
 mod passing;
 mod zones;
 
@@ -14,20 +15,19 @@ use vyuha_game::shard::log::Recorded;
 use vyuha_game::shard::{Departed, LeaveCause, Outbox, SessionId};
 use vyuha_gateway::MoveOrder;
 use vyuha_net::runtime::TickStart;
-use vyuha_net::transport::{AdmitError, CloseCause, ConnId, READ_AHEAD_BYTES_MAX, Received, Transport};
+use vyuha_net::transport::{CloseCause, ConnId, READ_AHEAD_BYTES_MAX, Received, Transport};
 use vyuha_protocol::ErrorCode;
 use vyuha_protocol::frame::{FrameError, append_frame};
-use vyuha_protocol::message::{self, Acknowledge, ClientMessage, DecodeError, Message as _, Resumed};
+use vyuha_protocol::message::{self, Acknowledge, ClientMessage, DecodeError, Message as _};
 use vyuha_store::journal::{Batch, Producer, SubmitError};
 
-use crate::doors::{Admission, Leaving, Neighbours, Notice, Request, Requests, Resumption, SeatChange};
+use crate::doors::{Leaving, Neighbours, Notice, Request, Requests, SeatChange, Telling};
+use crate::hot::HotFeed;
 use crate::sessions::{Moving, Session, Sessions};
 use crate::sign_in::error_message;
 use crate::telemetry::{Stage, Telemetry};
 use zones::ZoneOut;
 
-/// Admissions and kicks dealt with in one tick; the others wait for the next.
-const REQUESTS_PER_TICK_MAX: usize = 64;
 /// Batches that wait in the driver while the journal's queue is full. Durable commands are refused meanwhile, so that
 /// only periodic saves and departures add to them. When even these are too many the journal is not coming back.
 const BACKLOG_BATCHES_MAX: usize = 4096;
@@ -54,6 +54,8 @@ pub struct Parts<T> {
     pub producer: Producer,
     /// Set when the node is to end: everyone is told, saved and let go.
     pub draining: Arc<AtomicBool>,
+    /// Where the control plane hears of who plays where, and what was said.
+    pub hot: HotFeed,
     /// Figures.
     pub telemetry: Telemetry,
     /// Ticks a second.
@@ -180,6 +182,8 @@ impl<T: Transport> Driver<T> {
         }
         self.parts.telemetry.lap(Stage::Receive);
         self.parts.shard.tick(&mut self.parts.telemetry, &mut self.outbox);
+        let Driver { parts: Parts { shard, hot, .. }, sessions, outbox, .. } = self;
+        hot.tell(self.ticks, shard, sessions.numbers(), outbox);
         self.hand_out_or_give_up()?;
         // Of who went on the control plane hears once the other shard can see them.
         if self.parts.neighbours.is_handed() {
@@ -211,126 +215,6 @@ impl<T: Transport> Driver<T> {
             self.idle_ticks += 1;
         }
         Ok(self.idle_ticks < DRAIN_LINGER_TICKS)
-    }
-
-    /// Everyone who knocked, as far as one tick goes.
-    fn answer_doors(&mut self) {
-        self.parts.neighbours.hand_waiting();
-        self.welcome_arrivals();
-        for _ in 0..REQUESTS_PER_TICK_MAX {
-            let Some(request) = self.parts.requests.pop() else { break };
-            // Who is asked for may have been handed over since.
-            self.welcome_arrivals();
-            self.answer(request);
-        }
-    }
-
-    /// Everyone whom other shards handed over.
-    fn welcome_arrivals(&mut self) {
-        while let Some(request) = self.parts.neighbours.pop() {
-            self.answer(request);
-        }
-    }
-
-    fn admit(&mut self, admission: Admission) {
-        let Admission { stream, received, request, character, items, ticket, stay } = admission;
-        let account = character.account;
-        // Whoever asks for the account means this session, not one that went on to another shard before.
-        self.passed.remove(&account);
-        let Some(conn) = self.take_over(account, |transport| transport.admit(stream, &received)) else {
-            // The socket is closed with the error; the seat is free as if the session had come and gone.
-            return self.forget(account);
-        };
-        let id = self.sessions.next_id();
-        match self.parts.shard.join(id, request, character, &items, &mut self.outbox) {
-            Ok(()) => {
-                self.sessions.insert(account);
-                self.sessions.attach(id, conn);
-                if let Some(session) = self.sessions.get_mut(id) {
-                    session.stay = stay;
-                }
-                self.give(id, ticket.number);
-                if self.parts.grace_ticks > 0 {
-                    self.frame.clear();
-                    message::append(&mut self.frame, &message::Ticket { ticket: ticket.secret });
-                    self.parts.transport.queue(conn, &self.frame);
-                }
-                if self.drained {
-                    self.end(id, Some(ErrorCode::ShuttingDown));
-                }
-            }
-            Err(error) => {
-                tracing::error!(%error, account, "a character could not enter its zone");
-                self.turn_away(conn, ErrorCode::Unavailable);
-                self.forget(account);
-            }
-        }
-    }
-
-    /// Lets a session go on by another connection, and sends again what its client lacks.
-    fn resume(&mut self, resumption: Resumption) {
-        let Resumption { account, stream, unread, received, ticket } = resumption;
-        let Some(conn) = self.take_over(account, |transport| transport.admit(stream, &unread)) else {
-            return;
-        };
-        let Driver { parts, sessions, frame, zones_out, .. } = self;
-        let resumed = sessions.of_account(account).and_then(|id| {
-            let session = sessions.get_mut(id)?;
-            let serial = session.serial;
-            let missing = session.mailbox.missing(received)?;
-            let request = match &mut session.moving {
-                Some(moving) => {
-                    // These come again over the new connection.
-                    moving.frames.clear();
-                    moving.released = None;
-                    match &moving.carried {
-                        Some(carried) => carried.request,
-                        None => zones_out.iter_mut().find_map(|out| out.tell_anew(id, serial))?,
-                    }
-                }
-                None => parts.shard.tell_anew(id)?,
-            };
-            frame.clear();
-            message::append(frame, &Resumed { ticket: ticket.secret, request });
-            frame.extend_from_slice(missing);
-            parts.transport.queue(conn, frame);
-            Some(id)
-        });
-        let Some(id) = resumed else { return self.turn_away(conn, ErrorCode::ResumeRefused) };
-        self.give(id, ticket.number);
-        if let Some(before) = self.sessions.attach(id, conn) {
-            self.turn_away(before, ErrorCode::SignedInElsewhere);
-        }
-    }
-
-    /// Notes which ticket a session's client is being sent.
-    fn give(&mut self, id: SessionId, ticket: u32) {
-        if let Some(session) = self.sessions.get_mut(id) {
-            session.ticket_unconfirmed = Some(ticket);
-        }
-    }
-
-    /// Takes a connection over, if there is room.
-    fn take_over(
-        &mut self,
-        account: i64,
-        admit: impl FnOnce(&mut T) -> Result<ConnId, AdmitError>,
-    ) -> Option<ConnId> {
-        match admit(&mut self.parts.transport) {
-            Ok(conn) => Some(conn),
-            Err(error) => {
-                if !matches!(error, AdmitError::Full { .. }) {
-                    tracing::warn!(%error, account, "a connection could not be taken over");
-                }
-                self.parts.telemetry.refused(ErrorCode::ServerFull);
-                None
-            }
-        }
-    }
-
-    /// The account's seat is free; nothing of it waits for the journal.
-    fn forget(&mut self, account: i64) {
-        self.parts.left.push(Notice { account, change: SeatChange::Left });
     }
 
     /// Sends the replies whose transactions are on disk, and lets go of those who left.
@@ -447,6 +331,21 @@ impl<T: Transport> Driver<T> {
             }
         }
         self.parts.transport.flush(&mut |_, _| {});
+    }
+
+    /// Tells players something. Who is on the way to another shard is left out: it could not be told in order.
+    fn tell(&mut self, Telling { account, frames }: &Telling) {
+        let told = match account {
+            Some(account) => self.sessions.of_account(*account).into_iter().collect(),
+            None => self.sessions.ids(),
+        };
+        for id in told {
+            if self.sessions.get(id).is_some_and(|session| !session.leaving && session.moving.is_none()) {
+                for frame in frames.iter() {
+                    deliver(&mut self.sessions, &mut self.parts, id, frame);
+                }
+            }
+        }
     }
 
     /// Tells a client why its connection ends.

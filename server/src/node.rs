@@ -15,7 +15,7 @@ use vyuha_game::inventory::PLACE_GROUND;
 use vyuha_game::ledger::LedgerRow;
 use vyuha_game::{Content, ItemRow};
 use vyuha_gateway::accounts::{Accounts, AccountsConfig, HashCost};
-use vyuha_gateway::{Gateway, Metrics, NodeInfo, ZoneInfo};
+use vyuha_gateway::{Gateway, Metrics, NodeBeat, NodeInfo, NodeLoad, ZoneInfo};
 use vyuha_net::probe::{self, Finding, Needs, Severity, Verdict};
 use vyuha_net::runtime::Driver;
 use vyuha_record::{Record, Table};
@@ -32,16 +32,16 @@ use crate::config::{Config, Database, StoreUrl};
 use crate::control::Control;
 use crate::doors::{Departures, Neighbours, ShardDoors};
 use crate::events::{self, EventRow, Events};
+use crate::hot::{Hot, HotFeeds, Sharing};
 use crate::placement::ZoneTable;
 use crate::record::Recordings;
+use crate::run::{self, RunRow, source};
 use crate::scan::{self, Scanner};
 use crate::shards::{self, Shards, World, zones_of_shards};
 use crate::telemetry::{SharedTotals, Telemetry};
 
 /// Connections that the kernel may hold before they are accepted.
 const LISTEN_BACKLOG: u32 = 1024;
-/// A run can give 2^40 item ids (a thousand a second for 34 years), and there is room for 2^23 runs.
-pub const ITEM_IDS_PER_RUN_BITS: u32 = 40;
 /// By how much the control plane is nicer than the shards: a third of their share of a processor that they all want.
 const NICE: i32 = 5;
 /// Frames by which the database may be behind the journal before the node is not ready.
@@ -72,6 +72,7 @@ impl Node {
     pub fn start(config: &Config) -> anyhow::Result<Node> {
         let driver = check_machine(config)?;
         let identity = certificate::load(config)?;
+        let hot = Hot::open(config)?;
         let content = Arc::new(load_content(config)?);
         let shards = config.shards() as u16;
         let simd = config.shard.simd.level();
@@ -86,8 +87,9 @@ impl Node {
             .enable_all()
             .build()
             .context("the control plane's runtime cannot be started")?;
+        let runs = runtime.block_on(run::begin(&durability, config.node.name.as_str(), shards))?;
         let world = runtime.block_on(load_world(&durability))?;
-        let run = world.next_item_id >> ITEM_IDS_PER_RUN_BITS;
+        let run = runs.last().context("the run that begins is not among those of the node")?.epoch;
 
         let listener = vyuha_net::listen::listen(config.listen.address, LISTEN_BACKLOG)
             .with_context(|| format!("listen.address = {} cannot be used", config.listen.address))?;
@@ -121,12 +123,23 @@ impl Node {
             gateway.set_tls(identity.browsers());
         }
         add_checks(&mut gateway, &durability.handle(), &failure);
+        share_hot(&mut gateway, &hot);
         let move_orders = gateway.move_orders();
         let (events, writer) = events::open(log_producer, run, metrics.events_lost.clone());
         let scanner = start_scanner(config, &content, &metrics, &events, &mut gateway)?;
         let neighbours = Neighbours::all(shards, &table);
         let (doors, requests) = ShardDoors::new(shards, table.clone());
         let (departures, leaving) = Departures::new(shards);
+        let (feeds, hot_feed) = HotFeeds::new(shards, config.shard.tick_hz, &metrics.hot.dropped);
+        let sharing = Sharing {
+            hot,
+            runs,
+            store: durability.handle(),
+            feeds,
+            beat: node_beat(config, listen_address, admin_address),
+            load: gateway.load_probe(),
+            announcements: gateway.announcements(),
+        };
         let draining = Arc::new(AtomicBool::new(false));
         let totals: Vec<SharedTotals> = (0..shards).map(|_| SharedTotals::default()).collect();
         let hosts = shards::start(
@@ -140,6 +153,7 @@ impl Node {
                 requests,
                 neighbours,
                 leaving,
+                hot: hot_feed,
                 draining: &draining,
                 recordings,
             },
@@ -155,10 +169,7 @@ impl Node {
         let accounts = start_hashing(config)?;
         let api_address = api.as_ref().map(TcpListener::local_addr).transpose()?;
         let api = api
-            .map(|listener| {
-                let database = durability.database();
-                ApiPort::start(config, &database, accounts.clone(), metrics.clone(), listener)
-            })
+            .map(|listener| ApiPort::start(config, &durability, accounts.clone(), metrics.clone(), listener))
             .transpose()?;
         let assets_address = assets.as_ref().map(TcpListener::local_addr).transpose()?;
         let assets = assets.map(|listener| crate::assets::serve(config, listener)).transpose()?;
@@ -170,6 +181,7 @@ impl Node {
             doors,
             zones: table,
             move_orders,
+            sharing,
             departures,
             draining,
             hosts,
@@ -294,7 +306,7 @@ pub fn load_content(config: &Config) -> anyhow::Result<Content> {
 
 /// Every table of this version.
 pub fn tables() -> Vec<Table> {
-    [&[AccountRow::TABLE, EventRow::TABLE], vyuha_game::TABLES].concat()
+    [&[AccountRow::TABLE, EventRow::TABLE, RunRow::TABLE], vyuha_game::TABLES].concat()
 }
 
 fn start_hashing(config: &Config) -> anyhow::Result<Accounts> {
@@ -416,7 +428,7 @@ async fn load_world(durability: &Durability) -> anyhow::Result<World> {
             let ground = store.load::<ItemRow>(&[("place", PLACE_GROUND.into())])?;
             let known = store.load::<ZoneRow>(&[])?;
             // Each run gives ids of a range of its own, so that none is ever given twice, whatever was deleted since.
-            let next_item_id = (store.position()?.epoch << ITEM_IDS_PER_RUN_BITS) as i64;
+            let next_item_id = source(store.position()?.epoch as i64, 0);
             Ok(World { ground, known, next_item_id, seed, began_ms })
         })
         .await?;
@@ -443,6 +455,28 @@ fn node_info(config: &Config, content: &Content, table: &ZoneTable) -> NodeInfo 
             })
             .collect(),
     }
+}
+
+/// What does not change of what the node tells the others of itself.
+fn node_beat(config: &Config, listen: SocketAddr, admin: SocketAddr) -> NodeBeat {
+    NodeBeat {
+        name: config.node.name.as_str().to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        commit: crate::COMMIT.to_owned(),
+        listen: listen.to_string(),
+        admin: admin.to_string(),
+        started_unix_ms: crate::clock::unix_ms(),
+        told_unix_ms: 0,
+        load: NodeLoad::default(),
+    }
+}
+
+/// Lets the admin port read hot data, and say how that is doing.
+fn share_hot(gateway: &mut Gateway, hot: &Hot) {
+    let state = hot.clone();
+    gateway.set_hot(hot.store.clone(), move || state.state());
+    let checked = hot.clone();
+    gateway.add_comfort("redis", Box::new(move || checked.check()));
 }
 
 fn add_checks(gateway: &mut Gateway, store: &Handle, failure: &watch::Receiver<Option<String>>) {

@@ -147,7 +147,7 @@ impl Searcher {
     }
 
     /// Searches once, and tells everybody.
-    fn search(&mut self) -> Result<Arc<ScanReport>, String> {
+    fn search(&mut self) -> Result<ScanReport, String> {
         let (began, began_unix_ms) = (Instant::now(), crate::clock::unix_ms());
         let outcome = self.compare().map(|(findings, items, ledger_rows)| {
             let told = findings.iter().take(FINDINGS_TOLD_MAX).map(|finding| self.tell(finding)).collect();
@@ -160,7 +160,7 @@ impl Searcher {
                 findings: told,
             };
             self.log(&findings, &report);
-            Arc::new(report)
+            report
         });
         let metrics = &self.parts.metrics;
         let outcome = match outcome {
@@ -221,7 +221,9 @@ impl Searcher {
                 None => self.books = Books::default(),
             }
         }
-        anyhow::bail!("entries of the ledger went into archives while they were read, {TRIES_MAX} times in a row")
+        anyhow::bail!(
+            "entries of the ledger went into archives while they were read, {TRIES_MAX} times in a row"
+        )
     }
 
     fn tell(&mut self, finding: &Finding) -> ScanFinding {
@@ -236,8 +238,8 @@ impl Searcher {
     }
 
     fn tell_item(&mut self, id: i64) -> Result<vyuha_gateway::ItemHistory, String> {
-        let told = connected(&mut self.reading, &self.parts.store)
-            .and_then(|reading| history::of_item(reading, id));
+        let told =
+            connected(&mut self.reading, &self.parts.store).and_then(|reading| history::of_item(reading, id));
         told.map_err(|error| {
             self.reading = None;
             error.to_string()
@@ -246,10 +248,7 @@ impl Searcher {
 }
 
 /// The connection, opened where there is none.
-fn connected<'a>(
-    reading: &'a mut Option<Reading>,
-    store: &LogStore,
-) -> Result<&'a mut Reading, StoreError> {
+fn connected<'a>(reading: &'a mut Option<Reading>, store: &LogStore) -> Result<&'a mut Reading, StoreError> {
     match reading {
         Some(reading) => Ok(reading),
         none => Ok(none.insert(Reading::open(store)?)),
@@ -265,14 +264,12 @@ fn stacks(content: &Content) -> impl Fn(i64) -> bool {
 
 impl Books {
     /// Reads what the ledger has grown by. Entries of a source come in their order; each source has its own.
-    fn catch_up(
-        &mut self,
-        reading: &mut Reading,
-        stacks: &impl Fn(i64) -> bool,
-    ) -> Result<u64, StoreError> {
+    fn catch_up(&mut self, reading: &mut Reading, stacks: &impl Fn(i64) -> bool) -> Result<u64, StoreError> {
         if self.carried.is_none() {
             let carried = carried(reading)?;
-            carried.iter().for_each(|carried| self.balances.carry(carried));
+            for carried in &carried {
+                self.balances.carry(carried);
+            }
             self.carried = Some(carried);
         }
         let (columns, mut rows) = (columns::<LedgerRow>(), 0);
@@ -335,10 +332,8 @@ fn carried(reading: &mut Reading) -> Result<Vec<Carried>, StoreError> {
 
 /// All items, and how many they are.
 fn tally(reading: &mut Reading, stacks: &impl Fn(i64) -> bool) -> Result<(Tally, u64), StoreError> {
-    let sql = format!(
-        "SELECT {} FROM item WHERE id > ?1 ORDER BY id LIMIT {PAGE_ROWS}",
-        columns::<ItemRow>()
-    );
+    let sql =
+        format!("SELECT {} FROM item WHERE id > ?1 ORDER BY id LIMIT {PAGE_ROWS}", columns::<ItemRow>());
     let (mut tally, mut items, mut last) = (Tally::default(), 0, i64::MIN);
     loop {
         let page = reading.query(&sql, &[last.into()])?;

@@ -178,6 +178,11 @@ impl Sessions {
         numbered.filter(|(_, slot)| slot.is_some()).map(|(number, _)| SessionId(number as u32)).collect()
     }
 
+    /// One more than the highest number that a session ever had.
+    pub fn numbers(&self) -> u32 {
+        self.slots.len() as u32
+    }
+
     /// How many there are.
     pub fn count(&self) -> usize {
         self.slots.len() - self.free.len() - self.ended.len()

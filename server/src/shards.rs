@@ -20,6 +20,7 @@ use vyuha_store::Producer;
 use crate::config::Config;
 use crate::doors::{Leaving, Neighbours, Requests};
 use crate::driver::{Driver, Parts};
+use crate::hot::HotFeed;
 use crate::record::Recordings;
 use crate::telemetry::Telemetry;
 
@@ -41,6 +42,8 @@ pub struct Shards<'a> {
     pub neighbours: Vec<Neighbours>,
     /// Where each shard tells of those who left.
     pub leaving: Vec<Leaving>,
+    /// Where each shard tells of who plays where.
+    pub hot: Vec<HotFeed>,
     /// Set when the node is to end.
     pub draining: &'a Arc<AtomicBool>,
     /// Where inputs are recorded, if they are.
@@ -109,6 +112,7 @@ pub fn start(
         requests,
         neighbours,
         leaving,
+        hot,
         draining,
         recordings,
     } = parts;
@@ -125,8 +129,8 @@ pub fn start(
     };
     let shards = zones.len() as i64;
     let mut hosts = Vec::new();
-    let doors = requests.into_iter().zip(neighbours).zip(leaving);
-    for (((index, zones), producer), ((requests, neighbours), left)) in
+    let doors = requests.into_iter().zip(neighbours).zip(leaving.into_iter().zip(hot));
+    for (((index, zones), producer), ((requests, neighbours), (left, hot))) in
         (0_u16..).zip(zones).zip(producers).zip(doors)
     {
         let here = |row: &&ItemRow| zones.iter().any(|id| i64::from(id.0) == row.owner);
@@ -180,6 +184,7 @@ pub fn start(
                 left,
                 producer,
                 draining,
+                hot,
                 telemetry,
                 tick_hz,
                 grace_ticks,

@@ -28,8 +28,8 @@ use vyuha_store::{AccountRow, Handle, Store, StoreError, TypedStore};
 use crate::addresses::Place;
 use crate::client_stream::ClientStream;
 use crate::doors::{Admission, Resumption, ShardDoors};
-use crate::knocking::Knocker;
 use crate::events::{About, Events, What};
+use crate::knocking::Knocker;
 use crate::seats::{Claim, Seats};
 use crate::tickets::{self, Ticket};
 use request::Request;
@@ -193,7 +193,8 @@ impl SignIn {
                 let shard = self.doors.shard_of(character.zone);
                 let stream = taken_from_control(stream)?;
                 let stay = claim.stay();
-                let about = About { account: character.account, character: character.id, zone: character.zone };
+                let about =
+                    About { account: character.account, character: character.id, zone: character.zone };
                 let admission = Admission { stream, received, request, character, items, ticket, stay };
                 match self.doors.admit(shard, admission) {
                     Ok(()) => {

@@ -134,7 +134,10 @@ fn moved_text(answer: &Value) -> String {
 }
 
 /// One request to the admin port: the answer's JSON.
-fn ask(config: &Config, method: &str, path: &str, body: Option<Value>) -> anyhow::Result<Value> {
+///
+/// # Errors
+/// If no node answers there, or it refuses.
+pub fn ask(config: &Config, method: &str, path: &str, body: Option<Value>) -> anyhow::Result<Value> {
     let address = reachable(config.admin.address);
     let body = body.map(|body| body.to_string()).unwrap_or_default();
     let asked = || -> std::io::Result<String> {

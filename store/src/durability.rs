@@ -6,12 +6,16 @@ use vyuha_record::{Table, schema_fingerprint};
 
 use crate::{
     DataDir, DataDirError, Handle, Journal, JournalConfig, JournalError, JournalStats, LeaseTerms,
-    Persistence, PersistenceConfig, PostgresSettings, PostgresStore, Producer, SqliteStore, Store,
-    StoreError,
+    Persistence, PersistenceConfig, PostgresSettings, PostgresSql, PostgresStore, Producer, SqliteStore,
+    Store, StoreError,
     journal::OsDisk,
     logs::{LogError, LogKeeper, LogStore, LogTable},
     migrate::OlderSchema,
+    sql::{Sql, SqliteSql},
 };
+
+/// Connections of account services to a PostgreSQL: a query that is slow delays the others little.
+pub const SERVICE_CONNECTIONS: usize = 4;
 
 /// Which database is behind the journal.
 #[derive(Debug, Clone)]
@@ -82,6 +86,9 @@ pub struct Durability {
     persistence: Persistence,
     logs: LogKeeper,
     data_dir: DataDir,
+    store: StoreConfig,
+    node: String,
+    epoch: u64,
 }
 
 impl Durability {
@@ -126,7 +133,8 @@ impl Durability {
             config.persistence,
             stopped(on_stopped),
         )?;
-        Ok((Self { journal, persistence, logs, data_dir }, producers))
+        let (store, node, epoch) = (config.store.clone(), config.node.clone(), position.epoch);
+        Ok((Self { journal, persistence, logs, data_dir, store, node, epoch }, producers))
     }
 
     /// The way to the database.
@@ -134,9 +142,16 @@ impl Durability {
         self.persistence.handle()
     }
 
-    /// The SQLite file, for the connection of account services ([`crate::sql::SqliteSql`]).
-    pub fn database(&self) -> PathBuf {
-        self.data_dir.database()
+    /// The way to the database for account services, beside the persistence thread's: of a server
+    /// [`SERVICE_CONNECTIONS`], of a file one. Up to `waiting_max` transactions may wait for one.
+    pub fn services(&self, waiting_max: usize) -> Result<Sql, StoreError> {
+        match &self.store {
+            StoreConfig::Sqlite => Sql::start([SqliteSql::open(&self.data_dir.database())?], waiting_max),
+            StoreConfig::Postgres { settings, .. } => Sql::start(
+                PostgresSql::pool(settings, &self.node, self.epoch, SERVICE_CONNECTIONS)?,
+                waiting_max,
+            ),
+        }
     }
 
     /// The last durable frame.
@@ -155,7 +170,7 @@ impl Durability {
     /// # Errors
     /// Also where the database fails: what is durable stays in the journal for the next start.
     pub fn shutdown(self) -> Result<(), DurabilityError> {
-        let Self { journal, persistence, logs, data_dir } = self;
+        let Self { journal, persistence, logs, data_dir, .. } = self;
         drop(logs);
         let journal = journal.join();
         let persistence = persistence.shutdown();

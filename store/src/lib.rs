@@ -28,15 +28,17 @@ mod store;
 
 pub use accounts::AccountRow;
 pub use data_dir::{DataDir, DataDirError};
-pub use durability::{Durability, DurabilityConfig, DurabilityError, OnStopped, StoreConfig};
+pub use durability::{
+    Durability, DurabilityConfig, DurabilityError, OnStopped, SERVICE_CONNECTIONS, StoreConfig,
+};
 pub use journal::{Batch, Journal, JournalConfig, JournalError, JournalStats, Producer, SubmitError};
 pub use memory::{MemoryDatabase, MemoryStore};
 pub use merge::{Changes, TableChanges};
 #[cfg(feature = "simulation")]
 pub use persistence::SteppedPersistence;
 pub use persistence::{Handle, LINGER, Persistence, PersistenceConfig, PersistenceStats};
-pub use postgres::{LeaseTerms, PostgresSettings, PostgresStore, StoreUrlError};
+pub use postgres::{LeaseTerms, PostgresSettings, PostgresSql, PostgresStore, StoreUrlError};
 pub use reading::Reading;
 pub use sqlite::SqliteStore;
-pub use store::{Position, Store, StoreError, TypedStore};
+pub use store::{Part, Position, Store, StoreError, TypedStore};
 pub use vyuha_breaker::BreakerState;

@@ -1,11 +1,16 @@
-//! The small durable transactions of account services, in plain SQL, on a thread of their own.
+//! The small durable transactions of account services, in plain SQL, on threads of their own.
 //!
 //! A statement is portable text with numbered parameters (`?1`, `?2`), which SQLite takes as they are and PostgreSQL as `$1`,
-//! `$2`. What must happen once is enforced by the statements themselves (a conditional `UPDATE` that counts its rows, a unique
-//! column), never by what was read before. A transaction that is committed is synced. Nothing here is for a shard: those go
-//! through the journal.
+//! `$2`. Transactions come out as if one ran after the other: SQLite runs them so, PostgreSQL undoes one that others were in the
+//! way of, which is then tried again. A transaction that is committed is synced. Nothing here is for a shard: those go through
+//! the journal.
 
-use std::{path::Path, thread, time::Duration};
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::Path,
+    thread,
+    time::{Duration, Instant},
+};
 
 use crossbeam::channel::{Receiver, Sender, TrySendError, bounded};
 use rusqlite::{Connection, TransactionBehavior, params_from_iter, types::ValueRef};
@@ -14,6 +19,7 @@ use vyuha_record::{ColumnType, RecordError, Value};
 
 use crate::{
     StoreError,
+    panic::panic_text,
     sqlite::{Bound, conflict, failed},
 };
 
@@ -21,13 +27,19 @@ use crate::{
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// More than the statements of account services.
 const STATEMENTS_MAX: usize = 256;
+/// How long a transaction may wait for its turn: whoever asked is told before they give up.
+const WAIT_MAX: Duration = Duration::from_secs(2);
+/// How often a transaction is tried in all that others are in the way of.
+const TRIES_MAX: u32 = 10;
+/// The pause after the first try, which doubles with each further one and is shortened at random.
+const PAUSE: Duration = Duration::from_millis(1);
 
 /// A transaction under way.
 pub trait SqlTransaction {
     /// Runs a statement; the rows that it changed.
     ///
     /// # Errors
-    /// [`StoreError::Conflict`] where a key or a unique column is taken: the transaction can then only be given up.
+    /// Any: the transaction can then only be given up.
     fn execute(&mut self, sql: &'static str, values: &[Value]) -> Result<u64, StoreError>;
 
     /// Runs a query; all of its rows.
@@ -39,7 +51,9 @@ pub trait SqlDatabase: Send {
     /// Begins a transaction, calls `work` once, and commits where that returned `true`.
     ///
     /// # Errors
-    /// What failed around the work. Nothing is committed then, unless it was the commit itself that was left in doubt.
+    /// What failed, within the work (which is given [`StoreError::Undone`]) or around it. Nothing is committed then, unless it
+    /// was the commit itself that was left in doubt. [`StoreError::Outrun`] and [`StoreError::Conflict`] may be another
+    /// transaction's doing: tried again, the work may come to something else.
     fn transact(&mut self, work: &mut dyn FnMut(&mut dyn SqlTransaction) -> bool) -> Result<(), StoreError>;
 }
 
@@ -95,56 +109,124 @@ pub enum SqlError {
 
 type Job = Box<dyn FnOnce(&mut dyn SqlDatabase) + Send>;
 
-/// The way to a database on a thread of its own, which ends when the last clone is dropped.
+/// The way to a database on threads of its own, which end when the last clone is dropped.
 #[derive(Clone)]
 pub struct Sql {
     jobs: Sender<Job>,
 }
 
 impl Sql {
-    /// Starts the thread. Up to `waiting_max` transactions may wait for it.
+    /// Starts a thread for each connection to the database. Up to `waiting_max` transactions may wait for one.
     ///
     /// # Errors
-    /// Where it cannot be started.
-    pub fn start(mut database: impl SqlDatabase + 'static, waiting_max: usize) -> Result<Sql, StoreError> {
+    /// Where one cannot be started.
+    pub fn start<D: SqlDatabase + 'static>(
+        connections: impl IntoIterator<Item = D>,
+        waiting_max: usize,
+    ) -> Result<Sql, StoreError> {
         let (jobs, queue): (_, Receiver<Job>) = bounded(waiting_max);
-        let run = move || queue.iter().for_each(|job| job(&mut database));
-        thread::Builder::new().name("vyuha-sql".into()).spawn(run).map_err(StoreError::Thread)?;
+        for mut database in connections {
+            let queue = queue.clone();
+            let run = move || queue.iter().for_each(|job| job(&mut database));
+            thread::Builder::new().name("vyuha-sql".into()).spawn(run).map_err(StoreError::Thread)?;
+        }
         Ok(Sql { jobs })
     }
 
-    /// Runs one transaction: what `work` returns is committed if it is `Ok`, and undone if not.
+    /// Runs one transaction: what `work` returns is committed if it is `Ok`, and undone if not. `work` is called again where
+    /// other transactions were in the way of what it did.
     ///
     /// # Errors
-    /// What `work` returned, or what failed around it.
+    /// What `work` returned, or what failed within or around it.
     pub async fn transaction<T, E>(
         &self,
-        work: impl FnOnce(&mut dyn SqlTransaction) -> Result<T, E> + Send + 'static,
+        work: impl FnMut(&mut dyn SqlTransaction) -> Result<T, E> + Send + 'static,
     ) -> Result<T, E>
     where
         T: Send + 'static,
         E: From<SqlError> + Send + 'static,
     {
         let (answer, answered) = oneshot::channel();
+        let asked = Instant::now();
         let job: Job = Box::new(move |database| {
-            let (mut work, mut done) = (Some(work), None);
-            let transacted = database.transact(&mut |transaction| {
-                done = work.take().map(|work| work(transaction));
-                matches!(done, Some(Ok(_)))
-            });
-            let result = match (transacted, done) {
-                (Ok(()), Some(done)) => done,
-                (Ok(()), None) => Err(SqlError::Store(StoreError::Stopped).into()),
-                (Err(error), _) => Err(SqlError::Store(error).into()),
-            };
-            // Whoever asked may have gone away.
-            drop(answer.send(result));
+            // Whoever asked may have gone away, before or after.
+            if answer.is_closed() {
+                return;
+            }
+            let late = asked.elapsed() > WAIT_MAX;
+            drop(answer.send(if late { Err(SqlError::Busy.into()) } else { run(database, work) }));
         });
         self.jobs.try_send(job).map_err(|error| match error {
             TrySendError::Full(_) => SqlError::Busy,
             TrySendError::Disconnected(_) => SqlError::Store(StoreError::Stopped),
         })?;
         answered.await.unwrap_or_else(|_| Err(SqlError::Store(StoreError::Stopped).into()))
+    }
+}
+
+/// Runs a transaction until nobody is in its way.
+fn run<T, E: From<SqlError>>(
+    database: &mut dyn SqlDatabase,
+    mut work: impl FnMut(&mut dyn SqlTransaction) -> Result<T, E>,
+) -> Result<T, E> {
+    let mut tries = 1;
+    loop {
+        let mut done = None;
+        let transacted = database.transact(&mut |transaction| done.insert(work(transaction)).is_ok());
+        match transacted {
+            Err(StoreError::Outrun | StoreError::Conflict { .. }) if tries < TRIES_MAX => {
+                thread::sleep(PAUSE.saturating_mul(1 << tries).mul_f64(rand::random()));
+                tries += 1;
+            }
+            Err(error) => return Err(SqlError::Store(error).into()),
+            Ok(()) => return done.unwrap_or_else(|| Err(SqlError::Store(StoreError::Stopped).into())),
+        }
+    }
+}
+
+/// Calls `work` with a transaction; whether it is to be committed.
+///
+/// # Errors
+/// The first that a statement met, after which none is run; or that the work panicked.
+pub(crate) fn carry_out(
+    transaction: &mut dyn SqlTransaction,
+    work: &mut dyn FnMut(&mut dyn SqlTransaction) -> bool,
+) -> Result<bool, StoreError> {
+    let mut guarded = Guarded { transaction, failed: None };
+    // The database undoes what was under way, and goes on for others.
+    let wanted = catch_unwind(AssertUnwindSafe(|| work(&mut guarded)))
+        .map_err(|panic| StoreError::Panicked(panic_text(&*panic)))?;
+    guarded.failed.map_or(Ok(wanted), Err)
+}
+
+/// A transaction that takes no statement after one that failed.
+struct Guarded<'a> {
+    transaction: &'a mut dyn SqlTransaction,
+    failed: Option<StoreError>,
+}
+
+impl Guarded<'_> {
+    fn unless_failed<T>(
+        &mut self,
+        statement: impl FnOnce(&mut dyn SqlTransaction) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        if self.failed.is_some() {
+            return Err(StoreError::Undone);
+        }
+        statement(self.transaction).map_err(|error| {
+            self.failed = Some(error);
+            StoreError::Undone
+        })
+    }
+}
+
+impl SqlTransaction for Guarded<'_> {
+    fn execute(&mut self, sql: &'static str, values: &[Value]) -> Result<u64, StoreError> {
+        self.unless_failed(|transaction| transaction.execute(sql, values))
+    }
+
+    fn query(&mut self, sql: &'static str, values: &[Value]) -> Result<Vec<SqlRow>, StoreError> {
+        self.unless_failed(|transaction| transaction.query(sql, values))
     }
 }
 
@@ -172,7 +254,8 @@ impl SqlDatabase for SqliteSql {
             .connection
             .transaction_with_behavior(TransactionBehavior::Immediate)
             .map_err(failed("begin a transaction"))?;
-        if work(&mut Open(&transaction)) {
+        // Dropped, it is rolled back.
+        if carry_out(&mut Open(&transaction), work)? {
             transaction.commit().map_err(failed("commit"))
         } else {
             transaction.rollback().map_err(failed("roll back"))
@@ -217,4 +300,53 @@ pub(crate) fn value(value: ValueRef<'_>) -> Result<Value, StoreError> {
         ValueRef::Blob(blob) => Value::Blob(blob.to_vec()),
         ValueRef::Real(_) => return Err(wrong(ColumnType::Int, None)),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A database in which others are in the way so many times.
+    struct Crowded(u32);
+
+    struct Nothing;
+
+    impl SqlTransaction for Nothing {
+        fn execute(&mut self, _: &'static str, _: &[Value]) -> Result<u64, StoreError> {
+            Ok(0)
+        }
+
+        fn query(&mut self, _: &'static str, _: &[Value]) -> Result<Vec<SqlRow>, StoreError> {
+            Ok(Vec::new())
+        }
+    }
+
+    impl SqlDatabase for Crowded {
+        fn transact(
+            &mut self,
+            work: &mut dyn FnMut(&mut dyn SqlTransaction) -> bool,
+        ) -> Result<(), StoreError> {
+            carry_out(&mut Nothing, work)?;
+            if self.0 == 0 {
+                return Ok(());
+            }
+            self.0 -= 1;
+            Err(StoreError::Outrun)
+        }
+    }
+
+    #[test]
+    fn what_others_are_in_the_way_of_is_tried_again_but_not_for_ever() {
+        for (others, expected) in
+            [(0, Some(1)), (3, Some(4)), (TRIES_MAX - 1, Some(TRIES_MAX)), (TRIES_MAX, None)]
+        {
+            let mut calls = 0;
+            let done: Result<u32, SqlError> = run(&mut Crowded(others), |_| {
+                calls += 1;
+                Ok(calls)
+            });
+            assert_eq!(done.ok(), expected, "{others} others");
+            assert_eq!(calls, expected.unwrap_or(TRIES_MAX));
+        }
+    }
 }

@@ -15,7 +15,14 @@ const DAY: Duration = Duration::from_hours(24);
 const NOW_MS: i64 = 1_795_219_200_000;
 
 fn table(retention: Duration) -> LogTable {
-    LogTable { name: "log", time_column: "at_ms", period: Period::Month, is_partitioned: true, retention, carry: None }
+    LogTable {
+        name: "log",
+        time_column: "at_ms",
+        period: Period::Month,
+        is_partitioned: true,
+        retention,
+        carry: None,
+    }
 }
 
 /// The lines of an archive, its head first.
@@ -69,6 +76,44 @@ fn sqlite_rows_past_their_time_are_archived_and_deleted() {
     assert_eq!(left as u64, 151 - retired);
     assert_eq!(keep(&store, &[table(40 * DAY)], &archive_dir, NOW_MS).unwrap(), 0, "once");
     assert_archives(&archive_dir);
+}
+
+/// A table that PostgreSQL does not partition, and of which something is carried over.
+#[test]
+fn rows_of_plain_tables_are_archived_deleted_and_carried() {
+    let dir = tempfile::tempdir().unwrap();
+    let postgres = Postgres::start();
+    let url = postgres.database();
+    let settings = PostgresSettings::new(&url, None, None, None, Duration::from_secs(20)).unwrap();
+    let path = dir.path().join("a.sqlite");
+    let connection = Connection::open(&path).unwrap();
+    let carry = "INSERT INTO kept (id, rows) SELECT 1, count(*) FROM {rows} WHERE true
+                 ON CONFLICT (id) DO UPDATE SET rows = kept.rows + excluded.rows";
+    let plain = LogTable { is_partitioned: false, carry: Some(carry.into()), ..table(40 * DAY) };
+    let make = "CREATE TABLE log (id BIGINT PRIMARY KEY, at_ms BIGINT, what TEXT); \
+                CREATE TABLE kept (id BIGINT PRIMARY KEY, rows BIGINT)";
+    let check = |store: &LogStore, name: &str, run: &dyn Fn(&str), number: &dyn Fn(&str) -> i64| {
+        let archive_dir = dir.path().join(name);
+        run(make);
+        run(&rows());
+        assert!(keep(store, std::slice::from_ref(&plain), &archive_dir, NOW_MS).unwrap() > 0);
+        assert_archives(&archive_dir);
+        let gone = ARCHIVED.iter().sum::<usize>() as i64;
+        assert_eq!(number("SELECT count(*) FROM log"), 151 - gone, "{name}");
+        assert_eq!(number("SELECT rows FROM kept"), gone, "{name}");
+        assert_eq!(
+            keep(store, std::slice::from_ref(&plain), &archive_dir, NOW_MS).unwrap(),
+            0,
+            "{name}: once"
+        );
+    };
+    check(&LogStore::Sqlite(path), "sqlite", &|sql| connection.execute_batch(sql).unwrap(), &|sql| {
+        connection.query_row(sql, (), |row| row.get(0)).unwrap()
+    });
+    let store = LogStore::Postgres(Box::new(settings));
+    check(&store, "postgres", &|sql| drop(postgres.psql(&url, sql)), &|sql| {
+        postgres.psql(&url, sql).parse().unwrap()
+    });
 }
 
 #[test]

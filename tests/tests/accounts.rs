@@ -6,6 +6,7 @@ use std::net::{SocketAddr, TcpStream};
 use serde_json::{Value, json};
 use vyuha_net::client::ClientError;
 use vyuha_protocol::ErrorCode;
+use vyuha_test_postgres::Postgres;
 use vyuha_tests::{Node, Options, PASSWORD, PATIENCE, Player, YARD};
 
 const EMAIL: &str = "asha@example.com";
@@ -15,8 +16,39 @@ fn options() -> Options {
     options.with("shard-count", "1")
 }
 
-fn node() -> Node {
-    Node::start(&options())
+/// Whether this program is the one that runs the tests on PostgreSQL.
+fn on_postgres() -> bool {
+    std::env::args_os().next().is_some_and(|test| test.to_string_lossy().contains("_on_postgres"))
+}
+
+/// A node, and where its database is if that is not a file of its own.
+struct World {
+    node: Node,
+    url: Option<String>,
+}
+
+impl World {
+    fn start(options: Options) -> World {
+        let url = on_postgres().then(|| Postgres::shared().database());
+        let options = match &url {
+            Some(url) => options.with("store-url", url),
+            None => options,
+        };
+        World { node: Node::start(&options), url }
+    }
+
+    /// Runs SQL in the database; the number that it finds, if any.
+    fn sql(&self, sql: &str) -> Option<i64> {
+        if let Some(url) = &self.url {
+            return Postgres::shared().psql(url, sql).parse().ok();
+        }
+        let file = self.node.data_dir().join("world.sqlite");
+        let database = rusqlite::Connection::open(file).expect("it is a file");
+        database.busy_timeout(PATIENCE).expect("a timeout can be set");
+        let mut statement = database.prepare(sql).expect("it is SQL");
+        let mut rows = statement.query(()).expect("it can be run");
+        rows.next().expect("it can be run").map(|row| row.get(0).expect("it is a number"))
+    }
 }
 
 /// Status and body of a POST.
@@ -70,7 +102,7 @@ fn refused(result: Result<(), ClientError>) -> Option<ErrorCode> {
 
 #[test]
 fn who_registered_by_mail_plays_with_a_ticket() {
-    let mut node = node();
+    let mut node = World::start(options()).node;
     let api = node.api.expect("the API is on");
     let wanted = json!({ "email": EMAIL, "password": PASSWORD });
     assert_eq!(post(api, "/registrations", None, &wanted).0, 202);
@@ -102,17 +134,16 @@ fn who_registered_by_mail_plays_with_a_ticket() {
 
 #[test]
 fn an_account_of_the_games_own_sign_in_has_the_same_password_over_http() {
-    let node = node();
+    let world = World::start(options());
+    let node = &world.node;
     let api = node.api.expect("the API is on");
-    let identity = Player::sign_up(&node, "Ravi", YARD).log_out();
+    let identity = Player::sign_up(node, "Ravi", YARD).log_out();
     let sign_in = json!({ "login": identity.account, "password": PASSWORD });
     let (status, tokens) = post(api, "/sessions", None, &sign_in);
     assert_eq!(status, 201, "{tokens}");
 
     // Once a code is asked for, the password alone does not play.
-    let database = rusqlite::Connection::open(node.data_dir().join("world.sqlite")).expect("it is a file");
-    database.busy_timeout(PATIENCE).expect("a timeout can be set");
-    database.execute("UPDATE account SET second_factor_ms = 1", ()).expect("it can be written");
+    world.sql("UPDATE account SET second_factor_ms = 1");
     let refused = refused(node.client().log_in(&identity.account, PASSWORD));
     assert_eq!(refused, Some(ErrorCode::TicketRequired));
     let (status, problem) = post(api, "/sessions", None, &sign_in);
@@ -131,21 +162,19 @@ fn who_is_suspended_is_thrown_out_and_stays_out() {
     let folder = tempfile::tempdir().expect("there is room for a folder");
     let key = folder.path().join("admin.key");
     std::fs::write(&key, "a key\n").expect("there is room for a file");
-    let node = Node::start(&options().with("api-admin-key-file", key.to_str().expect("it is UTF-8")));
+    let world = World::start(options().with("api-admin-key-file", key.to_str().expect("it is UTF-8")));
+    let node = &world.node;
     let api = node.api.expect("the API is on");
-    let staff = Player::sign_up(&node, "Mira", YARD).log_out();
+    let staff = Player::sign_up(node, "Mira", YARD).log_out();
     let sign_in = json!({ "login": staff.account, "password": PASSWORD });
     let (_, tokens) = post(api, "/sessions", None, &sign_in);
     let access = tokens["access_token"].as_str().expect("a token");
     assert_eq!(post(api, "/staff/first", Some(access), &json!({ "key": "a key" })).0, 204);
-    let database = rusqlite::Connection::open(node.data_dir().join("world.sqlite")).expect("it is a file");
-    database.busy_timeout(PATIENCE).expect("a timeout can be set");
-    database.execute("UPDATE account SET second_factor_ms = 1", ()).expect("it can be written");
+    world.sql("UPDATE account SET second_factor_ms = 1");
 
-    let mut player = Player::sign_up(&node, "Ravi", YARD);
-    let account: i64 = database
-        .query_row("SELECT id FROM account WHERE name = ?1", [&player.who.account], |row| row.get(0))
-        .expect("the account is there");
+    let mut player = Player::sign_up(node, "Ravi", YARD);
+    let found = world.sql(&format!("SELECT id FROM account WHERE name = '{}'", player.who.account));
+    let account = found.expect("the account is there");
     let path = format!("/staff/accounts/{account}/suspension");
     let suspend = json!({ "reason": "bots" });
     assert_eq!(send(api, "PUT", &path, Some(access), &suspend).0, 204);
@@ -153,5 +182,5 @@ fn who_is_suspended_is_thrown_out_and_stays_out() {
     let again = node.client().log_in(&player.who.account, PASSWORD);
     assert_eq!(refused(again), Some(ErrorCode::AccountSuspended));
     assert_eq!(send(api, "DELETE", &path, Some(access), &json!({})).0, 204);
-    player.who.sign_in(&node).log_out();
+    player.who.sign_in(node).log_out();
 }

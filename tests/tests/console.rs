@@ -40,8 +40,14 @@ const PAGE: &str = r##"(() => {
         tick_charts: [...document.querySelectorAll("#ticks canvas")].map(
             (chart) => pixels(chart).filter((one) => ((one >> 8) & 255) - (one & 255) > 60).length,
         ),
+        scan: text("#scan"),
         passes: [...document.querySelectorAll("#passes tr")].slice(1).map((row) => [...row.cells].map((cell) => cell.innerText)),
         marks: Number(map.dataset.marks ?? 0),
+        hot: text("#hot"),
+        nodes: [...document.querySelectorAll("#nodes tr")].slice(1).map((row) => [...row.cells].map((cell) => cell.innerText)),
+        said: texts("#said li"),
+        said_title: text("#said-title"),
+        announced: text("#announced"),
         inks: Object.fromEntries(inks),
     };
 })()"##;
@@ -88,6 +94,9 @@ fn the_page_shows_the_node_its_zones_its_players_and_its_ticks() {
         assert_eq!(durations(&row[1..]).len(), 2, "a figure of each shard: {row:?}");
     }
 
+    let scan = page["scan"].as_str().expect("it is text");
+    assert!(scan.contains("compared with the ledger") && scan.ends_with("nothing doubled or lost"), "{scan}");
+
     // What people switch off is not drawn.
     browser.evaluate("document.querySelector('#legend .player').click()");
     browser.await_page("a map without players", |page| page["inks"]["player"] == 0 && page["marks"] == 420);
@@ -99,6 +108,16 @@ fn the_page_shows_the_node_its_zones_its_players_and_its_ticks() {
         let counts = "1 player · 60 NPCs · 600 items · shard 1";
         page["marks"] == 661 && page["counts"] == counts && page["zones"][1]["chosen"] == true
     });
+
+    let page = browser.await_page("itself among the nodes", |page| page["nodes"][0][1] == "3");
+    assert_eq!((&page["nodes"][0][0], &page["hot"]), (&"local".into(), &"no Redis: this node alone".into()));
+    assert_eq!((&page["said_title"], &page["said"]), (&"Said lately in Depot".into(), &json!(["nothing"])));
+    browser.evaluate("document.getElementById('announcement').focus()");
+    browser.type_text("1 minute left");
+    browser.press("Enter", "Enter");
+    let page = browser.await_page("an announcement", |page| page["announced"] != "");
+    assert_eq!(page["announced"], "told the players of every node");
+    assert_eq!(page["zones"][1]["chosen"], true, "what is typed there chooses no zone");
 
     leave_depot();
     browser.await_page("that somebody left", |page| {

@@ -44,13 +44,17 @@ fn check(options: &Options, run: &dyn Fn(&Node, &str), number: &dyn Fn(&Node, &s
     let faults = [
         Fault {
             name: "an instance copied under an id of its own",
-            plant: format!("INSERT INTO item (id, {columns}) SELECT 5, kind, count, 3, owner, 9, x, y, wear FROM item WHERE id = {item}"),
+            plant: format!(
+                "INSERT INTO item (id, {columns}) SELECT 5, kind, count, 3, owner, 9, x, y, wear FROM item WHERE id = {item}"
+            ),
             found: vec!["item 5: 1 of it are".into(), format!("owner {who} at place 3 has 1 of kind 3")],
             undo: "DELETE FROM item WHERE id = 5".into(),
         },
         Fault {
             name: "coins made out of nothing",
-            plant: format!("UPDATE item SET count = count + 5 WHERE place = 0 AND owner = {who} AND kind = 1"),
+            plant: format!(
+                "UPDATE item SET count = count + 5 WHERE place = 0 AND owner = {who} AND kind = 1"
+            ),
             found: vec![format!("owner {who} at place 0 has 12 of kind 1, by the ledger 7")],
             undo: format!("UPDATE item SET count = count - 5 WHERE place = 0 AND owner = {who} AND kind = 1"),
         },
@@ -90,7 +94,10 @@ fn check(options: &Options, run: &dyn Fn(&Node, &str), number: &dyn Fn(&Node, &s
             let found = found.unwrap_or_else(|| panic!("{name}: nobody says {words:?}: {standing:#}"));
             let is_copy = found["item"] == "5";
             let history = found["history"].to_string();
-            assert!(is_copy || words.contains("place 3 has") || history.contains("pick up"), "{name}: {found:#}");
+            assert!(
+                is_copy || words.contains("place 3 has") || history.contains("pick up"),
+                "{name}: {found:#}"
+            );
         }
         if fault.undo.is_empty() {
             break;
@@ -129,7 +136,9 @@ fn what_is_doubled_or_lost_is_found_in_sqlite() {
     };
     check(
         &Options::test_world(),
-        &|node, sql| open(node).execute_batch(&format!("BEGIN IMMEDIATE; {sql}; COMMIT")).expect("it can be written"),
+        &|node, sql| {
+            open(node).execute_batch(&format!("BEGIN IMMEDIATE; {sql}; COMMIT")).expect("it can be written");
+        },
         &|node, sql| open(node).query_row(sql, (), |row| row.get(0)).expect("it can be read"),
     );
 }

@@ -49,6 +49,8 @@ pub enum Topic {
     Reset,
     /// The password was changed.
     PasswordChanged,
+    /// A provider's identity signs in to the account from now on.
+    IdentityLinked,
 }
 
 /// Why mail cannot be sent at all.

@@ -53,6 +53,7 @@ pub struct Templates {
     already_registered: Template,
     reset: Template,
     password_changed: Template,
+    identity_linked: Template,
 }
 
 impl Topic {
@@ -63,6 +64,7 @@ impl Topic {
             Topic::AlreadyRegistered => "already_registered",
             Topic::Reset => "reset",
             Topic::PasswordChanged => "password_changed",
+            Topic::IdentityLinked => "identity_linked",
         }
     }
 
@@ -76,6 +78,7 @@ impl Topic {
             Topic::AlreadyRegistered => include_str!("../../../content/mail/already_registered.txt"),
             Topic::Reset => include_str!("../../../content/mail/reset.txt"),
             Topic::PasswordChanged => include_str!("../../../content/mail/password_changed.txt"),
+            Topic::IdentityLinked => include_str!("../../../content/mail/identity_linked.txt"),
         }
     }
 }
@@ -101,6 +104,7 @@ impl Templates {
             already_registered: load(Topic::AlreadyRegistered)?,
             reset: load(Topic::Reset)?,
             password_changed: load(Topic::PasswordChanged)?,
+            identity_linked: load(Topic::IdentityLinked)?,
         })
     }
 
@@ -111,6 +115,7 @@ impl Templates {
             Topic::AlreadyRegistered => &self.already_registered,
             Topic::Reset => &self.reset,
             Topic::PasswordChanged => &self.password_changed,
+            Topic::IdentityLinked => &self.identity_linked,
         }
     }
 }

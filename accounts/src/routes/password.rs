@@ -5,7 +5,6 @@ use axum::http::StatusCode;
 use serde::Deserialize;
 use utoipa::ToSchema;
 use vyuha_gateway::accounts::check_password;
-use vyuha_store::sql::SqlTransaction;
 
 use crate::email::Email;
 use crate::http::{App, Body, Caller, From};
@@ -117,7 +116,7 @@ pub(crate) async fn reset(
             login::set_password(tx, account, &hash)?;
             let ended = sessions::end_all(tx, account, None, EndReason::Password, now_ms)?;
             one_time::revoke(tx, Kind::Ticket, account)?;
-            Ok::<_, Problem>((ended, email_of(tx, account)?))
+            Ok::<_, Problem>((ended, login::email_of(tx, account)?))
         })
         .await?;
     app.throttle.take_back(&counted);
@@ -159,7 +158,7 @@ pub(crate) async fn change(
                 sessions::end_all(tx, account.id, Some(&caller.session), EndReason::Password, now_ms)?;
             one_time::revoke(tx, Kind::Ticket, account.id)?;
             one_time::revoke(tx, Kind::Reset, account.id)?;
-            Ok((ended, email_of(tx, account.id)?))
+            Ok((ended, login::email_of(tx, account.id)?))
         })
         .await?;
     app.revoke(&ended);
@@ -167,9 +166,4 @@ pub(crate) async fn change(
         app.mailer.send(Topic::PasswordChanged, &email, None);
     }
     Ok(StatusCode::NO_CONTENT)
-}
-
-fn email_of(tx: &mut dyn SqlTransaction, account: i64) -> Result<Option<String>, Problem> {
-    let rows = tx.query("SELECT email FROM account WHERE id = ?1", &[account.into()])?;
-    Ok(rows.first().map(|row| row.optional_text(0)).transpose()?.flatten())
 }

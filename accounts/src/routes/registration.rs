@@ -6,6 +6,7 @@ use axum::response::Json;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use vyuha_gateway::accounts::check_password;
+use vyuha_store::sql::SqlTransaction;
 
 use crate::email::Email;
 use crate::http::{App, Body, From};
@@ -84,16 +85,12 @@ pub(crate) async fn register(
     let now_ms = app.now_ms();
     let _counted = app.throttle.count(now_ms, &[(MAIL_ADDRESS, &from.site)]).map_err(Problem::too_many)?;
     let password_hash = app.hasher.hash(&wanted.password).await?;
-    let id = Token::new(Kind::Registration)?;
-    let (id, begun) = app
-        .sql
-        .transaction(move |tx| {
-            let begun = registration::begin(tx, &id, &email, password_hash, now_ms)?;
-            Ok::<_, Problem>((id, begun))
-        })
-        .await?;
+    let Token { text, hash } = Token::new(Kind::Registration)?;
+    let begin =
+        move |tx: &mut dyn SqlTransaction| registration::begin(tx, &hash, &email, &password_hash, now_ms);
+    let begun = app.sql.transaction(begin).await?;
     mail(&app, &begun);
-    Ok((StatusCode::ACCEPTED, Json(Registered { registration: id.text })))
+    Ok((StatusCode::ACCEPTED, Json(Registered { registration: text })))
 }
 
 /// Send the mail again

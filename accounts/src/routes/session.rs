@@ -9,7 +9,7 @@ use utoipa::{IntoParams, ToSchema};
 use crate::http::document::BEARER;
 use crate::http::{App, Body, Caller, From, Parameters};
 use crate::jwt::ACCESS_MS;
-use crate::login::{self, Account};
+use crate::login;
 use crate::problem::{Code, Problem, ProblemBody};
 use crate::second_factor;
 use crate::service::Service;
@@ -121,37 +121,43 @@ pub(crate) async fn sign_in(
     State(app): State<App>,
     from: From,
     headers: HeaderMap,
-    Body(SignIn { login, password, code }): Body<SignIn>,
+    Body(wanted): Body<SignIn>,
 ) -> Result<(StatusCode, Json<Tokens>), Problem> {
+    let (account, opened) = open_by_password(&app, &from, &headers, wanted).await?;
+    app.revoke(&opened.ended);
+    let tokens = tokens(&app, account, opened.session, opened.refresh.text)?;
+    Ok((StatusCode::CREATED, Json(tokens)))
+}
+
+/// Opens a session for who shows a password, and a code where the account asks for one: the account and the session.
+pub(super) async fn open_by_password(
+    app: &Service,
+    from: &From,
+    headers: &HeaderMap,
+    SignIn { login, password, code }: SignIn,
+) -> Result<(i64, Opened), Problem> {
     let counted =
         login::count_attempt(&app.throttle, &login, &from.site, app.now_ms()).map_err(Problem::too_many)?;
-    let account = app.sql.transaction(move |tx| login::find(tx, &login)).await?;
-    let right = login::verify(&app, &password, account.as_ref()).await?;
+    let judged = async {
+        let account = app.sql.transaction(move |tx| login::find(tx, &login)).await?;
+        let right = login::verify(app, &password, account.as_ref()).await?;
+        Ok::<_, Problem>((account, right))
+    };
+    // What could not be judged was no failure.
+    let (account, right) = judged.await.inspect_err(|_| app.throttle.take_back(&counted))?;
     let Some(account) = account.filter(|_| right) else { return Err(Code::CredentialsWrong.into()) };
     app.throttle.take_back(&counted);
     account.needs_no_suspension(app.now_ms())?;
     if account.second_factor {
-        prove_code(&app, account.id, code).await?;
+        prove_code(app, account.id, code).await?;
     }
     let rehashed = if app.hasher.is_outdated(&account.password_hash) {
         Some(app.hasher.hash(&password).await?)
     } else {
         None
     };
-    let agent = headers.get(header::USER_AGENT).and_then(|agent| agent.to_str().ok());
-    let agent = agent.unwrap_or_default().to_owned();
-    let opened = open(&app, account, rehashed, agent, from.address.to_string()).await?;
-    Ok((StatusCode::CREATED, Json(opened)))
-}
-
-async fn open(
-    app: &Service,
-    account: Account,
-    rehashed: Option<String>,
-    agent: String,
-    address: String,
-) -> Result<Tokens, Problem> {
     let (id, now_ms) = (account.id, app.now_ms());
+    let (agent, address) = (agent(headers), from.address.to_string());
     let opened = app
         .sql
         .transaction(move |tx| {
@@ -159,15 +165,13 @@ async fn open(
             if !login::is_unchanged(tx, &account)? {
                 return Err(Problem::from(Code::CredentialsWrong));
             }
-            if let Some(hash) = rehashed {
-                login::set_password(tx, account.id, &hash)?;
+            if let Some(hash) = &rehashed {
+                login::set_password(tx, account.id, hash)?;
             }
             sessions::open(tx, account.id, &agent, &address, now_ms)
         })
         .await?;
-    let Opened { session, refresh, ended } = opened;
-    app.revoke(&ended);
-    tokens(app, id, session, refresh.text)
+    Ok((id, opened))
 }
 
 /// Uses up a code of the second factor.
@@ -179,9 +183,10 @@ pub(super) async fn prove_code(app: &Service, account: i64, code: Option<String>
     let now_ms = app.now_ms();
     let counted = app.throttle.count(now_ms, &[(CODE, &account.to_string())]).map_err(Problem::too_many)?;
     let vault = app.vault.clone();
-    let right =
-        app.sql.transaction(move |tx| second_factor::check(tx, &vault, account, &code, now_ms)).await?;
-    if !right {
+    let checked =
+        app.sql.transaction(move |tx| second_factor::check(tx, &vault, account, &code, now_ms)).await;
+    // What could not be judged was no failure.
+    if !checked.inspect_err(|_| app.throttle.take_back(&counted))? {
         return Err(Code::SecondFactorWrong.into());
     }
     app.throttle.take_back(&counted);
@@ -237,7 +242,7 @@ pub(crate) async fn list(
     let after = after.map(|after| cursor(&after).ok_or(Code::QueryInvalid)).transpose()?;
     let (account, now_ms) = (caller.account, app.now_ms());
     let mut found =
-        app.sql.transaction(move |tx| sessions::list(tx, account, after, limit + 1, now_ms)).await?;
+        app.sql.transaction(move |tx| sessions::list(tx, account, after.as_ref(), limit + 1, now_ms)).await?;
     let next = (found.len() > limit).then(|| {
         found.truncate(limit);
         found.last().map(|last| format!("{}.{}", last.created_ms, last.id))
@@ -268,6 +273,9 @@ pub(crate) async fn end(
     caller: Caller,
     Path(session): Path<String>,
 ) -> Result<StatusCode, Problem> {
+    if !is_id(&session) {
+        return Err(Code::SessionUnknown.into());
+    }
     let (id, now_ms) = (session.clone(), app.now_ms());
     let ended = app
         .sql
@@ -296,13 +304,28 @@ pub(crate) async fn end_others(State(app): State<App>, caller: Caller) -> Result
     Ok(StatusCode::NO_CONTENT)
 }
 
+/// Whether a text can be the id of a session.
+fn is_id(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
+}
+
+/// What the client says that it is.
+pub(super) fn agent(headers: &HeaderMap) -> String {
+    headers.get(header::USER_AGENT).and_then(|agent| agent.to_str().ok()).unwrap_or_default().to_owned()
+}
+
 /// Where the page before ended.
 fn cursor(text: &str) -> Option<(i64, String)> {
     let (created_ms, id) = text.split_once('.')?;
-    Some((created_ms.parse().ok()?, id.to_owned()))
+    Some((created_ms.parse().ok()?, id.to_owned())).filter(|_| is_id(id))
 }
 
-fn tokens(app: &Service, account: i64, session: String, refresh_token: String) -> Result<Tokens, Problem> {
+pub(super) fn tokens(
+    app: &Service,
+    account: i64,
+    session: String,
+    refresh_token: String,
+) -> Result<Tokens, Problem> {
     Ok(Tokens {
         access_token: app.access_token(account, &session)?,
         token_type: "Bearer",

@@ -54,8 +54,11 @@ impl Staff {
     }
 }
 
-/// Whether somebody may do something to an account, which there must be.
+/// Whether somebody, who has that role still, may do something to an account, which there must be.
 fn needs_touch(tx: &mut dyn SqlTransaction, actor: i64, role: Role, subject: i64) -> Result<(), Problem> {
+    if staff::role_of(tx, actor)? != Some(role) {
+        return Err(Code::Forbidden.into());
+    }
     if tx.query("SELECT id FROM account WHERE id = ?1", &[subject.into()])?.is_empty() {
         return Err(Code::AccountUnknown.into());
     }
@@ -279,7 +282,11 @@ pub(crate) async fn search(
 ) -> Result<Json<FoundAccounts>, Problem> {
     caller.needs(Permission::Look)?;
     let limit = page(limit)?;
-    let pattern = beginning(&search.unwrap_or_default());
+    let search = search.unwrap_or_default();
+    if search.contains('\0') {
+        return Err(Code::QueryInvalid.into());
+    }
+    let pattern = beginning(&search);
     let mut accounts = app
         .sql
         .transaction(move |tx| {
@@ -289,7 +296,7 @@ pub(crate) async fn search(
                  FROM account a LEFT JOIN staff s ON s.account = a.id
                  WHERE a.id > ?1 AND (a.name LIKE ?2 ESCAPE '!' OR a.email LIKE ?2 ESCAPE '!')
                  ORDER BY a.id LIMIT ?3",
-                &[after.unwrap_or(i64::MIN).into(), pattern.into(), Value::Int(limit as i64 + 1)],
+                &[after.unwrap_or(i64::MIN).into(), pattern.clone().into(), Value::Int(limit as i64 + 1)],
             )?;
             rows.iter().map(found).collect::<Result<Vec<_>, Problem>>()
         })
@@ -358,7 +365,9 @@ pub(crate) async fn suspend(
     caller.needs(Permission::Suspend)?;
     let (subject, now_ms) = (number(&subject)?, app.now_ms());
     let length = reason.chars().count();
-    if !(1..=REASON_CHARS_MAX).contains(&length) || until_ms.is_some_and(|until_ms| until_ms <= now_ms) {
+    // A database may take no text with a zero in it.
+    let is_text = (1..=REASON_CHARS_MAX).contains(&length) && !reason.contains('\0');
+    if !is_text || until_ms.is_some_and(|until_ms| until_ms <= now_ms) {
         let detail = "a reason has 1 to 500 characters, and the end of a suspension is in the future";
         return Err(Problem::from(Code::BodyInvalid).detail(detail));
     }

@@ -9,15 +9,22 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
+use vyuha_accounts::jwt::Algorithm;
 use vyuha_accounts::mail::{self, Outlet, Templates};
+use vyuha_accounts::oidc::Providers;
 use vyuha_accounts::throttle::Throttle;
 use vyuha_accounts::vault::Vault;
 use vyuha_accounts::{ApiConfig, Parts, Service};
 use vyuha_gateway::Metrics;
 use vyuha_gateway::accounts::{Accounts, AccountsConfig, HashCost};
 use vyuha_record::Record as _;
+use vyuha_store::migrate::OlderSchema;
 use vyuha_store::sql::{Sql, SqliteSql};
-use vyuha_store::{AccountRow, SqliteStore};
+use vyuha_store::{
+    AccountRow, LeaseTerms, PostgresSettings, PostgresSql, PostgresStore, SERVICE_CONNECTIONS, SqliteStore,
+    Store as _,
+};
+use vyuha_test_postgres::Postgres;
 
 use crate::client::{Answer, Request};
 use crate::mailbox::{self, Mail};
@@ -32,6 +39,7 @@ pub const ADMIN_KEY: &str = "the key of this server";
 pub fn config() -> ApiConfig {
     ApiConfig {
         site: "https://play.example.com".into(),
+        algorithm: Algorithm::EdDsa,
         open_registration: true,
         origins: vec!["https://play.example.com".into()],
         behind_proxy: false,
@@ -41,6 +49,33 @@ pub fn config() -> ApiConfig {
 
 /// As little work as there can be.
 pub const CHEAP: HashCost = HashCost { memory_kib: 64, passes: 1, lanes: 1 };
+
+/// The way to the database of this folder: a file in it, or one of a server whose URL it holds.
+fn open_database(dir: &Path) -> Sql {
+    if !on_postgres() {
+        let path = dir.join("world.sqlite");
+        drop(SqliteStore::open(&path, "test", &[AccountRow::TABLE], OlderSchema::Migrate).unwrap());
+        return Sql::start([SqliteSql::open(&path).unwrap()], 64).unwrap();
+    }
+    let named = dir.join("url");
+    let url = std::fs::read_to_string(&named).unwrap_or_else(|_| {
+        let url = Postgres::shared().database();
+        std::fs::write(&named, &url).unwrap();
+        url
+    });
+    let settings = PostgresSettings::new(&url, None, None, None, Duration::from_secs(10)).unwrap();
+    let (holder, home) = ("test".to_owned(), "test".to_owned());
+    let lease = LeaseTerms { holder, home, ttl: Duration::from_mins(1), journal_exists: false };
+    let mut store =
+        PostgresStore::open(&settings, "test", &[AccountRow::TABLE], lease, OlderSchema::Migrate).unwrap();
+    let epoch = store.begin_epoch().unwrap().epoch;
+    Sql::start(PostgresSql::pool(&settings, "test", epoch, SERVICE_CONNECTIONS).unwrap(), 64).unwrap()
+}
+
+/// Whether this program is the one that runs the tests on PostgreSQL.
+fn on_postgres() -> bool {
+    std::env::args_os().next().is_some_and(|test| test.to_string_lossy().contains("on_postgres"))
+}
 
 pub struct Node {
     pub address: SocketAddr,
@@ -81,17 +116,8 @@ impl Node {
     }
 
     async fn open_with(dir: &Path, config: ApiConfig, cost: HashCost, admin_key: Option<String>) -> Node {
-        let path = dir.join("world.sqlite");
-        drop(
-            SqliteStore::open(
-                &path,
-                "test",
-                &[AccountRow::TABLE],
-                vyuha_store::migrate::OlderSchema::Migrate,
-            )
-            .unwrap(),
-        );
-        let sql = Sql::start(SqliteSql::open(&path).unwrap(), 64).unwrap();
+        let folder = dir.to_owned();
+        let sql = tokio::task::spawn_blocking(move || open_database(&folder)).await.unwrap();
         let (smtp, mails) = mailbox::start().await;
         let outlet = Outlet::Smtp { url: format!("smtp://{smtp}"), login: None };
         let templates = Templates::load(None).unwrap();
@@ -109,6 +135,7 @@ impl Node {
             vault: Vault::open(&dir.join("key")).unwrap(),
             throttle: Arc::new(Throttle::default()),
             mailer,
+            providers: Providers::new(Vec::new()).unwrap(),
             admin_key,
             thrown_out: out,
             metrics: metrics.clone(),

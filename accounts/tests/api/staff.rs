@@ -9,9 +9,9 @@ use crate::client::Answer;
 use crate::node::{ADMIN_KEY, Node, PASSWORD};
 
 /// Somebody of the staff, signed in with a second factor.
-struct Member {
+pub struct Member {
     account: i64,
-    token: String,
+    pub token: String,
 }
 
 impl Member {
@@ -30,13 +30,13 @@ impl Member {
     }
 
     /// The first administrator.
-    async fn first(node: &mut Node) -> Member {
+    pub async fn first(node: &mut Node) -> Member {
         let member = Member::new(node, "admin@example.com").await;
         member.call(node, "POST", "/staff/first", Some(json!({ "key": ADMIN_KEY }))).await.expect(204, "");
         member
     }
 
-    async fn call(&self, node: &Node, method: &'static str, path: &str, body: Option<Value>) -> Answer {
+    pub async fn call(&self, node: &Node, method: &'static str, path: &str, body: Option<Value>) -> Answer {
         node.call(method, path, &self.token, body).await
     }
 

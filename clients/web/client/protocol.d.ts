@@ -359,11 +359,11 @@ export interface Done {
   request: number;
 }
 
-/** Somebody near said something. */
+/** Somebody near said something; or, of nobody near (`NOBODY`), what was said in the zone before the character came, or, without a name, what is announced to all. */
 export interface Said {
-  /** The speaker's entity. */
+  /** The speaker's entity; 4294967295 of nobody near. */
   entity: number;
-  /** The speaker's name. */
+  /** The speaker's name; empty of an announcement. */
   name: string;
   /** What was said. */
   text: string;

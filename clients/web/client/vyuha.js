@@ -12,6 +12,9 @@ const ACKNOWLEDGE_BYTES = 1024;
 /** Inputs that are sent again when a session goes on: as many as a server queues. */
 const INPUTS_SENT_AGAIN_MAX = 8;
 
+/** {@link Said.entity} of what nobody near said. */
+export const NOBODY = 0xffffffff;
+
 /** What a server does not count: see "A connection that breaks" in docs/protocol.md. @type {(keyof ServerMessages)[]} */
 const UNNUMBERED = ["Welcome", "Ticket", "Resumed", "Pong", "Snapshot"];
 
@@ -68,7 +71,8 @@ const ANSWERS = /** @type {const} */ ({
  * What happens; each may be left out.
  * @typedef {object} Listener
  * @property {(head: SnapshotHead) => void} [onSnapshot] A snapshot was applied.
- * @property {(said: Said) => void} [onSaid] Somebody near said something.
+ * @property {(said: Said) => void} [onSaid] Somebody near said something; or, of {@link NOBODY} near, what was
+ *   said in the zone lately or, without a name, an announcement.
  * @property {() => void} [onInventory] The inventory, what is worn or the bank changed.
  * @property {(asked: TradeAsked) => void} [onTradeAsked] Somebody asks to trade.
  * @property {(why?: ErrorName) => void} [onTrade] The trade changed, or is over: without effect if it says why.

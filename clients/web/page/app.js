@@ -1,7 +1,7 @@
 // The game's page: signs in, steers, and hands what is heard to the parts that show it.
 
 import { itemKind, isPlayer } from "/client/snapshot.js";
-import { fetchWorld, Refused } from "/client/vyuha.js";
+import { fetchWorld, NOBODY, Refused } from "/client/vyuha.js";
 import { Session } from "/client/session.js";
 import { Controls } from "./controls.js";
 import { Deals } from "./deals.js";
@@ -121,8 +121,9 @@ const listener = {
   },
   /** @param {import("/client/protocol.js").Said} said */
   onSaid({ entity, name, text }) {
+    if (!name) return chat.note(text);
     chat.add(name, text, entity === session?.client?.entered?.entity);
-    view.say(entity, text);
+    if (entity !== NOBODY) view.say(entity, text);
   },
   /** @param {import("/client/protocol.js").Away} away */
   onAway({ away, closing_s }) {

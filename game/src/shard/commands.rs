@@ -6,7 +6,7 @@ use vyuha_protocol::motion::Heading;
 use vyuha_protocol::{EntityId, ErrorCode};
 
 use super::session::new_view;
-use super::{LeaveCause, Outbox, SessionId, Shard};
+use super::{LeaveCause, Outbox, SessionId, Shard, Spoken};
 use crate::chat;
 use crate::movement::Received;
 use crate::presence::Presence;
@@ -190,6 +190,8 @@ impl Shard {
         let hearing_radius = self.content.zones[zone.content].kind.hearing_radius;
         let at = zone.place_of(speaking.entity);
         let (name, text) = (speaking.character.name.clone(), text.to_owned());
+        let character = speaking.character.id;
+        out.spoken.push(Spoken { zone: zone.id, character, name: name.clone(), text: text.clone() });
         let said = out.write(&Said { entity: speaking.entity.0, name, text });
         // The speaker hears itself even before the zone has taken it in.
         out.address(speaker, said.clone(), false);

@@ -132,6 +132,7 @@ impl Shard {
         });
         session.view = new_view(&content.kind);
         state.players.insert(session.entity, id);
+        out.entered.push(id);
         let Belongings { inventory, equipment, .. } = &session.belongings;
         let told = |slots: &[Option<Stack>]| -> Vec<usize> {
             let taken = slots.iter().enumerate().filter(|(_, stack)| stack.is_some() && answers.is_some());

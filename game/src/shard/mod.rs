@@ -31,9 +31,9 @@ use std::sync::Arc;
 use vyuha_core::{Subscriber, Zone};
 use vyuha_protocol::frame::append_frame;
 use vyuha_protocol::snapshot::SNAPSHOT_KIND;
-use vyuha_protocol::{ItemId, ItemKind, ZoneId};
+use vyuha_protocol::{ItemId, ItemKind, Pos, ZoneId};
 
-use crate::character::arrival;
+use crate::character::{CharacterRow, arrival};
 use crate::content::Content;
 use crate::ground::ZoneRow;
 use crate::inventory::{ItemRow, Stack};
@@ -44,7 +44,7 @@ use crate::trade::Trades;
 pub use config::{JoinError, ShardConfig, ShardError};
 pub use hashes::Part;
 pub use moving::{AttachError, MovingZone};
-pub use outbox::{Counts, Departed, LeaveCause, Left, OutMessage, Outbox};
+pub use outbox::{Counts, Departed, LeaveCause, Left, OutMessage, Outbox, Spoken};
 pub use session::SessionId;
 
 use session::Sessions;
@@ -81,6 +81,17 @@ pub struct ZoneSummary<'a> {
     pub items: usize,
     /// Its columns, for those who want every entity.
     pub zone: &'a Zone,
+}
+
+/// Where a session's character is.
+#[derive(Debug, Clone, Copy)]
+pub struct Whereabouts<'a> {
+    /// The character, as it was saved last.
+    pub character: &'a CharacterRow,
+    /// The zone that it is in.
+    pub zone: ZoneId,
+    /// The place there.
+    pub at: Pos,
 }
 
 /// The ids that the shard gives to new items.
@@ -249,6 +260,14 @@ impl Shard {
             items: zone.ground.count(),
             zone: &zone.zone,
         })
+    }
+
+    /// Where a session's character is; `None` if there is no such session.
+    pub fn whereabouts(&self, session: SessionId) -> Option<Whereabouts<'_>> {
+        let session = self.sessions.get(session)?;
+        let zone = &self.zones[session.zone];
+        let at = zone.place_of(session.entity);
+        Some(Whereabouts { character: &session.character, zone: zone.id, at })
     }
 
     fn end(&mut self, session: SessionId, cause: LeaveCause, out: &mut Outbox) {

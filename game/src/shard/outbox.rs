@@ -3,8 +3,8 @@
 
 use std::ops::Range;
 
-use vyuha_protocol::ErrorCode;
 use vyuha_protocol::message::{ClientMessage, Error, Message, append};
+use vyuha_protocol::{ErrorCode, ZoneId};
 use vyuha_record::Transaction;
 
 use super::SessionId;
@@ -23,6 +23,10 @@ pub struct Outbox {
     pub left: Vec<Left>,
     /// The sessions that go to another shard.
     pub departed: Vec<Departed>,
+    /// The sessions that came into a zone, by signing in or by walking; some may have left it since.
+    pub entered: Vec<SessionId>,
+    /// What was said, once each, whoever heard it.
+    pub spoken: Vec<Spoken>,
     /// What was counted.
     pub counts: Counts,
 }
@@ -59,6 +63,19 @@ pub struct Departed {
     pub session: SessionId,
     /// What is the game's of it.
     pub carried: Carried,
+}
+
+/// Something that was said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Spoken {
+    /// Where.
+    pub zone: ZoneId,
+    /// By whom.
+    pub character: i64,
+    /// The name of who.
+    pub name: String,
+    /// What.
+    pub text: String,
 }
 
 /// Why a session ended.
@@ -103,6 +120,8 @@ impl Outbox {
         self.transactions.clear();
         self.left.clear();
         self.departed.clear();
+        self.entered.clear();
+        self.spoken.clear();
         self.counts = Counts::default();
     }
 

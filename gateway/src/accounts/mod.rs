@@ -115,12 +115,14 @@ impl Accounts {
         answered.await.map_err(|_| AccountsError::Stopped)?
     }
 
-    /// Whether the password is the one that was hashed. Without a hash, because the account is unknown, it
-    /// takes the same time and answers `false`, so that nobody can tell by the clock which accounts exist.
+    /// Whether the password is the one that was hashed. Without a hash, because the account is unknown or its hash
+    /// is empty, which is that of an account without a password, it takes the same time and answers `false`, so that
+    /// nobody can tell by the clock which accounts exist.
     pub async fn verify(&self, password: &str, phc: Option<&str>) -> Result<bool, AccountsError> {
         if password.len() > PASSWORD_BYTES_MAX {
             return Err(PasswordError::Length(password.len()).into());
         }
+        let phc = phc.filter(|phc| !phc.is_empty());
         let (answer, answered) = oneshot::channel();
         self.submit(Job::Verify { password: password.to_owned(), phc: phc.map(str::to_owned), answer })?;
         answered.await.map_err(|_| AccountsError::Stopped)?

@@ -77,6 +77,8 @@ async fn a_hash_verifies_its_own_password_only() {
     assert!(!accounts.verify("correct horsf", Some(&phc)).await.unwrap());
     assert!(!accounts.verify("", Some(&phc)).await.unwrap());
     assert!(!accounts.verify("correct horse", None).await.unwrap(), "an unknown account");
+    assert!(!accounts.verify("", Some("")).await.unwrap(), "an account without a password");
+    assert!(!accounts.verify("correct horse", Some("")).await.unwrap());
     assert_ne!(phc, accounts.hash("correct horse").await.unwrap(), "each hash has its own salt");
 }
 

@@ -14,6 +14,7 @@ use serde::Serialize;
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 
+use crate::cluster::NodeLoad;
 use crate::feed::{MARK_BYTES, MARK_UNITS_PER_TILE, MARKS_MAX, REPORT_HZ, ShardReport, ZoneReport};
 use crate::history::{History, Levels, Totals};
 use crate::metrics::Metrics;
@@ -50,6 +51,29 @@ pub(crate) struct Live {
     stats: watch::Sender<Utf8Bytes>,
     /// The newest map state of each zone, in the order of `node.zones`; empty while no page watches.
     maps: Vec<watch::Sender<Bytes>>,
+}
+
+/// Tells how much a node has to do.
+pub struct LoadProbe(Arc<Live>);
+
+impl LoadProbe {
+    pub(crate) fn new(live: Arc<Live>) -> LoadProbe {
+        LoadProbe(live)
+    }
+
+    /// By the newest reports of the shards.
+    pub fn read(&self) -> NodeLoad {
+        let Live { node, .. } = &*self.0;
+        let state = self.0.lock();
+        let reports = || state.shards.iter().flatten().map(|latest| &latest.report);
+        NodeLoad {
+            shards: node.shards,
+            zones: node.zones.len() as u16,
+            players: self.0.placed(&state.shards).map(|(_, zone)| zone.players).sum(),
+            tick_us_p99: reports().map(|report| report.tick_us.p99).max().unwrap_or(0),
+            shed_ticks: reports().map(|report| report.shed_ticks).sum(),
+        }
+    }
 }
 
 struct State {

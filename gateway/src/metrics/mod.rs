@@ -5,6 +5,7 @@
 
 mod api;
 mod histogram;
+mod hot;
 mod process;
 
 use std::sync::atomic::AtomicU64;
@@ -17,6 +18,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 pub use api::ApiMetrics;
 pub use histogram::DurationHistogram;
+pub use hot::HotMetrics;
 
 /// A gauge that is never negative.
 pub type Level = Gauge<u64, AtomicU64>;
@@ -178,6 +180,8 @@ pub struct Metrics {
     pub recordings_stopped: Counter,
     /// Requests of the HTTP API.
     pub api: ApiMetrics,
+    /// Hot data.
+    pub hot: HotMetrics,
     pub(crate) web_connections: Level,
     pub(crate) telemetry_dropped: Counter,
     pub(crate) watchers: Level,
@@ -303,6 +307,7 @@ impl Metrics {
                 "Recordings that ended before their shard, because the disk was too slow or failed",
             ),
             api: ApiMetrics::new(vyuha),
+            hot: HotMetrics::register(vyuha),
             web_connections: level(vyuha, "web_connections", "WebSockets of players that are open"),
             telemetry_dropped: counter(
                 vyuha,

@@ -85,15 +85,15 @@ impl MemoryHot {
         self.data.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn append_now(&self, stream: &str, events: &[Event]) -> Result<u64, HotError> {
+    fn append_now(&self, stream: &str, after: EventId, events: &[Event]) -> Result<u64, HotError> {
         check_names(&[stream])?;
-        check_events(events)?;
+        check_events(after, events)?;
         if events.is_empty() {
             return Ok(0);
         }
         let mut data = self.data();
         let stream = data.streams.entry(stream.to_owned()).or_default();
-        Ok(stream.append(events, self.lifetimes.stream_events))
+        stream.append(after, events, self.lifetimes.stream_events).ok_or(HotError::Behind)
     }
 
     fn settle_now(&self, bucket: &str, rule: BucketRule, spent: u32) -> Result<Bucket, HotError> {
@@ -174,20 +174,20 @@ impl HotStore for MemoryHot {
         ready(check_values(sessions.iter().map(|(_, session)| session.as_slice())).map(|()| {
             let now = Instant::now();
             let mut data = self.data();
-            for (account, session) in sessions {
-                data.sessions.put(now, self.lifetimes.session, *account, session.clone());
+            for (character, session) in sessions {
+                data.sessions.put(now, self.lifetimes.session, *character, session.clone());
             }
         }))
     }
 
-    fn session(&self, account: i64) -> HotFuture<'_, Option<Vec<u8>>> {
-        ready(Ok(self.data().sessions.get(Instant::now(), &account).cloned()))
+    fn session(&self, character: i64) -> HotFuture<'_, Option<Vec<u8>>> {
+        ready(Ok(self.data().sessions.get(Instant::now(), &character).cloned()))
     }
 
-    fn end_sessions<'a>(&'a self, accounts: &'a [i64]) -> HotFuture<'a, ()> {
+    fn end_sessions<'a>(&'a self, characters: &'a [i64]) -> HotFuture<'a, ()> {
         let mut data = self.data();
-        for account in accounts {
-            data.sessions.values.remove(account);
+        for character in characters {
+            data.sessions.values.remove(character);
         }
         ready(Ok(()))
     }
@@ -266,8 +266,8 @@ impl HotStore for MemoryHot {
         ready(self.subscribe_now(channel))
     }
 
-    fn append<'a>(&'a self, stream: &'a str, events: &'a [Event]) -> HotFuture<'a, u64> {
-        ready(self.append_now(stream, events))
+    fn append<'a>(&'a self, stream: &'a str, after: EventId, events: &'a [Event]) -> HotFuture<'a, u64> {
+        ready(self.append_now(stream, after, events))
     }
 
     fn last_event<'a>(&'a self, stream: &'a str) -> HotFuture<'a, EventId> {

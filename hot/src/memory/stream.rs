@@ -27,8 +27,12 @@ impl Stream {
         self.last
     }
 
-    /// Adds what is newer than the last event, and drops the oldest beyond `events_max`.
-    pub(super) fn append(&mut self, events: &[Event], events_max: usize) -> u64 {
+    /// Adds what is newer than the last event, and drops the oldest beyond `events_max`; none if the last event is before
+    /// `after`.
+    pub(super) fn append(&mut self, after: EventId, events: &[Event], events_max: usize) -> Option<u64> {
+        if self.last < after {
+            return None;
+        }
         let mut added = 0;
         for event in events.iter().filter(|event| event.id > self.last) {
             self.events.insert(event.id, event.body.clone());
@@ -38,7 +42,7 @@ impl Stream {
         while self.events.len() > events_max {
             self.events.pop_first();
         }
-        added
+        Some(added)
     }
 
     pub(super) fn create_group(&mut self, group: &str) {

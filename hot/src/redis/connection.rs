@@ -11,14 +11,14 @@ use futures_util::StreamExt;
 use tokio::sync::mpsc;
 use vyuha_breaker::{Breaker, BreakerState};
 
-use super::hot_error;
+use super::{RedisSettings, hot_error};
 use crate::{HotError, Subscription};
 
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
 /// How Redis is doing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct RedisStats {
     /// Whether it is asked.
     pub breaker: BreakerState,
@@ -26,6 +26,8 @@ pub struct RedisStats {
     pub answered: u64,
     /// Questions that failed, those that were not asked among them.
     pub failed: u64,
+    /// Times that it was connected: after each, what it held may be gone.
+    pub connections: u64,
 }
 
 pub(super) struct Connection {
@@ -37,6 +39,7 @@ pub(super) struct Connection {
     connecting: tokio::sync::Mutex<()>,
     answered: AtomicU64,
     failed: AtomicU64,
+    connections: AtomicU64,
 }
 
 struct State {
@@ -52,18 +55,15 @@ impl fmt::Debug for Connection {
 }
 
 impl Connection {
-    pub(super) fn new(url: &str, timeout: Duration) -> Result<Self, HotError> {
-        let invalid =
-            HotError::Invalid("the URL of Redis is not as redis://user:password@host:port/database");
-        let client = Client::open(url).map_err(|_| invalid)?;
+    pub(super) fn new(RedisSettings { client, timeout }: RedisSettings) -> Self {
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(timeout))
             .set_response_timeout(Some(timeout));
         let breaker = Breaker::new(FIRST_WAIT, LONGEST_WAIT);
         let state = Mutex::new(State { open: None, breaker });
         let connecting = tokio::sync::Mutex::new(());
-        let (answered, failed) = (AtomicU64::new(0), AtomicU64::new(0));
-        Ok(Self { client, config, timeout, state, connecting, answered, failed })
+        let [answered, failed, connections] = [0; 3].map(AtomicU64::new);
+        Self { client, config, timeout, state, connecting, answered, failed, connections }
     }
 
     pub(super) fn stats(&self) -> RedisStats {
@@ -71,7 +71,12 @@ impl Connection {
             breaker: self.state().breaker.state(Instant::now()),
             answered: self.answered.load(Ordering::Relaxed),
             failed: self.failed.load(Ordering::Relaxed),
+            connections: self.connections.load(Ordering::Relaxed),
         }
+    }
+
+    pub(super) fn failure(&self) -> Option<String> {
+        self.state().breaker.failure().map(str::to_owned)
     }
 
     pub(super) async fn command<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, HotError> {
@@ -163,6 +168,7 @@ impl Connection {
         state.breaker.succeeded();
         state.open = Some(connection.clone());
         drop(state);
+        self.connections.fetch_add(1, Ordering::Relaxed);
         tracing::info!("Redis is there");
         Ok(connection)
     }

@@ -8,6 +8,7 @@
 
 mod connection;
 mod events;
+mod settings;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -22,6 +23,7 @@ use crate::{
 };
 
 pub use self::connection::RedisStats;
+pub use self::settings::{RedisSettings, RedisSettingsError};
 
 /// Metres of a degree on the sphere that Redis measures on (radius 6,372,797.560856 m, its `geohash_helper.c`).
 const METRES_PER_DEGREE: f64 = 6_372_797.560_856 * std::f64::consts::PI / 180.0;
@@ -38,25 +40,26 @@ pub struct RedisHot {
 }
 
 impl RedisHot {
-    /// Redis at a URL (`redis://user:password@host:port/database`), under keys that begin with `prefix`. Nothing
-    /// is connected before it is needed. An answer may take `timeout`.
-    ///
-    /// # Errors
-    /// [`HotError::Invalid`] where the URL cannot be read.
-    pub fn new(url: &str, prefix: &str, lifetimes: Lifetimes, timeout: Duration) -> Result<Self, HotError> {
-        Ok(Self {
+    /// A Redis, under keys that begin with `prefix`. Nothing is connected before it is needed.
+    pub fn new(settings: RedisSettings, prefix: &str, lifetimes: Lifetimes) -> Self {
+        Self {
             prefix: prefix.to_owned(),
             lifetimes,
-            connection: Connection::new(url, timeout)?,
+            connection: Connection::new(settings),
             settle: Script::new(include_str!("settle.lua")),
             positions: Script::new(include_str!("positions.lua")),
             append: Script::new(include_str!("append.lua")),
-        })
+        }
     }
 
     /// How Redis is doing.
     pub fn stats(&self) -> RedisStats {
         self.connection.stats()
+    }
+
+    /// Why Redis did not answer last, until it answers.
+    pub fn failure(&self) -> Option<String> {
+        self.connection.failure()
     }
 
     fn key(&self, kind: &str, name: impl std::fmt::Display) -> String {
@@ -73,8 +76,8 @@ impl RedisHot {
     async fn put_sessions_in_redis(&self, sessions: &[(i64, Vec<u8>)]) -> Result<(), HotError> {
         check_values(sessions.iter().map(|(_, session)| session.as_slice()))?;
         let mut pipe = ::redis::pipe();
-        for (account, session) in sessions {
-            let key = self.key("session", account);
+        for (character, session) in sessions {
+            let key = self.key("session", character);
             pipe.pset_ex(key, session.as_slice(), millis(self.lifetimes.session)).ignore();
         }
         self.connection.pipe(&pipe).await
@@ -183,15 +186,15 @@ impl HotStore for RedisHot {
         Box::pin(self.put_sessions_in_redis(sessions))
     }
 
-    fn session(&self, account: i64) -> HotFuture<'_, Option<Vec<u8>>> {
-        Box::pin(async move { self.connection.command(&Cmd::get(self.key("session", account))).await })
+    fn session(&self, character: i64) -> HotFuture<'_, Option<Vec<u8>>> {
+        Box::pin(async move { self.connection.command(&Cmd::get(self.key("session", character))).await })
     }
 
-    fn end_sessions<'a>(&'a self, accounts: &'a [i64]) -> HotFuture<'a, ()> {
+    fn end_sessions<'a>(&'a self, characters: &'a [i64]) -> HotFuture<'a, ()> {
         Box::pin(async move {
             let mut pipe = ::redis::pipe();
-            for account in accounts {
-                pipe.del(self.key("session", account)).ignore();
+            for character in characters {
+                pipe.del(self.key("session", character)).ignore();
             }
             self.connection.pipe(&pipe).await
         })
@@ -246,19 +249,21 @@ impl HotStore for RedisHot {
         })
     }
 
-    fn append<'a>(&'a self, stream: &'a str, events: &'a [Event]) -> HotFuture<'a, u64> {
+    fn append<'a>(&'a self, stream: &'a str, after: EventId, events: &'a [Event]) -> HotFuture<'a, u64> {
         Box::pin(async move {
             check_names(&[stream])?;
-            check_events(events)?;
+            check_events(after, events)?;
             if events.is_empty() {
                 return Ok(0);
             }
             let mut call = self.append.prepare_invoke();
             call.key(self.key("stream", stream)).arg(self.lifetimes.stream_events);
+            call.arg(after.sequence).arg(after.index);
             for event in events {
                 call.arg(event.id.to_string()).arg(event.body.as_slice());
             }
-            self.connection.script(&call).await
+            let added: i64 = self.connection.script(&call).await?;
+            u64::try_from(added).map_err(|_| HotError::Behind)
         })
     }
 

@@ -4,13 +4,17 @@ use std::time::Duration;
 
 use vyuha_hot::{
     Bucket, BucketRule, Event, EventId, HotError, HotStore, Lifetimes, MemoryHot, NAME_BYTES_MAX, Position,
-    RedisHot, VALUE_BYTES_MAX,
+    VALUE_BYTES_MAX,
 };
+use vyuha_test_redis::RedisServer;
 
-use super::server::RedisServer;
+use super::server::hot_at;
 
 /// Short enough to wait for, long enough that a busy machine keeps within them.
 const SHORT: Duration = Duration::from_millis(1_500);
+
+/// Before any event.
+const START: EventId = EventId { sequence: 0, index: 0 };
 
 fn lifetimes() -> Lifetimes {
     Lifetimes {
@@ -28,8 +32,7 @@ fn on_each<T: Future<Output = ()>>(test: impl Fn(Box<dyn HotStore>) -> T) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(test(Box::new(MemoryHot::new(lifetimes()))));
     let server = RedisServer::start();
-    let redis = RedisHot::new(&server.url(), "test", lifetimes(), Duration::from_secs(5)).unwrap();
-    runtime.block_on(test(Box::new(redis)));
+    runtime.block_on(test(Box::new(hot_at(&server.url(), lifetimes(), Duration::from_secs(5)))));
 }
 
 async fn expire() {
@@ -187,13 +190,38 @@ fn a_subscriber_that_does_not_listen_is_cut_off() {
 fn an_event_is_in_its_stream_once() {
     on_each(async |hot| {
         assert_eq!(hot.last_event("s").await.unwrap(), EventId::default());
-        assert_eq!(hot.append("s", &[]).await.unwrap(), 0);
-        assert_eq!(hot.append("s", &[event(1, 0), event(1, 1), event(3, 0)]).await.unwrap(), 3);
-        assert_eq!(hot.append("s", &[event(1, 1), event(2, 7), event(3, 0), event(3, 1)]).await.unwrap(), 1);
+        assert_eq!(hot.append("s", START, &[]).await.unwrap(), 0);
+        assert_eq!(hot.append("s", START, &[event(1, 0), event(1, 1), event(3, 0)]).await.unwrap(), 3);
+        assert_eq!(
+            hot.append("s", START, &[event(1, 1), event(2, 7), event(3, 0), event(3, 1)]).await.unwrap(),
+            1
+        );
         assert_eq!(hot.last_event("s").await.unwrap(), EventId { sequence: 3, index: 1 });
         hot.create_group("s", "g").await.unwrap();
         let events = hot.read_group("s", "g", "c", 100).await.unwrap();
         assert_eq!(ids(&events), [(1, 0), (1, 1), (3, 0), (3, 1)]);
+    });
+}
+
+#[test]
+fn a_stream_that_lost_events_takes_none_that_come_after_them() {
+    on_each(async |hot| {
+        let id = |sequence, index| EventId { sequence, index };
+        assert_eq!(hot.append("s", id(2, 0), &[event(3, 0)]).await, Err(HotError::Behind));
+        assert_eq!(hot.last_event("s").await.unwrap(), START);
+        hot.append("s", START, &[event(9, 1), event(10, 0)]).await.unwrap();
+        for after in [id(10, 1), id(11, 0), id(1 << 60, 0)] {
+            let next = event(after.sequence + 1, 0);
+            assert_eq!(hot.append("s", after, &[next]).await, Err(HotError::Behind), "{after}");
+        }
+        // Further than was said is no loss, by number and not by its digits.
+        assert_eq!(hot.append("s", id(9, 1), &[event(10, 0), event(10, 9)]).await.unwrap(), 1);
+        assert_eq!(hot.append("s", id(10, 9), &[event(10, 10), event(1 << 60, 0)]).await.unwrap(), 2);
+        assert_eq!(hot.append("s", id(1 << 60, 0), &[event(1 << 62, 0)]).await.unwrap(), 1);
+        // Of a stream with a group and no event it is the same.
+        hot.create_group("t", "g").await.unwrap();
+        assert_eq!(hot.append("t", id(1, 0), &[event(2, 0)]).await, Err(HotError::Behind));
+        assert_eq!(hot.append("t", START, &[event(2, 0)]).await.unwrap(), 1);
     });
 }
 
@@ -206,7 +234,7 @@ fn a_group_shares_a_streams_events_until_they_are_acknowledged() {
         hot.create_group("s", "g").await.unwrap();
         assert_eq!(hot.read_group("s", "g", "a", 10).await.unwrap(), []);
         let events: Vec<Event> = (1..=6).map(|sequence| event(sequence, 0)).collect();
-        hot.append("s", &events).await.unwrap();
+        hot.append("s", START, &events).await.unwrap();
         assert_eq!(ids(&hot.read_group("s", "g", "a", 2).await.unwrap()), [(1, 0), (2, 0)]);
         assert_eq!(hot.read_group("s", "g", "a", 0).await.unwrap(), []);
         assert_eq!(ids(&hot.read_group("s", "g", "b", 3).await.unwrap()), [(3, 0), (4, 0), (5, 0)]);
@@ -237,7 +265,7 @@ fn a_stream_keeps_its_latest_events() {
     on_each(async |hot| {
         for hundred in 0..30 {
             let events: Vec<Event> = (1..=100).map(|i| event(hundred * 100 + i, 0)).collect();
-            assert_eq!(hot.append("s", &events).await.unwrap(), 100);
+            assert_eq!(hot.append("s", START, &events).await.unwrap(), 100);
         }
         hot.create_group("s", "g").await.unwrap();
         let events = hot.read_group("s", "g", "c", 10_000).await.unwrap();
@@ -269,8 +297,9 @@ fn what_is_out_of_range_is_refused_and_changes_nothing() {
         assert!(hot.nodes().await.unwrap().is_empty());
         assert!(invalid(hot.publish("c", &big).await));
         assert!(invalid(hot.subscribe(&long).await.map(drop)));
-        assert!(invalid(hot.append("s", &[event(1, 0), event(0, 1)]).await.map(drop)));
-        assert!(invalid(hot.append("", &[event(1, 0)]).await.map(drop)));
+        assert!(invalid(hot.append("s", START, &[event(1, 0), event(0, 1)]).await.map(drop)));
+        assert!(invalid(hot.append("", START, &[event(1, 0)]).await.map(drop)));
+        assert!(invalid(hot.append("s", event(1, 0).id, &[event(1, 0)]).await.map(drop)));
         assert_eq!(hot.last_event("s").await.unwrap(), EventId::default());
         assert!(invalid(hot.create_group("s", &long).await));
         assert!(invalid(hot.read_group("s", "g", "", 1).await.map(drop)));

@@ -59,11 +59,11 @@ pub enum Event {
         /// The request that this answers.
         request: RequestId,
     },
-    /// Somebody near said something.
+    /// Somebody near said something; or what was said in the zone before the character came, or is announced.
     Said {
-        /// The speaker.
+        /// The speaker; [`vyuha_protocol::message::NOBODY`] of nobody near.
         entity: EntityId,
-        /// The speaker's name.
+        /// The speaker's name; empty of an announcement.
         name: String,
         /// What was said.
         text: String,

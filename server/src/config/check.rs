@@ -6,7 +6,7 @@ use std::thread::available_parallelism;
 use std::time::Duration;
 
 use super::keys::{Api, Config};
-use super::value::{Count, StoreUrl, TlsMode};
+use super::value::{Count, TlsMode};
 
 /// Keys whose values cannot stand together (or, alone, not on this machine).
 pub(super) struct Conflict {
@@ -130,13 +130,6 @@ pub(super) fn conflicts(config: &Config) -> Vec<Conflict> {
             "passwords would cross a network in the clear".to_owned(),
             "name tls.certificate and tls.key, or set tls.mode to off where something in front speaks TLS"
                 .to_owned(),
-        );
-    }
-    if api.enabled && matches!(config.store.url, StoreUrl::Postgres(_)) {
-        fail(
-            &["api.enabled", "store.url"],
-            "the API keeps its accounts in the embedded database only, so far".to_owned(),
-            "set store.url to sqlite, or api.enabled to false".to_owned(),
         );
     }
     if let Some(other) = api.origins().find(|origin| !is_origin(origin)) {

@@ -5,7 +5,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::networks::Networks;
-use super::value::{Count, LogFormat, LogLevel, Name, NetDriver, Setting, Simd, Size, StoreUrl, TlsMode};
+use super::value::{
+    Count, LogFormat, LogLevel, Name, NetDriver, RedisUrl, Setting, Simd, Size, StoreUrl, TlsMode,
+    TokenAlgorithm,
+};
 
 /// One key of the configuration, as the table declares it.
 #[derive(Debug)]
@@ -188,6 +191,10 @@ keys! {
         game_address: String = "";
         /// File with the key that makes the first administrator; empty for none.
         admin_key_file: PathBuf = "";
+        /// How access tokens are signed: eddsa, or rs256 for services that verify nothing else; a change takes a day.
+        token_algorithm: TokenAlgorithm = "eddsa";
+        /// TOML file of the identity providers at whom people may sign in; empty for none.
+        providers_file: PathBuf = "";
     }
     /// The mail that accounts are sent.
     mail: Mail {
@@ -331,6 +338,19 @@ keys! {
         scan_interval: Duration = "5m" in "1s"..="5m";
         /// Whether a database of an older version is migrated at the start; if not, it is refused until `vyuha migrate up` has run.
         migrate: bool = "true";
+    }
+    /// Redis, which nodes of one game share: who is online and where, recent chat, messages between nodes, the bus of events.
+    redis: Redis {
+        /// Redis: redis://user:password@host:port/database, rediss:// for TLS, or redis+unix:///path/to/socket; empty for none, so that the node knows only of itself.
+        url: RedisUrl = "";
+        /// File whose first line is the password; empty to take it from the URL.
+        password_file: PathBuf = "";
+        /// File of certificates (PEM) that may vouch for Redis; empty for those that the system trusts.
+        ca_file: PathBuf = "";
+        /// What its keys begin with; nodes that share it are of one game and have names of their own (node.name).
+        prefix: Name = "vyuha";
+        /// How long an answer may take before Redis is left alone for a while.
+        timeout: Duration = "1s" in "50ms"..="30s";
     }
     /// What the node says of itself.
     log: Log {

@@ -19,8 +19,10 @@ mod value;
 pub use fault::{Fault, Faults, Place, Source};
 pub use keys::{
     Accounts, Address, Admin, Character, Config, Content, Data, Database, Identity, Journal, KEYS, Key,
-    Listen, Log, Net, Record, Shard, Tls, Web,
+    Listen, Log, Net, Record, Redis, Shard, Tls, Web,
 };
 pub use load::{CONFIG_VARIABLE, Effective, FlagValue, Layers, load};
 pub use networks::{Networks, masked};
-pub use value::{Count, LogFormat, LogLevel, Name, NetDriver, Simd, Size, StoreUrl, TlsMode};
+pub use value::{
+    Count, LogFormat, LogLevel, Name, NetDriver, RedisUrl, Simd, Size, StoreUrl, TlsMode, TokenAlgorithm,
+};

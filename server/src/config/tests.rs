@@ -102,8 +102,13 @@ fn a_password_in_a_url_is_kept_and_not_shown() {
         ("postgresql://u@h/d", "postgresql://u@h/d"),
         ("postgres://u:p@%2Frun/d", "postgres://u@%2Frun/d"),
         ("sqlite", "sqlite"),
+        ("redis://:s3:cr@t@h:6379/1", "redis://@h:6379/1"),
+        ("rediss://u:s3:cr@t@h", "rediss://u@h"),
+        ("redis+unix:///run/redis.sock", "redis+unix:///run/redis.sock"),
+        ("", ""),
     ] {
-        let key = find("store.url");
+        let is_store = url.starts_with("postgres") || url == "sqlite";
+        let key = find(if is_store { "store.url" } else { "redis.url" });
         let mut config = Config::default();
         (key.set)(&mut config, key, url).unwrap_or_else(|why| panic!("{url}: {why}"));
         assert_eq!((key.value)(&config), shown.into());
@@ -116,6 +121,7 @@ fn wrong_values_are_refused_with_the_reason() {
     for (path, text, why) in [
         ("listen.address", "", "no IP address with a port"),
         ("listen.address", "127.0.0.1", "the port is missing"),
+        ("redis.url", "http://h", "it is no URL of Redis"),
         ("listen.address", "::1", "the port is missing"),
         ("listen.address", "127.0.0.1:65536", "no port from 0 to 65535"),
         ("listen.address", "localhost:80", "names are not looked up"),

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 use vyuha_core::{SimdError, SimdLevel};
+use vyuha_hot::RedisSettings;
 use vyuha_net::runtime::Driver;
 use vyuha_store::PostgresSettings;
 
@@ -325,18 +326,56 @@ impl Setting for StoreUrl {
     fn to_value(&self) -> toml::Value {
         match self {
             Self::Sqlite => "sqlite".into(),
-            Self::Postgres(url) => {
-                let (scheme, rest) = url.split_once("://").expect("it was parsed");
-                let authority = &rest[..rest.find(['/', '?']).unwrap_or(rest.len())];
-                let shown = match authority.rsplit_once('@') {
-                    Some((user, _)) => {
-                        let name = user.split(':').next().unwrap_or_default();
-                        format!("{scheme}://{name}{}", &rest[user.len()..])
-                    }
-                    None => url.clone(),
-                };
-                shown.into()
-            }
+            Self::Postgres(url) => without_password(url).into(),
+        }
+    }
+}
+
+/// A URL as it may be shown.
+fn without_password(url: &str) -> String {
+    let (scheme, rest) = url.split_once("://").expect("it was parsed");
+    let authority = &rest[..rest.find(['/', '?']).unwrap_or(rest.len())];
+    match authority.rsplit_once('@') {
+        Some((user, _)) => {
+            let name = user.split(':').next().unwrap_or_default();
+            format!("{scheme}://{name}{}", &rest[user.len()..])
+        }
+        None => url.to_owned(),
+    }
+}
+
+/// Where hot data is.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum RedisUrl {
+    /// In the process.
+    InProcess,
+    /// In the Redis at this URL, which may hold a password.
+    Redis(String),
+}
+
+impl fmt::Debug for RedisUrl {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.to_value().fmt(out)
+    }
+}
+
+impl Setting for RedisUrl {
+    const KIND: &'static str = "empty, or a URL such as \"redis://user@host:6379/0\"";
+    const PLACEHOLDER: &'static str = "URL";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        if text.is_empty() {
+            return Ok(Self::InProcess);
+        }
+        RedisSettings::check(text).map_err(|error| error.to_string())?;
+        Ok(Self::Redis(text.to_owned()))
+    }
+
+    /// Without a password: what is shown is read by many.
+    fn to_value(&self) -> toml::Value {
+        match self {
+            Self::InProcess => "".into(),
+            Self::Redis(url) => without_password(url).into(),
         }
     }
 }
@@ -401,6 +440,16 @@ impl NetDriver {
             Self::IoUring => Some(Driver::IoUring),
             Self::Syscalls => Some(Driver::Syscalls),
         }
+    }
+}
+
+choice! {
+    /// How access tokens are signed.
+    TokenAlgorithm: "one of eddsa, rs256" {
+        /// Ed25519.
+        EdDsa = "eddsa",
+        /// RSA with PKCS #1 v1.5 and SHA-256.
+        Rs256 = "rs256",
     }
 }
 

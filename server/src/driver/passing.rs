@@ -46,6 +46,7 @@ impl<T: Transport> Driver<T> {
                     self.end(id, Some(code));
                 }
             }
+            Request::Tell(telling) => self.tell(&telling),
             Request::Move(order) => self.take_order(order),
             Request::Zone(arrival) => self.zone_arrives(*arrival),
         }
@@ -171,6 +172,7 @@ fn about_session(request: &Request) -> Option<i64> {
     match request {
         Request::Resume(resumption) => Some(resumption.account),
         Request::Kick { account, .. } => Some(*account),
+        Request::Tell(telling) => telling.account,
         _ => None,
     }
 }

@@ -27,9 +27,9 @@ pub fn of_item(reading: &mut Reading, id: i64) -> Result<ItemHistory, StoreError
 /// How what was found came about.
 pub fn of_finding(reading: &mut Reading, finding: &Finding) -> Result<Vec<ScanMovement>, StoreError> {
     match *finding {
-        Finding::Twice { item } | Finding::Misplaced { item, .. } | Finding::SlotTaken { items: [_, item] } => {
-            entries(reading, "item = ?1", &[item.into()])
-        }
+        Finding::Twice { item }
+        | Finding::Misplaced { item, .. }
+        | Finding::SlotTaken { items: [_, item] } => entries(reading, "item = ?1", &[item.into()]),
         Finding::Unbalanced { place, owner, kind, .. } => entries(
             reading,
             "kind = ?1 AND ((from_place = ?2 AND from_owner = ?3) OR (to_place = ?2 AND to_owner = ?3))",

@@ -1,9 +1,9 @@
 use std::path::Path;
 
 use rusqlite::Connection;
+use vyuha_store::PostgresSettings;
 use vyuha_store::logs::{LogTable, Period, keep};
 use vyuha_store::migrate::{self, Target};
-use vyuha_store::PostgresSettings;
 use vyuha_test_postgres::Postgres;
 
 use super::*;
@@ -135,7 +135,8 @@ fn an_id_that_is_there_twice_is_found_where_a_page_ends() {
     let (content, end) = (Content::example(), PAGE_ROWS as i64);
     let (_, single) = kinds(&content);
     let rows = (1..=2 * end + 3).map(|id| format!("({id}, {single}, 1, 1, 2, 0, 0, 0, 0)"));
-    let twice = [1, end - 1, end, end + 1, 2 * end].map(|id| format!("({id}, {single}, 1, 0, {id}, 0, 0, 0, 0)"));
+    let twice =
+        [1, end - 1, end, end + 1, 2 * end].map(|id| format!("({id}, {single}, 1, 0, {id}, 0, 0, 0, 0)"));
     let rows: Vec<String> = rows.chain(twice).collect();
     let sql = "CREATE TABLE item (id BIGINT, kind BIGINT, count BIGINT, place BIGINT, owner BIGINT, slot BIGINT, \
                x BIGINT, y BIGINT, wear BIGINT)";

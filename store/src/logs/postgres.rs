@@ -122,8 +122,7 @@ async fn retire_rows(
     let mut retired = 0;
     loop {
         let transaction = client.transaction().await?;
-        let locked =
-            transaction.query_one("SELECT pg_try_advisory_xact_lock($1)", &[&ADVISORY_LOCK]).await?;
+        let locked = transaction.query_one("SELECT pg_try_advisory_xact_lock($1)", &[&ADVISORY_LOCK]).await?;
         if !locked.try_get::<_, bool>(0)? {
             return Ok(retired);
         }

@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 
 use tokio_postgres::{Client, Error};
-use vyuha_record::Table;
 
 use crate::schema::LiveColumn;
 
@@ -34,18 +33,14 @@ pub(super) async fn columns(client: &Client, table: &str) -> Result<Vec<LiveColu
         .collect()
 }
 
-/// What each unique index of `tables` keeps apart: its name, then the table and its first column.
-pub(super) async fn unique_columns(
-    client: &Client,
-    tables: &[Table],
-) -> Result<HashMap<String, (String, String)>, Error> {
+/// What each unique index of the game's tables keeps apart: its name, then the table and its first column.
+pub(super) async fn unique_columns(client: &Client) -> Result<HashMap<String, (String, String)>, Error> {
     let sql = "SELECT n.relname::text, t.relname::text, a.attname::text
         FROM pg_index i
         JOIN pg_class n ON n.oid = i.indexrelid
         JOIN pg_class t ON t.oid = i.indrelid
         JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
-        WHERE i.indisunique AND t.oid IN (SELECT to_regclass(quote_ident(name)) FROM unnest($1::text[]) AS x (name))";
-    let names: Vec<&str> = tables.iter().map(|table| table.name).collect();
-    let rows = client.query(sql, &[&names]).await?;
+        WHERE i.indisunique AND t.relnamespace = to_regnamespace(current_schema())";
+    let rows = client.query(sql, &[]).await?;
     rows.iter().map(|row| Ok((row.try_get(0)?, (row.try_get(1)?, row.try_get(2)?)))).collect()
 }

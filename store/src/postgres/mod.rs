@@ -8,12 +8,14 @@
 //! A connection is one for the life of the store; after an error that leaves it in doubt it is opened anew.
 
 mod catalog;
+mod services;
 mod session;
 mod settings;
 mod sql;
 
 use std::{
     collections::HashMap,
+    iter,
     pin::Pin,
     time::{Duration, Instant},
 };
@@ -27,16 +29,17 @@ use tokio_postgres::{Client, Error, Row, error::SqlState, types::ToSql};
 use vyuha_breaker::Breaker;
 use vyuha_record::{ColumnType, RecordError, Table, Value};
 
+pub use services::PostgresSql;
 pub(crate) use session::{Session, failed, reason};
 pub use settings::{PostgresSettings, StoreUrlError};
 pub(crate) use sql::Bound;
 use sql::{Array, NOW_MS};
 
 use crate::{
-    BreakerState, Changes, Position, Store, StoreError,
+    BreakerState, Changes, Part, Position, Store, StoreError,
     migrate::{self, Engine, OlderSchema},
     schema,
-    store::{filter_column, find_column},
+    store::{check_part, filter_column, find_column},
 };
 
 /// Rows of one statement. More gain nothing; the arrays of a statement are in memory at once.
@@ -116,7 +119,7 @@ impl PostgresStore {
             for table in tables {
                 live.insert(table.name, catalog::columns(&session.client, table.name).await?);
             }
-            Ok((live, catalog::unique_columns(&session.client, tables).await?))
+            Ok((live, catalog::unique_columns(&session.client).await?))
         })?;
         link.unique = unique;
         let Ok(differences) = schema::differences(tables, sql::type_name, |table| {
@@ -305,6 +308,29 @@ impl Store for PostgresStore {
         let sql = sql::select(table, filter);
         let params: Vec<_> =
             filter.iter().map(|(_, value)| value).filter(|value| **value != Value::Null).map(Bound).collect();
+        let params: Vec<_> = params.iter().map(|bound| bound as &(dyn ToSql + Sync)).collect();
+        let rows = self.link.read("select", async |session| {
+            let select = session.prepare(&sql).await?;
+            session.client.query(&select, &params).await
+        })?;
+        rows.iter().map(|row| values_of(table, row)).collect()
+    }
+
+    fn select_part(
+        &mut self,
+        table: &Table,
+        first: &Value,
+        part: Part<'_>,
+        rows_max: usize,
+    ) -> Result<Vec<Vec<Value>>, StoreError> {
+        self.known(table)?;
+        check_part(table, first, part)?;
+        let sql = sql::select_part(table, part, rows_max);
+        let rest: &[Value] = match part {
+            Part::After(rest) => rest,
+            Part::Last => &[],
+        };
+        let params: Vec<_> = iter::once(first).chain(rest).map(Bound).collect();
         let params: Vec<_> = params.iter().map(|bound| bound as &(dyn ToSql + Sync)).collect();
         let rows = self.link.read("select", async |session| {
             let select = session.prepare(&sql).await?;

@@ -264,7 +264,8 @@ impl Client {
                 } else {
                     around.counts.logins += 1;
                     self.stage = Stage::Playing;
-                    self.admission = around.told.entered(self.character, &entered.inventory, &entered.worn)?;
+                    self.admission =
+                        around.told.entered(self.character, &entered.inventory, &entered.worn)?;
                     self.zone_is_durable = true;
                 }
                 (self.zone, self.entity) = (Some(entered.zone), Some(entered.entity));

@@ -16,7 +16,7 @@ use vyuha_net::runtime::TickStart;
 use vyuha_net::transport::{Limits, SyscallTransport};
 use vyuha_record::schema_fingerprint;
 use vyuha_server::simulation::{
-    Departures, Driver, ITEM_IDS_PER_RUN_BITS, Neighbours, Parts, ShardDoors, ZoneTable, zones_of_shards,
+    Departures, Driver, HotFeed, HotFeeds, Neighbours, Parts, ShardDoors, ZoneTable, source, zones_of_shards,
 };
 use vyuha_server::telemetry::{SharedTotals, Telemetry};
 use vyuha_store::journal::{FaultyDisk, SteppedJournal};
@@ -275,7 +275,7 @@ impl Node {
             let load = store.call(|store| {
                 let ground = store.load::<ItemRow>(&[("place", PLACE_GROUND.into())])?;
                 let known = store.load::<ZoneRow>(&[])?;
-                let next_item_id = (store.position()?.epoch << ITEM_IDS_PER_RUN_BITS) as i64;
+                let next_item_id = source(store.position()?.epoch as i64, 0);
                 Ok(World { ground, known, next_item_id })
             });
             load.await
@@ -336,6 +336,7 @@ impl Node {
                 left,
                 producer,
                 draining: self.draining.clone(),
+                hot: hot_feed(),
                 telemetry: telemetry(index, &table),
                 tick_hz: u32::from(world::TICK_HZ),
                 grace_ticks: plan.grace_ticks,
@@ -361,21 +362,27 @@ fn limits() -> Limits {
 }
 
 /// Figures that nobody looks at.
+static FIGURES: LazyLock<(Arc<Metrics>, Feed, Gateway)> = LazyLock::new(|| {
+    let metrics = Arc::new(Metrics::new(SHARDS_MAX, "", ""));
+    let node = NodeInfo {
+        version: String::new(),
+        commit: String::new(),
+        started: SystemTime::UNIX_EPOCH,
+        tick_hz: u32::from(world::TICK_HZ),
+        shards: SHARDS_MAX,
+        zones: Vec::new(),
+    };
+    let (gateway, feed) = Gateway::new(node, metrics.clone(), []).expect("a node without zones can be shown");
+    (metrics, feed, gateway)
+});
+
+/// Leads nowhere: all that is told there is dropped.
+fn hot_feed() -> HotFeed {
+    let (_, mut feeds) = HotFeeds::new(1, u32::from(world::TICK_HZ), &FIGURES.0.hot.dropped);
+    feeds.pop().expect("there is one for the shard")
+}
+
 fn telemetry(shard: u16, zones: &Arc<ZoneTable>) -> Telemetry {
-    static FIGURES: LazyLock<(Arc<Metrics>, Feed, Gateway)> = LazyLock::new(|| {
-        let metrics = Arc::new(Metrics::new(SHARDS_MAX, "", ""));
-        let node = NodeInfo {
-            version: String::new(),
-            commit: String::new(),
-            started: SystemTime::UNIX_EPOCH,
-            tick_hz: u32::from(world::TICK_HZ),
-            shards: SHARDS_MAX,
-            zones: Vec::new(),
-        };
-        let (gateway, feed) =
-            Gateway::new(node, metrics.clone(), []).expect("a node without zones can be shown");
-        (metrics, feed, gateway)
-    });
     let (metrics, feed, _) = &*FIGURES;
     let (tick_hz, totals) = (u32::from(world::TICK_HZ), SharedTotals::default());
     Telemetry::new(shard, tick_hz, metrics.clone(), feed.clone(), totals, zones.clone())

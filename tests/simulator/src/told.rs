@@ -110,9 +110,7 @@ impl Character {
                 add(&mut after, gives);
                 before == after && all_changed(&|(place, _)| carried(place))
             }
-            Request::Drop { slot, count } => {
-                taken(bag(slot), *count) && all_changed(&|key| key == bag(slot))
-            }
+            Request::Drop { slot, count } => taken(bag(slot), *count) && all_changed(&|key| key == bag(slot)),
             Request::PickUp => {
                 let (Some(key), None) = (changed.next(), changed.next()) else { return false };
                 let more = match (slots.get(&key), found.get(&key)) {
@@ -124,7 +122,8 @@ impl Character {
             }
             Request::Equip { slot } => {
                 let put_on = slots.get(&bag(slot));
-                let is_worn = |stack| found.iter().any(|((place, _), worn)| *place == PLACE_EQUIPMENT && worn == stack);
+                let is_worn =
+                    |stack| found.iter().any(|((place, _), worn)| *place == PLACE_EQUIPMENT && worn == stack);
                 same_in_all()
                     && put_on.is_some_and(is_worn)
                     && all_changed(&|key| key == bag(slot) || key.0 == PLACE_EQUIPMENT)
@@ -275,14 +274,16 @@ impl Told {
         carried: &[InventorySlot],
         worn: &[ItemSlot],
     ) -> Result<usize, Violation> {
-        let carried = carried
-            .iter()
-            .map(|slot| ((PLACE_INVENTORY, i64::from(slot.slot)), (slot.kind, slot.count)));
+        let carried =
+            carried.iter().map(|slot| ((PLACE_INVENTORY, i64::from(slot.slot)), (slot.kind, slot.count)));
         let worn = worn.iter().map(|slot| ((PLACE_EQUIPMENT, i64::from(slot.slot)), (slot.kind, slot.count)));
         let slots: Slots = carried.chain(worn).collect();
         let known = self.of(character);
         let on_it = |all: &Slots| -> Slots {
-            all.iter().filter(|((place, _), _)| *place != PLACE_BANK).map(|(key, stack)| (*key, *stack)).collect()
+            all.iter()
+                .filter(|((place, _), _)| *place != PLACE_BANK)
+                .map(|(key, stack)| (*key, *stack))
+                .collect()
         };
         Violation::unless(known.admissions.iter().any(|all| on_it(all) == slots), || {
             format!(

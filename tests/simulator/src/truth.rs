@@ -248,7 +248,8 @@ impl Truth {
 
 /// What a character has of these items. What keeps a slot in the bank is none.
 pub fn belongings(character: i64, items: &[ItemRow]) -> Slots {
-    let held = items.iter().filter(|row| row.place != PLACE_GROUND && row.owner == character && row.count > 0);
+    let held =
+        items.iter().filter(|row| row.place != PLACE_GROUND && row.owner == character && row.count > 0);
     held.map(|row| ((row.place, row.slot), (row.kind as u16, row.count as u32))).collect()
 }
 

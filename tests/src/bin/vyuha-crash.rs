@@ -36,12 +36,19 @@ fn main() -> ExitCode {
         eprintln!("violation: {fault}");
     }
     if let Some(evidence) = &report.evidence {
-        eprintln!("what it left is in {}; cargo xtask crash --store {store:?} --seed {seed} tries again", evidence.display());
+        eprintln!(
+            "what it left is in {}; cargo xtask crash --store {store:?} --seed {seed} tries again",
+            evidence.display()
+        );
     }
     if !json {
         eprintln!(
             "{} rounds, {} requests acknowledged, {} violations; players can connect {} ms after a start (median), {} ms at most",
-            report.rounds, report.acknowledged, report.violations, report.recovery_ms.p50, report.recovery_ms.max
+            report.rounds,
+            report.acknowledged,
+            report.violations,
+            report.recovery_ms.p50,
+            report.recovery_ms.max
         );
     }
     println!("{}", serde_json::to_string(&report).expect("a report is JSON"));

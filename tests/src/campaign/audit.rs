@@ -93,12 +93,14 @@ fn compare_bank(book: &Book, found: &Held, done: bool) -> Result<(), String> {
         *expected.entry(kind).or_default() += count;
     }
     let banked = totals(&found.banked);
-    let lacks = expected.iter().find(|(kind, count)| banked.get(*kind).copied().unwrap_or_default() < **count);
+    let lacks =
+        expected.iter().find(|(kind, count)| banked.get(*kind).copied().unwrap_or_default() < **count);
     match lacks {
         None => Ok(()),
-        Some((kind, count)) => {
-            Err(format!("its bank has {banked:?}; it was told of {count} of kind {kind}, {:?}", book.in_flight))
-        }
+        Some((kind, count)) => Err(format!(
+            "its bank has {banked:?}; it was told of {count} of kind {kind}, {:?}",
+            book.in_flight
+        )),
     }
 }
 

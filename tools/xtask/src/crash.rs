@@ -16,6 +16,9 @@ pub fn run(root: &Path, arguments: &[&str]) -> anyhow::Result<()> {
         .current_dir(root)
         .status()
         .context("cannot run cargo")?;
-    ensure!(status.success(), "{status}: what did not hold is named above, and where the round's data is kept");
+    ensure!(
+        status.success(),
+        "{status}: what did not hold is named above, and where the round's data is kept"
+    );
     Ok(())
 }

@@ -63,6 +63,13 @@ const PROGRAMS: &[Program] = &[
         purpose: "checks where alerts go",
         whole_only: true,
     },
+    Program {
+        // Debian's brings node.
+        names: &["npm"],
+        package: "npm",
+        purpose: "installs the identity provider of the tests, and checks the web client",
+        whole_only: true,
+    },
 ];
 
 /// Open files of one test process: a node and several hundred clients, each end of each connection one file.

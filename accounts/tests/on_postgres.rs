@@ -1,0 +1,22 @@
+//! The interface once more, on PostgreSQL: the harness knows it by this file's name. And a PostgreSQL that goes away.
+
+#[path = "api/attacks.rs"]
+mod attacks;
+#[path = "api/client.rs"]
+mod client;
+#[path = "api/factor.rs"]
+mod factor;
+#[path = "api/frame.rs"]
+mod frame;
+#[path = "api/mailbox.rs"]
+mod mailbox;
+#[path = "api/node.rs"]
+mod node;
+#[path = "api/outage.rs"]
+mod outage;
+#[path = "api/people.rs"]
+mod people;
+#[path = "api/staff.rs"]
+mod staff;
+#[path = "api/visible.rs"]
+mod visible;

@@ -1,0 +1,2 @@
+DROP TABLE identity_flow;
+DROP TABLE identity;

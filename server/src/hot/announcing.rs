@@ -1,0 +1,86 @@
+//! Announcements: from the admin port to this node's players and to the other nodes, and from those to this node's players.
+//!
+//! Told at most once: who crosses from shard to shard in that very tick, or a node that is cut off from Redis, misses it.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc;
+use vyuha_gateway::{ANNOUNCEMENTS_CHANNEL, Announcement, Metrics};
+use vyuha_protocol::text::check_chat;
+
+use super::Hot;
+use super::telling::said;
+use crate::doors::{ShardDoors, Telling};
+
+/// How long it is waited before a subscription that ended is made again.
+const SUBSCRIBE_AGAIN: Duration = Duration::from_millis(500);
+
+/// What goes from node to node.
+#[derive(Serialize, Deserialize)]
+struct Announced {
+    /// The node that announced it.
+    node: String,
+    text: String,
+}
+
+/// Carries announcements until it is dropped.
+pub async fn announce(
+    hot: Hot,
+    node: String,
+    doors: Rc<ShardDoors>,
+    metrics: Arc<Metrics>,
+    orders: mpsc::Receiver<Announcement>,
+) {
+    let announcer = Announcer { hot, node, doors, metrics };
+    tokio::join!(announcer.send(orders), announcer.hear());
+}
+
+struct Announcer {
+    hot: Hot,
+    node: String,
+    doors: Rc<ShardDoors>,
+    metrics: Arc<Metrics>,
+}
+
+impl Announcer {
+    async fn send(&self, mut orders: mpsc::Receiver<Announcement>) {
+        while let Some(Announcement { text, answer }) = orders.recv().await {
+            self.tell_players(text.clone());
+            let announced = Announced { node: self.node.clone(), text };
+            let message = serde_json::to_vec(&announced).expect("texts can be written as JSON");
+            let published = self.hot.store.publish(ANNOUNCEMENTS_CHANNEL, &message).await;
+            // Whoever asked may have gone.
+            let _ = answer.send(published);
+        }
+    }
+
+    async fn hear(&self) {
+        loop {
+            if let Ok(mut subscription) = self.hot.store.subscribe(ANNOUNCEMENTS_CHANNEL).await {
+                while let Some(message) = subscription.next().await {
+                    self.heard(&message);
+                }
+            }
+            tokio::time::sleep(SUBSCRIBE_AGAIN).await;
+        }
+    }
+
+    /// Another node's announcement; this node's players have heard its own. What else is published there is passed over.
+    fn heard(&self, message: &[u8]) {
+        match serde_json::from_slice::<Announced>(message) {
+            Ok(Announced { node, text }) if node != self.node && check_chat(&text).is_ok() => {
+                self.tell_players(text);
+            }
+            _ => {}
+        }
+    }
+
+    fn tell_players(&self, text: String) {
+        self.metrics.hot.announcements.inc();
+        let frames: Arc<[Vec<u8>]> = [said(String::new(), text)].into();
+        self.doors.tell_all(&Telling { account: None, frames });
+    }
+}
