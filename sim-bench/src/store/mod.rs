@@ -191,7 +191,7 @@ pub fn measure(options: &Options) -> anyhow::Result<Report> {
     let drain = bench.drain(&pipe, &mut taps[0], options.outage_s)?;
     pipe.close(taps)?;
     let (save, trade) = (beside(&bench.saves), beside(&bench.trades));
-    let peer_save_at_once = median(bench.at_once.iter().copied());
+    let peer_save_at_once = median(&bench.at_once);
     let tick = bench.ticks(options)?;
     Ok(Report {
         players: options.players,
@@ -356,8 +356,8 @@ fn cost(client: Duration, postgres: Duration, elapsed: Duration, times: u32) -> 
     }
 }
 
-fn median(costs: impl Iterator<Item = Cost> + Clone) -> Cost {
-    let of = |pick: fn(Cost) -> f64| thousandths(spread(&costs.clone().map(pick).collect::<Vec<_>>()).p50);
+fn median(costs: &[Cost]) -> Cost {
+    let of = |pick: fn(&Cost) -> f64| thousandths(spread(&costs.iter().map(pick).collect::<Vec<_>>()).p50);
     Cost {
         client_us: of(|cost| cost.client_us),
         postgres_us: of(|cost| cost.postgres_us),
@@ -369,8 +369,8 @@ fn median(costs: impl Iterator<Item = Cost> + Clone) -> Cost {
 fn beside(rounds: &[[Cost; 2]]) -> Beside {
     let ratios: Vec<f64> = rounds.iter().map(|[ours, peer]| peer.both_us / ours.both_us).collect();
     Beside {
-        ours: median(rounds.iter().map(|[ours, _]| *ours)),
-        peer: median(rounds.iter().map(|[_, peer]| *peer)),
+        ours: median(&rounds.iter().map(|[ours, _]| *ours).collect::<Vec<_>>()),
+        peer: median(&rounds.iter().map(|[_, peer]| *peer).collect::<Vec<_>>()),
         ratio: thousandths(spread(&ratios).p50),
     }
 }

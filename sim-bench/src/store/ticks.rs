@@ -103,7 +103,9 @@ impl Bench {
         if let Some((_, rest)) = own_cpu {
             // Whatever is started from here on follows this thread.
             let mut set = CpuSet::new();
-            rest.iter().for_each(|&cpu| set.set(cpu));
+            for &cpu in rest {
+                set.set(cpu);
+            }
             sched_setaffinity(None, &set).context("the shard cannot get a processor of its own")?;
         }
         postgres.start_again();
