@@ -1,7 +1,8 @@
 //! The keys that access tokens are signed with: made, published, used and put away in turn.
 //!
 //! A key is published for a day before it signs, so that whoever keeps a copy of the key set has it, and for a day after it
-//! stopped, far longer than any token that it signed.
+//! stopped, far longer than any token that it signed. Where the algorithm was changed, the same holds: the next key is of the
+//! new one, and signs a day later.
 
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -11,9 +12,9 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use vyuha_store::sql::SqlTransaction;
 
-use crate::jwt::{ACCESS_MS, Claims, SigningKey, TokenError, verify};
+use crate::jwt::{ACCESS_MS, Algorithm, Claims, PublicKey, SigningKey, TokenError, verify};
 use crate::problem::{Code, Problem};
-use crate::secret::{random, random_id};
+use crate::secret::random_id;
 use crate::vault::Vault;
 
 const DAY_MS: i64 = 24 * 60 * 60_000;
@@ -43,22 +44,30 @@ struct Turn {
     forget_before_ms: i64,
 }
 
-/// A public key as a JWK (RFC 8037).
+/// A public key as a JWK (RFC 7517, RFC 8037).
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Jwk {
-    /// `OKP`.
+    /// `OKP` or `RSA`.
     kty: &'static str,
-    /// `Ed25519`.
-    crv: &'static str,
-    /// `EdDSA`.
+    /// `EdDSA` or `RS256`.
     alg: &'static str,
     /// `sig`.
     #[serde(rename = "use")]
     usage: &'static str,
     /// The key's name, as tokens say it.
     kid: String,
-    /// The public key, base64url.
-    x: String,
+    /// `Ed25519`, of an OKP key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    crv: Option<&'static str>,
+    /// The public key of an OKP key, base64url.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    x: Option<String>,
+    /// The modulus of an RSA key, base64url.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    n: Option<String>,
+    /// The exponent of an RSA key, base64url.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    e: Option<String>,
 }
 
 /// The public keys that tokens may be signed with (RFC 7517).
@@ -68,29 +77,37 @@ pub struct JwkSet {
 }
 
 impl Keyring {
-    /// Loads the keys, makes a new one where it is due, and forgets those that no token can be signed with any more.
-    pub fn turn(tx: &mut dyn SqlTransaction, vault: &Vault, now_ms: i64) -> Result<Keyring, Problem> {
-        let created = tx
-            .query("SELECT created_ms FROM signing_key ORDER BY created_ms", &[])?
-            .iter()
-            .map(|row| row.int(0))
-            .collect::<Result<Vec<_>, _>>()?;
+    /// Loads the keys, makes a new one where it is due, and forgets those that no token can be signed with any more. A new
+    /// one signs by `algorithm`.
+    pub fn turn(
+        tx: &mut dyn SqlTransaction,
+        vault: &Vault,
+        algorithm: Algorithm,
+        now_ms: i64,
+    ) -> Result<Keyring, Problem> {
+        let rows = tx.query("SELECT created_ms, algorithm FROM signing_key ORDER BY created_ms, kid", &[])?;
+        let created = rows.iter().map(|row| row.int(0)).collect::<Result<Vec<_>, _>>()?;
+        let newest = rows.last().map(|row| row.text(1)).transpose()?;
         let Turn { make, forget_before_ms } = turn(&created, now_ms);
-        if make {
+        if make || newest.is_some_and(|newest| newest != algorithm.as_str()) {
             let kid = random_id()?;
-            let secret = vault.seal(&place(&kid), &random::<32>()?)?;
-            let sql = "INSERT INTO signing_key (kid, secret, created_ms) VALUES (?1, ?2, ?3)";
-            tx.execute(sql, &[kid.into(), secret.into(), now_ms.into()])?;
+            let secret = vault.seal(&place(&kid), &algorithm.generate()?)?;
+            let sql = "INSERT INTO signing_key (kid, secret, created_ms, algorithm) VALUES (?1, ?2, ?3, ?4)";
+            tx.execute(sql, &[kid.into(), secret.into(), now_ms.into(), algorithm.as_str().into()])?;
         }
         tx.execute("DELETE FROM signing_key WHERE created_ms < ?1", &[forget_before_ms.into()])?;
         let mut keys = Vec::new();
-        for row in tx.query("SELECT kid, secret, created_ms FROM signing_key ORDER BY created_ms", &[])? {
+        let sql = "SELECT kid, secret, created_ms, algorithm FROM signing_key ORDER BY created_ms, kid";
+        for row in tx.query(sql, &[])? {
             let (kid, secret, created_ms) = (row.text(0)?, row.text(1)?, row.int(2)?);
-            let opened = vault.unseal(&place(&kid), &secret).map_err(|error| {
+            let unusable = |error: &dyn std::fmt::Display| {
                 tracing::error!(%error, kid, "a signing key cannot be used");
                 Problem::from(Code::Internal)
-            })?;
-            let key = SigningKey::from_seed(kid, &opened).map_err(|_| Problem::from(Code::Internal))?;
+            };
+            let opened = vault.unseal(&place(&kid), &secret).map_err(|error| unusable(&error))?;
+            let name = row.text(3)?;
+            let algorithm = Algorithm::parse(&name).ok_or_else(|| unusable(&name))?;
+            let key = SigningKey::new(kid.clone(), algorithm, &opened).map_err(|error| unusable(&error))?;
             keys.push(Dated { created_ms, key });
         }
         Ok(Keyring { keys: RwLock::new(Arc::new(keys)) })
@@ -112,20 +129,20 @@ impl Keyring {
     /// Verifies a token.
     pub fn verify(&self, token: &str, issuer: &str, now_ms: i64) -> Result<Claims, TokenError> {
         let keys = self.keys();
-        verify(token, issuer, now_ms, |kid| {
-            keys.iter().find(|key| key.key.kid == kid).map(|key| key.key.public())
-        })
+        verify(token, issuer, now_ms, |kid| keys.iter().map(|dated| &dated.key).find(|key| key.kid == kid))
     }
 
     /// The public keys.
     pub fn public(&self) -> JwkSet {
-        let jwk = |dated: &Dated| Jwk {
-            kty: "OKP",
-            crv: "Ed25519",
-            alg: "EdDSA",
-            usage: "sig",
-            kid: dated.key.kid.clone(),
-            x: URL_SAFE_NO_PAD.encode(dated.key.public()),
+        let jwk = |dated: &Dated| {
+            let (kid, alg) = (dated.key.kid.clone(), dated.key.algorithm().as_str());
+            let text = |bytes: Vec<u8>| Some(URL_SAFE_NO_PAD.encode(bytes));
+            let (crv, x, n, e) = (None, None, None, None);
+            let rest = Jwk { kty: "RSA", alg, usage: "sig", kid, crv, x, n, e };
+            match dated.key.public() {
+                PublicKey::Ed25519 { x } => Jwk { kty: "OKP", crv: Some("Ed25519"), x: text(x), ..rest },
+                PublicKey::Rsa { n, e } => Jwk { n: text(n), e: text(e), ..rest },
+            }
         };
         JwkSet { keys: self.keys().iter().map(jwk).collect() }
     }

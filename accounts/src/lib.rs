@@ -9,6 +9,7 @@
 //! Memory is bounded: [`throttle::WINDOWS_MAX`] windows, [`mail::QUEUE_MAX`] mails, 4,096 kept answers of at most 16 KiB, and the
 //! sessions that ended within a quarter of an hour.
 
+pub mod browser;
 pub mod email;
 mod http;
 pub mod identities;

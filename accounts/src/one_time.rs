@@ -16,7 +16,7 @@ fn purpose(kind: Kind) -> &'static str {
     match kind {
         Kind::Reset => "reset",
         Kind::Ticket => "ticket",
-        Kind::Verification | Kind::Registration | Kind::Refresh | Kind::Flow => "none",
+        Kind::Verification | Kind::Registration | Kind::Refresh | Kind::Flow | Kind::Browser => "none",
     }
 }
 

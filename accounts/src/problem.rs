@@ -101,6 +101,8 @@ codes! {
     AccountUnknown = "account_unknown", NOT_FOUND, "There is no such account.";
     /// The account has no such session.
     SessionUnknown = "session_unknown", NOT_FOUND, "The account has no such session.";
+    /// A cookie vouches for a write that no page of ours asked for.
+    OriginRefused = "origin_refused", FORBIDDEN, "A cookie vouches for writes of our own pages only.";
     /// There is no such identity provider.
     ProviderUnknown = "provider_unknown", NOT_FOUND, "There is no such identity provider.";
     /// An identity provider is away, or answers what it may not.

@@ -27,6 +27,8 @@ pub enum Kind {
     Ticket,
     /// Comes back to a sign-in at an identity provider.
     Flow,
+    /// Vouches for a page in a browser, as a cookie.
+    Browser,
 }
 
 impl Kind {
@@ -39,6 +41,7 @@ impl Kind {
             Kind::Refresh => "vyr_",
             Kind::Ticket => "vyt_",
             Kind::Flow => "vyo_",
+            Kind::Browser => "vyc_",
         }
     }
 }

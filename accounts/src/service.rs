@@ -8,7 +8,8 @@ use vyuha_gateway::Metrics;
 use vyuha_gateway::accounts::Accounts;
 use vyuha_store::sql::Sql;
 
-use crate::jwt::{ACCESS_MS, AUDIENCE, Claims};
+use crate::browser::Site;
+use crate::jwt::{ACCESS_MS, AUDIENCE, Algorithm, Claims};
 use crate::keyring::Keyring;
 use crate::mail::Mailer;
 use crate::oidc::Providers;
@@ -28,6 +29,8 @@ pub type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
 pub struct ApiConfig {
     /// What the place is called, in tokens, mails and authenticators: its address, as people know it.
     pub site: String,
+    /// How access tokens are signed; where that is changed, from a day later.
+    pub algorithm: Algorithm,
     /// Whether accounts may be registered.
     pub open_registration: bool,
     /// Pages of other origins that may use the interface, such as `https://play.example.com`.
@@ -67,6 +70,7 @@ pub struct Parts {
 /// The service.
 pub struct Service {
     pub(crate) config: ApiConfig,
+    pub(crate) site: Site,
     pub(crate) sql: Sql,
     pub(crate) hasher: Accounts,
     pub(crate) vault: Arc<Vault>,
@@ -111,6 +115,7 @@ impl Service {
             Ok::<_, Problem>(AdminKey { tag: hmac::sign(&key, admin_key.as_bytes()), key })
         });
         let service = Service {
+            site: Site::new(&config.site, &config.origins),
             config,
             sql,
             hasher,
@@ -137,7 +142,7 @@ impl Service {
     /// Turns the keys and deletes what is over; to be called about once an hour. Sessions that are over stay, for as long as the
     /// node's retention says.
     pub async fn tidy(&self) -> Result<(), Problem> {
-        let (vault, now_ms) = (self.vault.clone(), self.now_ms());
+        let (vault, algorithm, now_ms) = (self.vault.clone(), self.config.algorithm, self.now_ms());
         let keys = self
             .sql
             .transaction(move |tx| {
@@ -146,10 +151,11 @@ impl Service {
                     "DELETE FROM identity_flow WHERE expires_ms <= ?1",
                     "DELETE FROM one_time_token WHERE expires_ms <= ?1",
                     "DELETE FROM refresh_token WHERE session IN (SELECT id FROM session WHERE expires_ms <= ?1)",
+                    "DELETE FROM browser_session WHERE session IN (SELECT id FROM session WHERE expires_ms <= ?1)",
                 ] {
                     tx.execute(sql, &[now_ms.into()])?;
                 }
-                Keyring::turn(tx, &vault, now_ms)
+                Keyring::turn(tx, &vault, algorithm, now_ms)
             })
             .await?;
         self.keys.replace(keys);

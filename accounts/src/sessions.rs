@@ -189,7 +189,11 @@ pub fn end(
     if ended == 0 {
         return Ok(false);
     }
-    tx.execute("DELETE FROM refresh_token WHERE session = ?1", &[session.into()])?;
+    for sql in
+        ["DELETE FROM refresh_token WHERE session = ?1", "DELETE FROM browser_session WHERE session = ?1"]
+    {
+        tx.execute(sql, &[session.into()])?;
+    }
     one_time::revoke(tx, Kind::Ticket, account)?;
     Ok(true)
 }

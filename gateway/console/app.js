@@ -1,5 +1,6 @@
 // The console: fetches what the node is, then follows its stream and hands each message to the part that shows it.
 
+import { Cluster } from "./cluster.js";
 import { Link } from "./link.js";
 import { MapView } from "./map.js";
 import { Panels } from "./panels.js";
@@ -11,6 +12,7 @@ const KINDS = [["player", "players"], ["wandering", "NPCs wandering"], ["chasing
 const SCAN_MS = 5000;
 const byId = (id) => document.getElementById(id);
 
+const cluster = new Cluster();
 const map = new MapView(byId("map"), byId("place"));
 let node = null;
 let panels = null;
@@ -50,6 +52,7 @@ function zoneButton(info) {
 
 async function choose(info) {
   zone = info;
+  cluster.watch(info);
   history.replaceState(null, "", `#${info.id}`);
   [...byId("zones").children].forEach((button, i) => button.setAttribute("aria-pressed", node.zones[i] === info));
   const walls = new Uint8Array(await get(`/api/zones/${info.id}/walls`, "arrayBuffer"));
@@ -88,7 +91,7 @@ byId("zoom-out").onclick = () => map.zoomOut();
 byId("fit").onclick = () => map.fit();
 
 addEventListener("keydown", (event) => {
-  if (event.ctrlKey || event.metaKey || event.altKey) return;
+  if (event.ctrlKey || event.metaKey || event.altKey || event.target instanceof HTMLInputElement) return;
   const keys = { "+": () => map.zoomIn(), "=": () => map.zoomIn(), "-": () => map.zoomOut(), 0: () => map.fit(), d: () => density.click() };
   const digit = /^[1-9]$/.test(event.key) && byId("zones").children[Number(event.key) - 1];
   if (digit) digit.click();
@@ -102,6 +105,8 @@ const link = new Link({
   prepare,
   onState(state, retryMs) {
     byId("link").dataset.state = state;
+    if (state === "live") cluster.watch(null);
+    else cluster.pause();
     byId("link").textContent = state === "reconnecting" ? `reconnecting in ${Math.ceil(retryMs / 1000)} s` : state;
     document.querySelector("main").classList.toggle("away", state === "reconnecting");
   },

@@ -132,12 +132,15 @@ fn routes(app: App) -> Router {
         .route("/api/zones", get(zones::list))
         .route("/api/zones/{id}/walls", get(walls))
         .route("/api/zones/{id}/move", post(zones::move_zone))
+        .layer(DefaultBodyLimit::max(zones::ORDER_BYTES_MAX))
         .route("/api/nodes", get(cluster::nodes))
         .route("/api/online", get(cluster::online))
         .route("/api/near", get(cluster::near))
         .route("/api/chat", get(cluster::chat))
-        .route("/api/announce", post(cluster::announce))
-        .layer(DefaultBodyLimit::max(zones::ORDER_BYTES_MAX.max(cluster::ANNOUNCE_BYTES_MAX)))
+        .route(
+            "/api/announce",
+            post(cluster::announce).layer(DefaultBodyLimit::max(cluster::ANNOUNCE_BYTES_MAX)),
+        )
         .route("/api/history", get(history))
         .route("/api/scan", get(scan::last).post(scan::now))
         .route("/api/items/{id}", get(scan::item))

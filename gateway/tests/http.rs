@@ -369,7 +369,7 @@ async fn readiness_lists_every_failing_check() {
     port.publish(0, 1);
     port.publish(1, 1);
     let ready = until(async || Some(port.get("/readyz").await).filter(|answer| answer.status == 200)).await;
-    assert_eq!(ready.json(), json!({"ready": true, "failing": []}));
+    assert_eq!(ready.json(), json!({"ready": true, "failing": [], "degraded": []}));
 
     port.store_ok.store(false, Ordering::Relaxed);
     let unready = port.get("/readyz").await;
@@ -380,6 +380,46 @@ async fn readiness_lists_every_failing_check() {
             .unwrap()
             .contains(&json!({"check": "store", "reason": "behind"}))
     );
+    port.stop().await;
+}
+
+#[tokio::test]
+async fn what_nodes_tell_each_other_is_read_and_announcements_are_handed_on() {
+    let port = Port::start().await;
+    let answer = port.get("/api/nodes").await;
+    assert_eq!(answer.json(), json!({ "hot": { "kind": "process", "away": null }, "nodes": [] }));
+    for (path, status) in [
+        ("/api/online?character=7", 404),
+        ("/api/online?character=x", 400),
+        ("/api/online", 400),
+        ("/api/near?zone=1&x_m=1&y_m=1&radius_m=10", 200),
+        ("/api/near?zone=1&x_m=-1&y_m=1&radius_m=10", 400),
+        ("/api/near?zone=1&x_m=NaN&y_m=1&radius_m=10", 400),
+        ("/api/near?zone=65536&x_m=1&y_m=1&radius_m=1", 400),
+        ("/api/chat?zone=1", 200),
+        ("/api/chat?zone=", 400),
+    ] {
+        assert_eq!(port.get(path).await.status, status, "{path}");
+    }
+    let json_type = "Content-Type: application/json\r\n";
+    let foreign = format!("{json_type}Origin: http://evil.example\r\n");
+    let long = json!({ "text": "x".repeat(201) }).to_string();
+    let huge = json!({ "text": "x".repeat(3000) }).to_string();
+    for (more, body, status, code) in [
+        (json_type, "{\"text\": \"hello\"}", 503, "stopping"),
+        (json_type, "{\"text\": \" \"}", 400, "bad_text"),
+        (json_type, "{\"text\": \"a\\u0007\"}", 400, "bad_text"),
+        (json_type, long.as_str(), 400, "bad_text"),
+        (json_type, huge.as_str(), 400, "bad_body"),
+        (json_type, "{}", 400, "bad_body"),
+        (json_type, "{\"text\": \"a\", \"to\": 1}", 400, "bad_body"),
+        ("Content-Type: text/plain\r\n", "{\"text\": \"a\"}", 400, "bad_body"),
+        (foreign.as_str(), "{\"text\": \"a\"}", 403, "foreign_origin"),
+    ] {
+        let head = format!("POST /api/announce HTTP/1.1\r\nHost: {}\r\n{more}", port.address);
+        let answer = port.ask_with(&format!("{head}Content-Length: {}\r\n", body.len()), body).await;
+        assert_eq!((answer.status, &answer.json()["error"]["code"]), (status, &json!(code)), "{body}");
+    }
     port.stop().await;
 }
 

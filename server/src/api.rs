@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval};
+use vyuha_accounts::jwt::Algorithm;
 use vyuha_accounts::mail::{self, Outlet, Templates};
 use vyuha_accounts::oidc::{ProviderConfig, Providers};
 use vyuha_accounts::throttle::Throttle;
@@ -18,7 +19,7 @@ use vyuha_gateway::Metrics;
 use vyuha_gateway::accounts::Accounts;
 use vyuha_store::Durability;
 
-use crate::config::Config;
+use crate::config::{Config, TokenAlgorithm};
 
 /// Transactions that may wait for the database; the next request is told to try again.
 const TRANSACTIONS_MAX: usize = 1024;
@@ -50,6 +51,10 @@ impl ApiPort {
     ) -> anyhow::Result<ApiPort> {
         let api = ApiConfig {
             site: config.api.site.clone(),
+            algorithm: match config.api.token_algorithm {
+                TokenAlgorithm::EdDsa => Algorithm::EdDsa,
+                TokenAlgorithm::Rs256 => Algorithm::Rs256,
+            },
             open_registration: config.accounts.open_registration,
             origins: config.api.origins().map(str::to_owned).collect(),
             behind_proxy: config.api.behind_proxy,

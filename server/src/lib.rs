@@ -26,6 +26,7 @@ mod port;
 mod record;
 pub mod replay;
 mod rooms;
+mod run;
 mod scan;
 mod seats;
 mod sessions;

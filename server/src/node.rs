@@ -35,14 +35,13 @@ use crate::events::{self, EventRow, Events};
 use crate::hot::{Hot, HotFeeds, Sharing};
 use crate::placement::ZoneTable;
 use crate::record::Recordings;
+use crate::run::{self, RunRow, source};
 use crate::scan::{self, Scanner};
 use crate::shards::{self, Shards, World, zones_of_shards};
 use crate::telemetry::{SharedTotals, Telemetry};
 
 /// Connections that the kernel may hold before they are accepted.
 const LISTEN_BACKLOG: u32 = 1024;
-/// A run can give 2^40 item ids (a thousand a second for 34 years), and there is room for 2^23 runs.
-pub const ITEM_IDS_PER_RUN_BITS: u32 = 40;
 /// By how much the control plane is nicer than the shards: a third of their share of a processor that they all want.
 const NICE: i32 = 5;
 /// Frames by which the database may be behind the journal before the node is not ready.
@@ -88,8 +87,9 @@ impl Node {
             .enable_all()
             .build()
             .context("the control plane's runtime cannot be started")?;
+        let runs = runtime.block_on(run::begin(&durability, config.node.name.as_str(), shards))?;
         let world = runtime.block_on(load_world(&durability))?;
-        let run = world.next_item_id >> ITEM_IDS_PER_RUN_BITS;
+        let run = runs.last().context("the run that begins is not among those of the node")?.epoch;
 
         let listener = vyuha_net::listen::listen(config.listen.address, LISTEN_BACKLOG)
             .with_context(|| format!("listen.address = {} cannot be used", config.listen.address))?;
@@ -133,6 +133,8 @@ impl Node {
         let (feeds, hot_feed) = HotFeeds::new(shards, config.shard.tick_hz, &metrics.hot.dropped);
         let sharing = Sharing {
             hot,
+            runs,
+            store: durability.handle(),
             feeds,
             beat: node_beat(config, listen_address, admin_address),
             load: gateway.load_probe(),
@@ -304,7 +306,7 @@ pub fn load_content(config: &Config) -> anyhow::Result<Content> {
 
 /// Every table of this version.
 pub fn tables() -> Vec<Table> {
-    [&[AccountRow::TABLE, EventRow::TABLE], vyuha_game::TABLES].concat()
+    [&[AccountRow::TABLE, EventRow::TABLE, RunRow::TABLE], vyuha_game::TABLES].concat()
 }
 
 fn start_hashing(config: &Config) -> anyhow::Result<Accounts> {
@@ -426,7 +428,7 @@ async fn load_world(durability: &Durability) -> anyhow::Result<World> {
             let ground = store.load::<ItemRow>(&[("place", PLACE_GROUND.into())])?;
             let known = store.load::<ZoneRow>(&[])?;
             // Each run gives ids of a range of its own, so that none is ever given twice, whatever was deleted since.
-            let next_item_id = (store.position()?.epoch << ITEM_IDS_PER_RUN_BITS) as i64;
+            let next_item_id = source(store.position()?.epoch as i64, 0);
             Ok(World { ground, known, next_item_id, seed, began_ms })
         })
         .await?;

@@ -6,8 +6,8 @@ pub use crate::doors::{
 };
 pub use crate::driver::{Driver, DriverError, Parts};
 pub use crate::hot::{HotFeed, HotFeeds};
-pub use crate::node::ITEM_IDS_PER_RUN_BITS;
 pub use crate::placement::ZoneTable;
+pub use crate::run::source;
 pub use crate::seats::{Claim, Seats};
 pub use crate::shards::zones_of_shards;
 pub use crate::sign_in::error_message;

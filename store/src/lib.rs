@@ -40,5 +40,5 @@ pub use persistence::{Handle, LINGER, Persistence, PersistenceConfig, Persistenc
 pub use postgres::{LeaseTerms, PostgresSettings, PostgresSql, PostgresStore, StoreUrlError};
 pub use reading::Reading;
 pub use sqlite::SqliteStore;
-pub use store::{Position, Store, StoreError, TypedStore};
+pub use store::{Part, Position, Store, StoreError, TypedStore};
 pub use vyuha_breaker::BreakerState;

@@ -9,8 +9,8 @@ use std::{
 use vyuha_record::{ColumnType, Table, Value};
 
 use crate::{
-    Changes, Position, Store, StoreError,
-    store::{filter_column, find_column},
+    Changes, Part, Position, Store, StoreError,
+    store::{check_part, filter_column, find_column},
 };
 
 /// What outlives a [`MemoryStore`], as a file outlives a connection. Clones share it.
@@ -149,6 +149,23 @@ impl Store for MemoryStore {
         }
         let rows = self.rows(table)?.into_values();
         Ok(rows.filter(|row| conditions.iter().all(|&(index, value)| row[index] == *value)).collect())
+    }
+
+    fn select_part(
+        &mut self,
+        table: &Table,
+        first: &Value,
+        part: Part<'_>,
+        rows_max: usize,
+    ) -> Result<Vec<Vec<Value>>, StoreError> {
+        check_part(table, first, part)?;
+        let rows = self.rows(table)?.into_iter().filter(|(key, _)| key[0] == *first);
+        Ok(match part {
+            Part::After(rest) => {
+                rows.filter(|(key, _)| key[1..] > *rest).map(|(_, row)| row).take(rows_max).collect()
+            }
+            Part::Last => rows.rev().map(|(_, row)| row).take(rows_max).collect(),
+        })
     }
 
     fn max_key(&mut self, table: &Table, column: &str) -> Result<Option<i64>, StoreError> {

@@ -4,7 +4,7 @@
 //! database may stand a little back, at an earlier position, and the journal, which is cut only
 //! after a checkpoint, brings it up again. What services insert is synced before they hear of it.
 
-use std::{path::Path, time::Duration};
+use std::{iter, path::Path, time::Duration};
 
 use rusqlite::{
     Connection, ErrorCode, Row, ToSql, TransactionBehavior, ffi, params, params_from_iter,
@@ -13,10 +13,10 @@ use rusqlite::{
 use vyuha_record::{Column, ColumnType, RecordError, Table, Value};
 
 use crate::{
-    Changes, Position, Store, StoreError,
+    Changes, Part, Position, Store, StoreError,
     migrate::{self, Engine, OlderSchema},
     schema::{self, LiveColumn},
-    store::{filter_column, find_column},
+    store::{check_part, filter_column, find_column},
 };
 
 /// Memory for pages of the database.
@@ -93,6 +93,22 @@ impl SqliteStore {
     fn known(&self, table: &Table) -> Result<(), StoreError> {
         let known = self.tables.contains(table);
         if known { Ok(()) } else { Err(StoreError::UnknownTable { id: table.id }) }
+    }
+
+    /// The rows of a table that a query finds, which names every column.
+    fn rows<'a>(
+        &self,
+        table: &Table,
+        sql: &str,
+        values: impl Iterator<Item = &'a Value>,
+    ) -> Result<Vec<Vec<Value>>, StoreError> {
+        let mut select = self.connection.prepare_cached(sql).map_err(failed("select"))?;
+        let mut found = select.query(params_from_iter(values.map(Bound))).map_err(failed("select"))?;
+        let mut rows = Vec::new();
+        while let Some(row) = found.next().map_err(failed("select"))? {
+            rows.push(values_of(table, row)?);
+        }
+        Ok(rows)
     }
 
     /// Says how the transactions that follow are committed.
@@ -194,15 +210,35 @@ impl Store for SqliteStore {
             conditions.join(" AND "),
             names(table.key_columns())
         );
-        let mut select = self.connection.prepare_cached(&sql).map_err(failed("select"))?;
-        let mut found = select
-            .query(params_from_iter(filter.iter().map(|(_, value)| Bound(value))))
-            .map_err(failed("select"))?;
-        let mut rows = Vec::new();
-        while let Some(row) = found.next().map_err(failed("select"))? {
-            rows.push(values_of(table, row)?);
-        }
-        Ok(rows)
+        self.rows(table, &sql, filter.iter().map(|(_, value)| value))
+    }
+
+    fn select_part(
+        &mut self,
+        table: &Table,
+        first: &Value,
+        part: Part<'_>,
+        rows_max: usize,
+    ) -> Result<Vec<Vec<Value>>, StoreError> {
+        self.known(table)?;
+        check_part(table, first, part)?;
+        let key: Vec<_> = table.key_columns().map(|column| format!("\"{}\"", column.name)).collect();
+        let (rest, order, after): (&[Value], _, _) = match part {
+            Part::After(rest) => {
+                let marks = vec!["?"; rest.len()].join(", ");
+                (rest, "", format!(" AND ({}) > ({marks})", key[1..].join(", ")))
+            }
+            Part::Last => (&[], " DESC", String::new()),
+        };
+        let by: Vec<_> = key.iter().map(|column| format!("{column}{order}")).collect();
+        let sql = format!(
+            "SELECT {} FROM \"{}\" WHERE {} = ?{after} ORDER BY {} LIMIT {rows_max}",
+            names(table.columns.iter()),
+            table.name,
+            key[0],
+            by.join(", ")
+        );
+        self.rows(table, &sql, iter::once(first).chain(rest))
     }
 
     fn max_key(&mut self, table: &Table, column: &str) -> Result<Option<i64>, StoreError> {

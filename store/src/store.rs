@@ -1,7 +1,7 @@
 //! What the persistence thread asks of a database: to be fed from the journal exactly once, and the
 //! small durable transactions of account services.
 
-use std::time::Duration;
+use std::{iter, time::Duration};
 
 use vyuha_record::{Column, Record, RecordError, Table, Value};
 
@@ -14,6 +14,15 @@ pub struct Position {
     pub epoch: u64,
     /// The last frame applied.
     pub seq: u64,
+}
+
+/// Which of the rows that share the first column of their key [`Store::select_part`] gives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part<'a> {
+    /// Those whose other columns of the key come after these, in their order.
+    After(&'a [Value]),
+    /// The last ones, the last first.
+    Last,
 }
 
 /// A database, used by one thread.
@@ -48,6 +57,19 @@ pub trait Store: Send {
     /// The rows in which every named column has the given value (null matches null), by key. Frames
     /// not applied yet are not seen.
     fn select(&mut self, table: &Table, filter: &[(&str, Value)]) -> Result<Vec<Vec<Value>>, StoreError>;
+
+    /// Up to `rows_max` of the rows whose key begins with `first`, by key; what a table that only grows is read by. Frames not
+    /// applied yet are not seen.
+    ///
+    /// # Errors
+    /// [`StoreError::Row`] where `part` does not hold a value for each column of the key but the first, or the key has no other.
+    fn select_part(
+        &mut self,
+        table: &Table,
+        first: &Value,
+        part: Part<'_>,
+        rows_max: usize,
+    ) -> Result<Vec<Vec<Value>>, StoreError>;
 
     /// The greatest value of an integer column, if there is a row. Frames not applied yet are not seen.
     fn max_key(&mut self, table: &Table, column: &str) -> Result<Option<i64>, StoreError>;
@@ -233,6 +255,21 @@ pub enum StoreError {
     /// The persistence thread stopped before it could answer.
     #[error("persistence has stopped")]
     Stopped,
+}
+
+/// Succeeds where `first` and `part` together can be a key.
+pub(crate) fn check_part(table: &Table, first: &Value, part: Part<'_>) -> Result<(), StoreError> {
+    let Part::After(rest) = part else {
+        let column = table.key_columns().next().expect("a table has a key");
+        return Ok(column.check(first)?);
+    };
+    // Of a key of one column nothing else can come after.
+    let (expected, found) = (table.key_columns().count().max(2), 1 + rest.len());
+    if expected != found {
+        return Err(RecordError::ColumnCount { table: table.name, expected, found }.into());
+    }
+    let values = iter::once(first).chain(rest);
+    Ok(table.key_columns().zip(values).try_for_each(|(column, value)| column.check(value))?)
 }
 
 /// The named column, if the table has it and it can hold `value`.

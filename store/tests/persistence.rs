@@ -11,8 +11,8 @@ use rows::{ItemRow, TABLES};
 use tempfile::TempDir;
 use vyuha_record::{Record as _, Table, Transaction, Value, schema_fingerprint};
 use vyuha_store::{
-    AccountRow, Batch, Changes, Handle, Journal, JournalConfig, MemoryDatabase, MemoryStore, Persistence,
-    PersistenceConfig, PersistenceStats, Position, Producer, Store, StoreError, TypedStore as _,
+    AccountRow, Batch, Changes, Handle, Journal, JournalConfig, MemoryDatabase, MemoryStore, Part,
+    Persistence, PersistenceConfig, PersistenceStats, Position, Producer, Store, StoreError, TypedStore as _,
     journal::OsDisk,
 };
 
@@ -93,6 +93,16 @@ impl Store for FaultyStore {
 
     fn select(&mut self, table: &Table, filter: &[(&str, Value)]) -> Result<Vec<Vec<Value>>, StoreError> {
         self.inner.select(table, filter)
+    }
+
+    fn select_part(
+        &mut self,
+        table: &Table,
+        first: &Value,
+        part: Part<'_>,
+        rows_max: usize,
+    ) -> Result<Vec<Vec<Value>>, StoreError> {
+        self.inner.select_part(table, first, part, rows_max)
     }
 
     fn max_key(&mut self, table: &Table, column: &str) -> Result<Option<i64>, StoreError> {

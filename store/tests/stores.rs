@@ -10,8 +10,8 @@ use rusqlite::Connection;
 use tempfile::TempDir;
 use vyuha_record::{Record, RecordError, Table, Value, record};
 use vyuha_store::{
-    AccountRow, Changes, LeaseTerms, MemoryDatabase, MemoryStore, Position, PostgresSettings, PostgresStore,
-    SqliteStore, Store, StoreError, TableChanges, TypedStore as _,
+    AccountRow, Changes, LeaseTerms, MemoryDatabase, MemoryStore, Part, Position, PostgresSettings,
+    PostgresStore, SqliteStore, Store, StoreError, TableChanges, TypedStore as _,
     migrate::{MigrateError, OlderSchema},
 };
 use vyuha_test_postgres::Postgres;
@@ -285,6 +285,43 @@ fn filters_choose_rows() {
         assert!(matches!(missing, Err(StoreError::UnknownColumn { .. })), "{missing:?}");
         let mistyped = store.load::<CharacterRow>(&[("id", "1".into())]);
         assert!(matches!(mistyped, Err(StoreError::Row(RecordError::WrongType { .. }))), "{mistyped:?}");
+    }
+}
+
+#[test]
+fn a_table_that_grows_is_read_part_by_part() {
+    for backend in Backend::each() {
+        let mut store = backend.open("a");
+        // By bytes: capitals first, and é last.
+        let parts = ["B", "a", "aa", "b", "é"];
+        for (id, part) in [1, 2].into_iter().flat_map(|id| parts.iter().rev().map(move |part| (id, *part))) {
+            let (blob, maybe_int) = (vec![1], None);
+            let row = AnyRow { id, part: part.into(), blob, maybe_int, maybe_text: None, maybe_blob: None };
+            store.insert_row(&row).unwrap();
+        }
+        let mut check = |id: i64, part: Part<'_>, rows_max, expected: &[&str]| {
+            let rows = store.select_part(&AnyRow::TABLE, &id.into(), part, rows_max).unwrap();
+            let rows: Vec<AnyRow> = rows.iter().map(|row| AnyRow::from_values(row).unwrap()).collect();
+            assert!(rows.iter().all(|row| row.id == id));
+            assert_eq!(rows.iter().map(|row| row.part.as_str()).collect::<Vec<_>>(), expected, "{part:?}");
+        };
+        check(1, Part::After(&["".into()]), 9, &parts);
+        check(1, Part::After(&["".into()]), 2, &["B", "a"]);
+        check(2, Part::After(&["a".into()]), 9, &["aa", "b", "é"]);
+        check(2, Part::After(&["az".into()]), 9, &["b", "é"]);
+        check(2, Part::After(&["é".into()]), 9, &[]);
+        check(2, Part::After(&["".into()]), 0, &[]);
+        check(1, Part::Last, 2, &["é", "b"]);
+        check(3, Part::Last, 2, &[]);
+        let mut refused = |table: &Table, first: Value, part: Part<'_>| {
+            let refused = store.select_part(table, &first, part, 1);
+            assert!(matches!(refused, Err(StoreError::Row(_))), "{part:?}: {refused:?}");
+        };
+        refused(&AnyRow::TABLE, "1".into(), Part::Last);
+        refused(&AnyRow::TABLE, 1.into(), Part::After(&[]));
+        refused(&AnyRow::TABLE, 1.into(), Part::After(&[1.into()]));
+        refused(&AnyRow::TABLE, 1.into(), Part::After(&["a".into(), "b".into()]));
+        refused(&ItemRow::TABLE, 1.into(), Part::After(&[]));
     }
 }
 

@@ -43,6 +43,11 @@ const PAGE: &str = r##"(() => {
         scan: text("#scan"),
         passes: [...document.querySelectorAll("#passes tr")].slice(1).map((row) => [...row.cells].map((cell) => cell.innerText)),
         marks: Number(map.dataset.marks ?? 0),
+        hot: text("#hot"),
+        nodes: [...document.querySelectorAll("#nodes tr")].slice(1).map((row) => [...row.cells].map((cell) => cell.innerText)),
+        said: texts("#said li"),
+        said_title: text("#said-title"),
+        announced: text("#announced"),
         inks: Object.fromEntries(inks),
     };
 })()"##;
@@ -103,6 +108,16 @@ fn the_page_shows_the_node_its_zones_its_players_and_its_ticks() {
         let counts = "1 player · 60 NPCs · 600 items · shard 1";
         page["marks"] == 661 && page["counts"] == counts && page["zones"][1]["chosen"] == true
     });
+
+    let page = browser.await_page("itself among the nodes", |page| page["nodes"][0][1] == "3");
+    assert_eq!((&page["nodes"][0][0], &page["hot"]), (&"local".into(), &"no Redis: this node alone".into()));
+    assert_eq!((&page["said_title"], &page["said"]), (&"Said lately in Depot".into(), &json!(["nothing"])));
+    browser.evaluate("document.getElementById('announcement').focus()");
+    browser.type_text("1 minute left");
+    browser.press("Enter", "Enter");
+    let page = browser.await_page("an announcement", |page| page["announced"] != "");
+    assert_eq!(page["announced"], "told the players of every node");
+    assert_eq!(page["zones"][1]["chosen"], true, "what is typed there chooses no zone");
 
     leave_depot();
     browser.await_page("that somebody left", |page| {

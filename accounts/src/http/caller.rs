@@ -1,4 +1,4 @@
-//! Who calls: the account of the access token, and where the call comes from.
+//! Who calls: the account of the access token or of the browser's cookie, and where the call comes from.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -9,6 +9,7 @@ use axum::http::{HeaderMap, HeaderName};
 use vyuha_gateway::listener::Visitor;
 
 use super::App;
+use crate::browser;
 use crate::problem::{Code, Problem};
 use crate::throttle::site;
 
@@ -27,15 +28,27 @@ impl FromRequestParts<App> for Caller {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Caller, Problem> {
-        let token = bearer(&parts.headers).ok_or(Code::Unauthorized)?;
-        let claims =
-            app.keys.verify(token, &app.config.site, app.now_ms()).map_err(|_| Code::Unauthorized)?;
-        let account = claims.sub.parse().map_err(|_| Code::Unauthorized)?;
-        if app.revoked.contains(&claims.sid) {
-            return Err(Code::Unauthorized.into());
+        match app.site.token(&parts.headers) {
+            Some(cookie) if !parts.headers.contains_key(header::AUTHORIZATION) => {
+                app.site.needs_own_page(&parts.method, &parts.headers)?;
+                let (cookie, now_ms) = (cookie.to_owned(), app.now_ms());
+                let found = app.sql.transaction(move |tx| browser::find(tx, &cookie, now_ms)).await?;
+                let (account, session) = found.ok_or(Code::Unauthorized)?;
+                Ok(Caller { account, session })
+            }
+            _ => by_token(parts, app),
         }
-        Ok(Caller { account, session: claims.sid })
     }
+}
+
+fn by_token(parts: &Parts, app: &App) -> Result<Caller, Problem> {
+    let token = bearer(&parts.headers).ok_or(Code::Unauthorized)?;
+    let claims = app.keys.verify(token, &app.config.site, app.now_ms()).map_err(|_| Code::Unauthorized)?;
+    let account = claims.sub.parse().map_err(|_| Code::Unauthorized)?;
+    if app.revoked.contains(&claims.sid) {
+        return Err(Code::Unauthorized.into());
+    }
+    Ok(Caller { account, session: claims.sid })
 }
 
 /// Where a call comes from.

@@ -2,14 +2,19 @@
 
 use utoipa::openapi::path::{Operation, Parameter, ParameterBuilder, ParameterIn};
 use utoipa::openapi::schema::{ObjectBuilder, Type};
-use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::security::{
+    ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme,
+};
 use utoipa::openapi::{ContentBuilder, OpenApi, Ref, RefOr, Required, ResponseBuilder};
 use utoipa::{OpenApi as _, ToSchema as _};
 
+use crate::browser::SECURE_NAME;
 use crate::problem::{Code, PROBLEM_JSON, ProblemBody};
 
 /// The name of the security scheme.
 pub(crate) const BEARER: &str = "access_token";
+/// The name of the scheme of pages in a browser.
+const COOKIE: &str = "browser_session";
 
 #[derive(utoipa::OpenApi)]
 #[openapi(
@@ -18,7 +23,7 @@ pub(crate) const BEARER: &str = "access_token";
         description = "Sign-up, sign-in and sessions, and tickets into the game.\n\n\
             **Authentication**: `POST /api/v1/sessions` gives an access token, good for 15 minutes, which is sent as \
             `Authorization: Bearer ...`, and a refresh token, good once, for the next pair. A refresh token that is used \
-            twice ends its session.\n\n\
+            twice ends its session. Pages in a browser do better with `POST /api/v1/browser-session`, whose cookie no script can read.\n\n\
             **Errors** are problem details (RFC 9457) with a stable `code`.\n\n\
             **Writes** may carry an `Idempotency-Key`: sent again within 15 minutes, the request is answered again and not \
             done again.\n\n\
@@ -46,6 +51,9 @@ pub(super) fn head() -> OpenApi {
     let scheme = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("JWT").build();
     let components = document.components.get_or_insert_default();
     components.add_security_scheme(BEARER, SecurityScheme::Http(scheme));
+    let about = "Of `POST /api/v1/browser-session`. Every write needs an `Origin` of the site as well. Without TLS it is called `vyuha`.";
+    let cookie = ApiKey::Cookie(ApiKeyValue::with_description(SECURE_NAME, about));
+    components.add_security_scheme(COOKIE, SecurityScheme::ApiKey(cookie));
     document
 }
 
@@ -73,8 +81,12 @@ fn complete_operation(operation: &mut Operation, writes: bool) {
             Code::ContentTypeUnsupported,
         ]);
     }
-    if operation.security.is_some() {
+    if let Some(ways) = &mut operation.security {
         codes.push(Code::Unauthorized);
+        ways.push(SecurityRequirement::new(COOKIE, Vec::<String>::new()));
+        if writes {
+            codes.push(Code::OriginRefused);
+        }
     }
     if writes {
         codes.extend([Code::IdempotencyKeyInvalid, Code::IdempotencyInProgress, Code::IdempotencyKeyReused]);

@@ -18,7 +18,7 @@ use tokio::net::TcpListener;
 use tokio::time::timeout;
 use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::SizeAbove;
-use tower_http::cors::{AllowOrigin, CorsLayer};
+use tower_http::cors::{AllowCredentials, AllowOrigin, CorsLayer};
 use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -28,7 +28,9 @@ use vyuha_gateway::listener::{BoundedListener, Bounds, Visitor};
 pub(crate) use body::{Body, Parameters};
 pub(crate) use caller::{Caller, From};
 
-use crate::routes::{identity, keys, me, password, registration, second_factor, session, staff, ticket};
+use crate::routes::{
+    browser, identity, keys, me, password, registration, second_factor, session, staff, ticket,
+};
 use crate::service::Service;
 
 /// What every handler is given.
@@ -88,6 +90,8 @@ fn table() -> OpenApiRouter<App> {
         .routes(routes!(registration::confirm))
         .routes(routes!(session::sign_in))
         .routes(routes!(session::refresh))
+        .routes(routes!(browser::sign_in, browser::sign_out))
+        .routes(routes!(browser::complete))
         .routes(routes!(session::list, session::end_others))
         .routes(routes!(session::end))
         .routes(routes!(password::request_reset))
@@ -141,6 +145,7 @@ pub fn router(service: Arc<Service>) -> Router {
 }
 
 fn cors(origins: Vec<HeaderValue>) -> CorsLayer {
+    let known = origins.clone();
     CorsLayer::new()
         .allow_origin(AllowOrigin::list(origins))
         .allow_methods([Method::GET, Method::POST, Method::PUT, Method::DELETE])
@@ -152,5 +157,7 @@ fn cors(origins: Vec<HeaderValue>) -> CorsLayer {
             HeaderName::from_static(idempotency::KEY),
         ])
         .expose_headers([header::RETRY_AFTER, frame::API_VERSION, frame::REQUEST_ID])
+        // The cookie is SameSite=Strict: it goes to no origin of another site, listed or not.
+        .allow_credentials(AllowCredentials::predicate(move |origin, _| known.contains(origin)))
         .max_age(CORS_AGE)
 }

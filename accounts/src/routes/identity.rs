@@ -192,18 +192,33 @@ pub(crate) async fn complete(
     from: From,
     headers: HeaderMap,
     Path(provider): Path<String>,
-    Body(CompleteFlow { flow, code, state, iss, second_factor }): Body<CompleteFlow>,
+    Body(back): Body<CompleteFlow>,
 ) -> Result<(StatusCode, Json<Tokens>), Problem> {
-    let provider = app.providers.named(&provider)?;
+    let (account, opened) = open(&app, &from, &headers, &provider, back).await?;
+    app.revoke(&opened.ended);
+    let tokens = tokens(&app, account, opened.session, opened.refresh.text)?;
+    Ok((StatusCode::CREATED, Json(tokens)))
+}
+
+/// Opens a session for who came back from a provider, and shows a code where the account asks for one: the account and the
+/// session.
+pub(super) async fn open(
+    app: &Service,
+    from: &From,
+    headers: &HeaderMap,
+    provider: &str,
+    CompleteFlow { flow, code, state, iss, second_factor }: CompleteFlow,
+) -> Result<(i64, Opened), Problem> {
+    let provider = app.providers.named(provider)?;
     let now_ms = app.now_ms();
     let counted = app.throttle.count(now_ms, &[(TOKEN_ADDRESS, &from.site)]).map_err(Problem::too_many)?;
-    let begun = take(&app, provider, &flow).await?;
+    let begun = take(app, provider, &flow).await?;
     let account = match (begun.proven, code, state) {
         (Some(account), None, None) => account,
         (None, Some(code), Some(state)) if begun.account.is_none() => {
             let came_back = CameBack { flow: &flow, code, state: &state, iss: iss.as_deref() };
-            let identity = prove(&app, provider, &begun, came_back, &counted).await?;
-            find_or_make(&app, provider, &flow, begun, identity).await?
+            let identity = prove(app, provider, &begun, came_back, &counted).await?;
+            find_or_make(app, provider, &flow, begun, identity).await?
         }
         _ => return Err(Code::TokenInvalid.into()),
     };
@@ -211,9 +226,10 @@ pub(crate) async fn complete(
     let account = app.sql.transaction(move |tx| login::load(tx, account)).await?.ok_or(Code::TokenInvalid)?;
     account.needs_no_suspension(app.now_ms())?;
     if account.second_factor {
-        prove_code(&app, account.id, second_factor).await?;
+        prove_code(app, account.id, second_factor).await?;
     }
-    let (id, now_ms, agent, address) = (account.id, app.now_ms(), agent(&headers), from.address.to_string());
+    let (id, now_ms) = (account.id, app.now_ms());
+    let (agent, address) = (agent(headers), from.address.to_string());
     let opened = app
         .sql
         .transaction(move |tx| {
@@ -224,9 +240,7 @@ pub(crate) async fn complete(
             sessions::open(tx, account.id, &agent, &address, now_ms)
         })
         .await?;
-    let Opened { session, refresh, ended } = opened;
-    app.revoke(&ended);
-    Ok((StatusCode::CREATED, Json(tokens(&app, id, session, refresh.text)?)))
+    Ok((id, opened))
 }
 
 /// List the identities

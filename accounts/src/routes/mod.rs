@@ -1,5 +1,6 @@
 //! The routes, a file to each thing that they are about.
 
+pub(crate) mod browser;
 pub(crate) mod identity;
 pub(crate) mod keys;
 pub(crate) mod me;

@@ -9,7 +9,7 @@ use utoipa::{IntoParams, ToSchema};
 use crate::http::document::BEARER;
 use crate::http::{App, Body, Caller, From, Parameters};
 use crate::jwt::ACCESS_MS;
-use crate::login::{self, Account};
+use crate::login;
 use crate::problem::{Code, Problem, ProblemBody};
 use crate::second_factor;
 use crate::service::Service;
@@ -121,13 +121,26 @@ pub(crate) async fn sign_in(
     State(app): State<App>,
     from: From,
     headers: HeaderMap,
-    Body(SignIn { login, password, code }): Body<SignIn>,
+    Body(wanted): Body<SignIn>,
 ) -> Result<(StatusCode, Json<Tokens>), Problem> {
+    let (account, opened) = open_by_password(&app, &from, &headers, wanted).await?;
+    app.revoke(&opened.ended);
+    let tokens = tokens(&app, account, opened.session, opened.refresh.text)?;
+    Ok((StatusCode::CREATED, Json(tokens)))
+}
+
+/// Opens a session for who shows a password, and a code where the account asks for one: the account and the session.
+pub(super) async fn open_by_password(
+    app: &Service,
+    from: &From,
+    headers: &HeaderMap,
+    SignIn { login, password, code }: SignIn,
+) -> Result<(i64, Opened), Problem> {
     let counted =
         login::count_attempt(&app.throttle, &login, &from.site, app.now_ms()).map_err(Problem::too_many)?;
     let judged = async {
         let account = app.sql.transaction(move |tx| login::find(tx, &login)).await?;
-        let right = login::verify(&app, &password, account.as_ref()).await?;
+        let right = login::verify(app, &password, account.as_ref()).await?;
         Ok::<_, Problem>((account, right))
     };
     // What could not be judged was no failure.
@@ -136,25 +149,15 @@ pub(crate) async fn sign_in(
     app.throttle.take_back(&counted);
     account.needs_no_suspension(app.now_ms())?;
     if account.second_factor {
-        prove_code(&app, account.id, code).await?;
+        prove_code(app, account.id, code).await?;
     }
     let rehashed = if app.hasher.is_outdated(&account.password_hash) {
         Some(app.hasher.hash(&password).await?)
     } else {
         None
     };
-    let opened = open(&app, account, rehashed, agent(&headers), from.address.to_string()).await?;
-    Ok((StatusCode::CREATED, Json(opened)))
-}
-
-async fn open(
-    app: &Service,
-    account: Account,
-    rehashed: Option<String>,
-    agent: String,
-    address: String,
-) -> Result<Tokens, Problem> {
     let (id, now_ms) = (account.id, app.now_ms());
+    let (agent, address) = (agent(headers), from.address.to_string());
     let opened = app
         .sql
         .transaction(move |tx| {
@@ -168,9 +171,7 @@ async fn open(
             sessions::open(tx, account.id, &agent, &address, now_ms)
         })
         .await?;
-    let Opened { session, refresh, ended } = opened;
-    app.revoke(&ended);
-    tokens(app, id, session, refresh.text)
+    Ok((id, opened))
 }
 
 /// Uses up a code of the second factor.

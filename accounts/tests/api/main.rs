@@ -1,6 +1,8 @@
 //! The interface as its callers have it: a real port, a real database file, and a real mail server at the end of the line.
 
+mod algorithms;
 mod attacks;
+mod browser;
 mod client;
 mod factor;
 mod frame;

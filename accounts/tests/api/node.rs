@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
+use vyuha_accounts::jwt::Algorithm;
 use vyuha_accounts::mail::{self, Outlet, Templates};
 use vyuha_accounts::oidc::Providers;
 use vyuha_accounts::throttle::Throttle;
@@ -38,6 +39,7 @@ pub const ADMIN_KEY: &str = "the key of this server";
 pub fn config() -> ApiConfig {
     ApiConfig {
         site: "https://play.example.com".into(),
+        algorithm: Algorithm::EdDsa,
         open_registration: true,
         origins: vec!["https://play.example.com".into()],
         behind_proxy: false,

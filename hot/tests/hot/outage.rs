@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use rustix::process::Signal;
 use vyuha_hot::{BreakerState, HotError, HotStore, Lifetimes, RedisHot};
+use vyuha_test_redis::RedisServer;
 
-use super::server::{RedisServer, hot_at};
+use super::server::hot_at;
 
 const TIMEOUT: Duration = Duration::from_millis(300);
 
@@ -44,7 +44,7 @@ async fn a_redis_that_is_paused_holds_nobody_up() {
     let server = RedisServer::start();
     let hot = redis(&server.url());
     hot.beat("n", b"").await.unwrap();
-    server.signal(Signal::STOP);
+    server.pause();
     let began = Instant::now();
     for _ in 0..1_000 {
         assert!(matches!(hot.beat("n", b"").await, Err(HotError::Away(_))));
@@ -54,7 +54,7 @@ async fn a_redis_that_is_paused_holds_nobody_up() {
     assert!(took < 5 * TIMEOUT, "{took:?}");
     assert_eq!(hot.stats().breaker, BreakerState::Open);
     assert_eq!(hot.stats().failed, 1_000);
-    server.signal(Signal::CONT);
+    server.resume();
     until_it_answers(&hot).await;
 }
 

@@ -6,8 +6,9 @@ use vyuha_hot::{
     Bucket, BucketRule, Event, EventId, HotError, HotStore, Lifetimes, MemoryHot, NAME_BYTES_MAX, Position,
     VALUE_BYTES_MAX,
 };
+use vyuha_test_redis::RedisServer;
 
-use super::server::RedisServer;
+use super::server::hot_at;
 
 /// Short enough to wait for, long enough that a busy machine keeps within them.
 const SHORT: Duration = Duration::from_millis(1_500);
@@ -31,7 +32,7 @@ fn on_each<T: Future<Output = ()>>(test: impl Fn(Box<dyn HotStore>) -> T) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(test(Box::new(MemoryHot::new(lifetimes()))));
     let server = RedisServer::start();
-    runtime.block_on(test(Box::new(server.hot(lifetimes(), Duration::from_secs(5)))));
+    runtime.block_on(test(Box::new(hot_at(&server.url(), lifetimes(), Duration::from_secs(5)))));
 }
 
 async fn expire() {

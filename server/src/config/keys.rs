@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::networks::Networks;
 use super::value::{
     Count, LogFormat, LogLevel, Name, NetDriver, RedisUrl, Setting, Simd, Size, StoreUrl, TlsMode,
+    TokenAlgorithm,
 };
 
 /// One key of the configuration, as the table declares it.
@@ -190,6 +191,8 @@ keys! {
         game_address: String = "";
         /// File with the key that makes the first administrator; empty for none.
         admin_key_file: PathBuf = "";
+        /// How access tokens are signed: eddsa, or rs256 for services that verify nothing else; a change takes a day.
+        token_algorithm: TokenAlgorithm = "eddsa";
         /// TOML file of the identity providers at whom people may sign in; empty for none.
         providers_file: PathBuf = "";
     }

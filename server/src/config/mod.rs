@@ -23,4 +23,6 @@ pub use keys::{
 };
 pub use load::{CONFIG_VARIABLE, Effective, FlagValue, Layers, load};
 pub use networks::{Networks, masked};
-pub use value::{Count, LogFormat, LogLevel, Name, NetDriver, RedisUrl, Simd, Size, StoreUrl, TlsMode};
+pub use value::{
+    Count, LogFormat, LogLevel, Name, NetDriver, RedisUrl, Simd, Size, StoreUrl, TlsMode, TokenAlgorithm,
+};

@@ -444,6 +444,16 @@ impl NetDriver {
 }
 
 choice! {
+    /// How access tokens are signed.
+    TokenAlgorithm: "one of eddsa, rs256" {
+        /// Ed25519.
+        EdDsa = "eddsa",
+        /// RSA with PKCS #1 v1.5 and SHA-256.
+        Rs256 = "rs256",
+    }
+}
+
+choice! {
     /// When the ports speak TLS.
     TlsMode: "one of auto, required, off" {
         /// With a certificate; without one only loopback is plain.

@@ -8,6 +8,7 @@
 
 mod announcing;
 pub mod command;
+mod events;
 mod feed;
 mod online;
 mod registry;
@@ -22,9 +23,11 @@ use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, spawn_local};
 use vyuha_gateway::{Announcement, HotState, LoadProbe, Metrics, NodeBeat};
 use vyuha_hot::{HotStore, Lifetimes, MemoryHot, RedisHot, RedisSettings, RedisStats};
+use vyuha_store::Handle;
 
 use crate::config::{Config, Redis, RedisUrl};
 use crate::doors::ShardDoors;
+use crate::run::RunRow;
 
 pub use feed::{HotFeed, HotFeeds};
 pub use telling::Presence;
@@ -87,6 +90,10 @@ impl Hot {
 pub struct Sharing {
     /// Where the nodes meet.
     pub hot: Hot,
+    /// The runs of this node, the last of which begins.
+    pub runs: Vec<RunRow>,
+    /// The database.
+    pub store: Handle,
     /// Where the shards tell of who plays where, and what was said.
     pub feeds: HotFeeds,
     /// What the node says of itself, but for what changes.
@@ -102,20 +109,24 @@ pub struct Shared {
     /// Who plays here.
     pub presence: Presence,
     hot: Hot,
-    tasks: [JoinHandle<()>; 3],
+    tasks: Vec<JoinHandle<()>>,
 }
 
 impl Sharing {
     /// Begins, on the thread of the control plane.
     pub fn start(self, doors: &Rc<ShardDoors>, metrics: &Arc<Metrics>) -> Shared {
-        let Sharing { hot, feeds, beat, load, announcements } = self;
+        let Sharing { hot, runs, store, feeds, beat, load, announcements } = self;
         let (presence, node) = (Presence::new(&beat.name), beat.name.clone());
         let (doors, metrics) = (|| doors.clone(), || metrics.clone());
-        let tasks = [
+        let mut tasks = vec![
             spawn_local(registry::beat(hot.clone(), beat, load)),
-            spawn_local(announcing::announce(hot.clone(), node, doors(), metrics(), announcements)),
+            spawn_local(announcing::announce(hot.clone(), node.clone(), doors(), metrics(), announcements)),
             spawn_local(telling::tell(hot.clone(), feeds, presence.clone(), doors(), metrics())),
         ];
+        // In the process nobody would ever read them.
+        if hot.redis.is_some() {
+            tasks.push(spawn_local(events::publish(hot.clone(), node, runs, store, metrics())));
+        }
         Shared { presence, hot, tasks }
     }
 }

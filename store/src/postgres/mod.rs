@@ -15,6 +15,7 @@ mod sql;
 
 use std::{
     collections::HashMap,
+    iter,
     pin::Pin,
     time::{Duration, Instant},
 };
@@ -35,10 +36,10 @@ pub(crate) use sql::Bound;
 use sql::{Array, NOW_MS};
 
 use crate::{
-    BreakerState, Changes, Position, Store, StoreError,
+    BreakerState, Changes, Part, Position, Store, StoreError,
     migrate::{self, Engine, OlderSchema},
     schema,
-    store::{filter_column, find_column},
+    store::{check_part, filter_column, find_column},
 };
 
 /// Rows of one statement. More gain nothing; the arrays of a statement are in memory at once.
@@ -307,6 +308,29 @@ impl Store for PostgresStore {
         let sql = sql::select(table, filter);
         let params: Vec<_> =
             filter.iter().map(|(_, value)| value).filter(|value| **value != Value::Null).map(Bound).collect();
+        let params: Vec<_> = params.iter().map(|bound| bound as &(dyn ToSql + Sync)).collect();
+        let rows = self.link.read("select", async |session| {
+            let select = session.prepare(&sql).await?;
+            session.client.query(&select, &params).await
+        })?;
+        rows.iter().map(|row| values_of(table, row)).collect()
+    }
+
+    fn select_part(
+        &mut self,
+        table: &Table,
+        first: &Value,
+        part: Part<'_>,
+        rows_max: usize,
+    ) -> Result<Vec<Vec<Value>>, StoreError> {
+        self.known(table)?;
+        check_part(table, first, part)?;
+        let sql = sql::select_part(table, part, rows_max);
+        let rest: &[Value] = match part {
+            Part::After(rest) => rest,
+            Part::Last => &[],
+        };
+        let params: Vec<_> = iter::once(first).chain(rest).map(Bound).collect();
         let params: Vec<_> = params.iter().map(|bound| bound as &(dyn ToSql + Sync)).collect();
         let rows = self.link.read("select", async |session| {
             let select = session.prepare(&sql).await?;

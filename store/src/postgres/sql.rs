@@ -7,6 +7,8 @@ use bytes::BytesMut;
 use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
 use vyuha_record::{Column, ColumnType, Table, Value};
 
+use crate::Part;
+
 /// Milliseconds since 1970 by the database's clock: the one clock that all nodes share.
 pub(super) const NOW_MS: &str = "(extract(epoch FROM clock_timestamp()) * 1000)::bigint";
 
@@ -124,18 +126,43 @@ pub(super) fn select(table: &Table, filter: &[(&str, Value)]) -> String {
     });
     let conditions: Vec<_> = conditions.collect();
     let filtered = if conditions.is_empty() { "" } else { " WHERE " };
-    // Text by its bytes, as every other store orders it, whatever the database's language.
-    let order = table.key_columns().map(|column| match column.ty {
-        ColumnType::Text => format!("\"{}\" COLLATE \"C\"", column.name),
-        ColumnType::Int | ColumnType::Blob => format!("\"{}\"", column.name),
-    });
     format!(
         "SELECT {} FROM \"{}\"{filtered}{} ORDER BY {}",
         names(table.columns.iter()),
         table.name,
         conditions.join(" AND "),
-        order.collect::<Vec<_>>().join(", ")
+        ordered_key(table).join(", ")
     )
+}
+
+/// As [`crate::Store::select_part`], of `$1` and the other columns of the key.
+pub(super) fn select_part(table: &Table, part: Part<'_>, rows_max: usize) -> String {
+    let key = ordered_key(table);
+    let (order, after) = match part {
+        Part::After(rest) => {
+            let marks: Vec<_> = (2..2 + rest.len()).map(|n| format!("${n}")).collect();
+            ("", format!(" AND ({}) > ({})", key[1..].join(", "), marks.join(", ")))
+        }
+        Part::Last => (" DESC", String::new()),
+    };
+    let by: Vec<_> = key.iter().map(|column| format!("{column}{order}")).collect();
+    let first = table.key_columns().next().expect("a table has a key").name;
+    format!(
+        "SELECT {} FROM \"{}\" WHERE \"{first}\" = $1{after} ORDER BY {} LIMIT {rows_max}",
+        names(table.columns.iter()),
+        table.name,
+        by.join(", ")
+    )
+}
+
+/// The columns of the key as rows are ordered by them: text by its bytes, as every other store orders it, whatever the
+/// database's language.
+fn ordered_key(table: &Table) -> Vec<String> {
+    let column = |column: &Column| match column.ty {
+        ColumnType::Text => format!("\"{}\" COLLATE \"C\"", column.name),
+        ColumnType::Int | ColumnType::Blob => format!("\"{}\"", column.name),
+    };
+    table.key_columns().map(column).collect()
 }
 
 /// As PostgreSQL names the type, in capitals.

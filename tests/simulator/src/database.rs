@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use rand::{RngExt as _, SeedableRng as _};
 use rand_pcg::Pcg64;
 use vyuha_record::{Table, Value};
-use vyuha_store::{Changes, MemoryDatabase, MemoryStore, Position, Store, StoreError};
+use vyuha_store::{Changes, MemoryDatabase, MemoryStore, Part, Position, Store, StoreError};
 
 use crate::Bug;
 use crate::world;
@@ -156,6 +156,17 @@ impl Store for FaultyStore {
     fn select(&mut self, table: &Table, filter: &[(&str, Value)]) -> Result<Vec<Vec<Value>>, StoreError> {
         self.database.answer()?;
         self.inner.select(table, filter)
+    }
+
+    fn select_part(
+        &mut self,
+        table: &Table,
+        first: &Value,
+        part: Part<'_>,
+        rows_max: usize,
+    ) -> Result<Vec<Vec<Value>>, StoreError> {
+        self.database.answer()?;
+        self.inner.select_part(table, first, part, rows_max)
     }
 
     fn max_key(&mut self, table: &Table, column: &str) -> Result<Option<i64>, StoreError> {

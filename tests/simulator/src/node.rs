@@ -16,8 +16,7 @@ use vyuha_net::runtime::TickStart;
 use vyuha_net::transport::{Limits, SyscallTransport};
 use vyuha_record::schema_fingerprint;
 use vyuha_server::simulation::{
-    Departures, Driver, HotFeed, HotFeeds, ITEM_IDS_PER_RUN_BITS, Neighbours, Parts, ShardDoors, ZoneTable,
-    zones_of_shards,
+    Departures, Driver, HotFeed, HotFeeds, Neighbours, Parts, ShardDoors, ZoneTable, source, zones_of_shards,
 };
 use vyuha_server::telemetry::{SharedTotals, Telemetry};
 use vyuha_store::journal::{FaultyDisk, SteppedJournal};
@@ -276,7 +275,7 @@ impl Node {
             let load = store.call(|store| {
                 let ground = store.load::<ItemRow>(&[("place", PLACE_GROUND.into())])?;
                 let known = store.load::<ZoneRow>(&[])?;
-                let next_item_id = (store.position()?.epoch << ITEM_IDS_PER_RUN_BITS) as i64;
+                let next_item_id = source(store.position()?.epoch as i64, 0);
                 Ok(World { ground, known, next_item_id })
             });
             load.await

@@ -25,8 +25,9 @@ const ARROWS: &[(&str, May)] = &[
     ("vyuha-game", May::Only(&["vyuha-core", "vyuha-protocol", "vyuha-record"])),
     ("vyuha-net", May::Only(&["vyuha-protocol"])),
     ("vyuha-test-postgres", May::Only(&[])),
+    ("vyuha-test-redis", May::Only(&[])),
     ("vyuha-store", May::Only(&["vyuha-breaker", "vyuha-record", "vyuha-ring", "vyuha-test-postgres"])),
-    ("vyuha-hot", May::Only(&["vyuha-breaker"])),
+    ("vyuha-hot", May::Only(&["vyuha-breaker", "vyuha-test-redis"])),
     ("vyuha-gateway", May::Only(&["vyuha-hot", "vyuha-protocol", "vyuha-record", "vyuha-store"])),
     ("vyuha-assets", May::Only(&["vyuha-gateway"])),
     (
