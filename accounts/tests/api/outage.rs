@@ -53,6 +53,7 @@ async fn call_all(node: &Node, token: &str, subject: i64, outage: &str) -> Vec<S
             let at = at.replace("{provider}", "example");
             let method =
                 ["GET", "POST", "PUT", "DELETE"].into_iter().find(|known| known.eq_ignore_ascii_case(method));
+            // Some are for pages of the site alone.
             let mut request = Request::new(method.unwrap(), &at).header("Origin", "https://play.example.com");
             if operation.get("security").is_some() {
                 request = request.bearer(token);
