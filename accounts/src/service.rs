@@ -59,7 +59,7 @@ pub struct Parts {
     /// Identity providers.
     pub providers: Providers,
     /// The keys of other servers.
-    pub service_keys: ServiceKeys,
+    pub peers: ServiceKeys,
     /// The key that makes the first administrator; without one nobody becomes it.
     pub admin_key: Option<String>,
     /// Takes the accounts that are to be thrown out of the game.
@@ -82,7 +82,7 @@ pub struct Service {
     pub(crate) throttle: Arc<Throttle>,
     pub(crate) mailer: Mailer,
     pub(crate) providers: Providers,
-    pub(crate) service_keys: ServiceKeys,
+    pub(crate) peers: ServiceKeys,
     admin_key: Option<AdminKey>,
     thrown_out: mpsc::Sender<i64>,
     pub(crate) metrics: Arc<Metrics>,
@@ -109,7 +109,7 @@ impl Service {
             throttle,
             mailer,
             providers,
-            service_keys,
+            peers,
             admin_key,
             thrown_out,
             metrics,
@@ -130,7 +130,7 @@ impl Service {
             throttle,
             mailer,
             providers,
-            service_keys,
+            peers,
             admin_key: admin_key.transpose()?,
             thrown_out,
             metrics,

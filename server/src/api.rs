@@ -80,7 +80,7 @@ impl ApiPort {
             throttle: Arc::new(Throttle::default()),
             mailer,
             providers: providers(&config.api.providers_file)?,
-            service_keys: service_keys(&config.api.service_keys_file)?,
+            peers: service_keys(&config.api.service_keys_file)?,
             admin_key,
             thrown_out: out,
             metrics,

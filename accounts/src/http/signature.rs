@@ -38,7 +38,7 @@ async fn signed(app: &App, request: Request) -> Result<Request, Problem> {
     let now_ms = app.now_ms();
     let counted = app.throttle.count(now_ms, &[(TOKEN_ADDRESS, &from.site)]).map_err(Problem::too_many)?;
     let body = to_bytes(body, BODY_BYTES_MAX).await.map_err(|_| Code::BodyTooLarge)?;
-    let signed = app.service_keys.verify(&parts.method, &parts.uri, &parts.headers, &body, now_ms)?;
+    let signed = app.peers.verify(&parts.method, &parts.uri, &parts.headers, &body, now_ms)?;
     let taken = signed.clone();
     let taken = app.sql.transaction(move |tx| signed::take(tx, &taken)).await;
     taken.inspect_err(|problem| app.spare(&counted, problem))?;

@@ -156,7 +156,7 @@ impl Node {
             throttle: Arc::new(Throttle::default()),
             mailer,
             providers: Providers::new(vec![provider()]).unwrap(),
-            service_keys: ServiceKeys::new(vec![service_key()]).unwrap(),
+            peers: ServiceKeys::new(vec![service_key()]).unwrap(),
             admin_key,
             thrown_out: out,
             metrics: metrics.clone(),

@@ -25,13 +25,12 @@ fn body(operation: &str, outage: &str) -> Option<Value> {
         "confirm_registration" => token("vyv_"),
         "request_password_reset" => json!({ "email": format!("forgot-{outage}@example.com") }),
         "reset_password" => json!({ "token": format!("vyp_{}", "A".repeat(43)), "password": PASSWORD }),
-        "begin_second_factor" => json!({ "password": PASSWORD }),
+        "begin_second_factor" | "begin_identity_link" => json!({ "password": PASSWORD }),
         "confirm_second_factor" => json!({ "code": "123456" }),
         "remove_second_factor" => json!({ "password": PASSWORD, "code": "123456" }),
         "change_password" => json!({ "password": PASSWORD, "new_password": "another password" }),
         "sign_in" | "sign_in_in_browser" => json!({ "login": EMAIL, "password": PASSWORD }),
         "begin_identity_sign_in" => json!({}),
-        "begin_identity_link" => json!({ "password": PASSWORD }),
         "complete_identity_sign_in" | "complete_identity_sign_in_in_browser" | "link_identity" => {
             json!({ "flow": format!("vyo_{}", "A".repeat(43)), "code": "x", "state": "x" })
         }
