@@ -14,26 +14,24 @@ const LEFT_PX: f64 = 60.0;
 const RIGHT_PX: f64 = 110.0;
 const TOP_PX: f64 = 50.0;
 const BOTTOM_PX: f64 = 55.0;
-/// Horizontal lines at about so many steps.
-const STEPS: f64 = 5.0;
-
 /// A shape's costs: number of entities and nanoseconds an entity, ascending.
 pub type Line = (Shape, Vec<(u32, f64)>);
 
-/// Draws the lines: an SVG with a background of its own, to be read on any page. `conditions` say where and when
-/// it was measured.
+/// Draws the lines: an SVG with a background of its own, to be read on any page. Both axes are logarithmic, because a
+/// crowd costs twenty times what others do. `conditions` say where and when it was measured.
 pub fn draw(lines: &[Line], conditions: &str) -> String {
     let points = || lines.iter().flat_map(|(_, points)| points);
     let entities_max = points().map(|point| point.0).max().unwrap_or(10).max(10);
     let entities_min = points().map(|point| point.0).min().unwrap_or(1).max(1);
-    let step = round_step(points().map(|point| point.1).fold(1.0, f64::max) / STEPS);
-    let steps = (points().map(|point| point.1).fold(1.0, f64::max) / step).ceil();
+    let least = points().map(|point| point.1).fold(f64::INFINITY, f64::min);
+    let marks = round_marks(least, points().map(|point| point.1).fold(0.0, f64::max));
+    let (bottom, top) = (marks[0].log10(), marks[marks.len() - 1].log10());
     let (inner_width, inner_height) = (WIDTH_PX - LEFT_PX - RIGHT_PX, HEIGHT_PX - TOP_PX - BOTTOM_PX);
     let decades = (f64::from(entities_max) / f64::from(entities_min)).log10().max(1.0);
     let x = |entities: u32| {
         LEFT_PX + inner_width * (f64::from(entities) / f64::from(entities_min)).log10() / decades
     };
-    let y = |ns: f64| TOP_PX + inner_height * (1.0 - ns / (step * steps));
+    let y = |ns: f64| TOP_PX + inner_height * (top - ns.log10()) / (top - bottom);
 
     let mut svg = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{WIDTH_PX}\" height=\"{HEIGHT_PX}\" \
@@ -45,8 +43,7 @@ pub fn draw(lines: &[Line], conditions: &str) -> String {
         escape(conditions)
     );
     let mut put = |text: std::fmt::Arguments<'_>| svg.write_fmt(text).expect("writing to a string");
-    for at in 0..=steps as u32 {
-        let ns = f64::from(at) * step;
+    for ns in marks {
         let (y, right) = (y(ns), WIDTH_PX - RIGHT_PX);
         put(format_args!(
             "<line x1=\"{LEFT_PX}\" y1=\"{y:.1}\" x2=\"{right}\" y2=\"{y:.1}\" stroke=\"#ddd\"/>\
@@ -96,11 +93,13 @@ pub fn draw(lines: &[Line], conditions: &str) -> String {
     svg
 }
 
-/// The least of 1, 2, 5, 10, ... (or the same over ten) that is not below `step`.
-fn round_step(step: f64) -> f64 {
-    let magnitude = 10f64.powf(step.log10().floor());
-    let factor = [1.0, 2.0, 5.0, 10.0].into_iter().find(|factor| step <= factor * magnitude * 1.000_001);
-    factor.unwrap_or(10.0) * magnitude
+/// Of 1, 2, 5, 10, ... those from the greatest that is not above a number to the least that is not below another; at
+/// least two.
+fn round_marks(least: f64, most: f64) -> Vec<f64> {
+    let all = || (-1..).flat_map(|decade| [1.0, 2.0, 5.0].map(|factor| factor * 10f64.powi(decade)));
+    let first = all().take_while(|mark| *mark <= least.min(most)).last().unwrap_or(1.0);
+    let last = all().find(|mark| *mark >= most && *mark > first).unwrap_or(f64::MAX);
+    all().skip_while(|mark| *mark < first).take_while(|mark| *mark <= last).collect()
 }
 
 /// A number with commas between thousands.
@@ -121,9 +120,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn steps_are_round() {
-        for (step, rounded) in [(0.3, 0.5), (1.0, 1.0), (1.1, 2.0), (3.0, 5.0), (6.0, 10.0), (20.0, 20.0)] {
-            assert!((round_step(step) - rounded).abs() < 1e-9, "{step}: {}", round_step(step));
+    fn marks_are_round() {
+        for (least, most, expected) in [
+            (12.5, 275.0, &[10.0, 20.0, 50.0, 100.0, 200.0, 500.0][..]),
+            (5.0, 5.0, &[5.0, 10.0]),
+            (0.3, 0.5, &[0.2, 0.5]),
+            (1.0, 4.0, &[1.0, 2.0, 5.0]),
+            (f64::INFINITY, 0.0, &[1.0, 2.0]),
+        ] {
+            assert_eq!(round_marks(least, most), expected, "{least} to {most}");
         }
     }
 
@@ -136,11 +141,12 @@ mod tests {
 
     #[test]
     fn every_point_is_drawn_within_the_frame() {
-        let lines = [(Shape::Uniform, vec![(1000, 5.0), (100_000, 10.0)]), (Shape::Crowd, vec![(1000, 2.5)])];
+        let lines =
+            [(Shape::Uniform, vec![(1000, 10.0), (100_000, 100.0)]), (Shape::Crowd, vec![(1000, 1.0)])];
         let svg = draw(&lines, "measured < never");
         assert_eq!(svg.matches("<circle").count(), 3);
         assert_eq!(svg.matches("<polyline").count(), 2);
-        // 10 ns is the top line, 5 the middle one; 1,000 the left edge and 100,000 the right one.
+        // 100 ns is the top line, 10 the middle one; 1,000 the left edge and 100,000 the right one.
         let middle = TOP_PX + (HEIGHT_PX - TOP_PX - BOTTOM_PX) / 2.0;
         let right = WIDTH_PX - RIGHT_PX;
         assert!(

@@ -96,6 +96,9 @@ enum Command {
         /// How often the tick has its turn without a store, with one under load, and with its database stopped
         #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..))]
         tick_rounds: u32,
+        /// For how many seconds each of these has its turn
+        #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+        phase_seconds: u32,
         /// Print the report as one JSON object on the last line of stdout
         #[arg(long)]
         json: bool,
@@ -223,10 +226,17 @@ fn main() -> anyhow::Result<ExitCode> {
                 writeln!(io::stdout(), "{}", serde_json::to_string(&report)?)?;
             }
         }
-        Command::Store { players, rounds, seconds, outage_seconds, tick_rounds, json } => {
+        Command::Store { players, rounds, seconds, outage_seconds, tick_rounds, phase_seconds, json } => {
             let outage_s = outage_seconds;
-            let report =
-                store::measure(&store::Options { players, rounds, seconds, outage_s, tick_rounds, simd })?;
+            let report = store::measure(&store::Options {
+                players,
+                rounds,
+                seconds,
+                outage_s,
+                tick_rounds,
+                phase_seconds,
+                simd,
+            })?;
             write!(io::stdout(), "{report}")?;
             if json {
                 writeln!(io::stdout(), "{}", serde_json::to_string(&report)?)?;

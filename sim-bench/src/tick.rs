@@ -39,8 +39,8 @@ pub fn traffic_bytes(pass: &str) -> Option<f64> {
         "regrid" => 2.0 * (HOT + WARM),
         // Places and displacements are read. What is told of pairs depends on how they walk.
         "interest" => 4.0 + 4.0,
-        // All hot columns are read, an update and the recent changes are written.
-        "encode" => HOT + 8.0 + 1.0,
+        // All hot columns are read; an update, the flags and the recent changes are written.
+        "encode" => HOT + 8.0 + 1.0 + 1.0,
         // All columns but the recent changes are read. No history is kept.
         "hash" => HOT - 1.0 + WARM,
         _ => return None,

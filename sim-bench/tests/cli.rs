@@ -225,3 +225,45 @@ fn peers_end_with_their_json() {
         assert!(found.contains(&(name, "tuned")) && found.contains(&(name, "idiomatic")), "{found:?}");
     }
 }
+
+#[test]
+fn store_measures_all_that_it_is_to() {
+    let stdout = succeeds(&[
+        "store",
+        "--players",
+        "300",
+        "--rounds",
+        "1",
+        "--seconds",
+        "1",
+        "--outage-seconds",
+        "1",
+        "--tick-rounds",
+        "1",
+        "--phase-seconds",
+        "1",
+        "--json",
+    ]);
+    assert!(stdout.contains("the peer's processor time over ours: "));
+    let report: Value = serde_json::from_str(stdout.lines().last().unwrap()).unwrap();
+    for change in ["save", "trade"] {
+        for whose in ["ours", "peer"] {
+            for key in ["client_us", "postgres_us", "both_us", "per_s"] {
+                positive(&report[change][whose][key]);
+            }
+        }
+        positive(&report[change]["ratio"]);
+    }
+    positive(&report["player_rows_per_s"]);
+    assert!((positive(&report["steady"]["saves_per_s"]) - 60.0).abs() < 20.0, "{report}");
+    positive(&report["steady"]["both_percent"]);
+    assert_eq!(report["drain"]["trades"], 30 * 67);
+    positive(&report["drain"]["trades_per_s"]);
+    assert_eq!(report["tick"]["ticks"], 30);
+    for key in ["loaded_ratio_p99", "stopped_ratio_p99", "frame_ms"] {
+        positive(&report["tick"][key]);
+    }
+    for key in ["without_us", "loaded_us", "stopped_us", "answer_ms", "answer_stopped_ms", "fdatasync_ms"] {
+        positive(&report["tick"][key]["p50"]);
+    }
+}

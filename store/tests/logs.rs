@@ -96,12 +96,16 @@ fn rows_of_plain_tables_are_archived_deleted_and_carried() {
         let archive_dir = dir.path().join(name);
         run(make);
         run(&rows());
-        assert!(keep(store, &[plain.clone()], &archive_dir, NOW_MS).unwrap() > 0);
+        assert!(keep(store, std::slice::from_ref(&plain), &archive_dir, NOW_MS).unwrap() > 0);
         assert_archives(&archive_dir);
         let gone = ARCHIVED.iter().sum::<usize>() as i64;
         assert_eq!(number("SELECT count(*) FROM log"), 151 - gone, "{name}");
         assert_eq!(number("SELECT rows FROM kept"), gone, "{name}");
-        assert_eq!(keep(store, &[plain.clone()], &archive_dir, NOW_MS).unwrap(), 0, "{name}: once");
+        assert_eq!(
+            keep(store, std::slice::from_ref(&plain), &archive_dir, NOW_MS).unwrap(),
+            0,
+            "{name}: once"
+        );
     };
     check(&LogStore::Sqlite(path), "sqlite", &|sql| connection.execute_batch(sql).unwrap(), &|sql| {
         connection.query_row(sql, (), |row| row.get(0)).unwrap()

@@ -74,46 +74,46 @@ impl Server {
     fn url(&self, password: &str, mode: &str) -> String {
         format!("postgres://game:{password}@{}?sslmode={mode}", self.database)
     }
+}
 
-    fn open(&self, url: &str, ca_file: Option<&Path>) -> Result<PostgresStore, StoreError> {
-        self.open_with(url, None, ca_file)
-    }
-
-    fn open_with(
-        &self,
-        url: &str,
-        password_file: Option<&Path>,
-        ca_file: Option<&Path>,
-    ) -> Result<PostgresStore, StoreError> {
-        let settings =
-            PostgresSettings::new(url, None, password_file, ca_file, Duration::from_secs(10)).unwrap();
-        let lease = LeaseTerms {
-            holder: "this test".into(),
-            home: "here".into(),
-            ttl: Duration::from_secs(5),
-            journal_exists: false,
-        };
-        PostgresStore::open(&settings, "node", TABLES, lease, OlderSchema::Migrate)
-    }
-
-    /// What is said where nobody is let in.
-    #[track_caller]
-    fn refusal(&self, url: &str, ca_file: Option<&Path>) -> String {
-        match self.open(url, ca_file) {
-            Err(error @ StoreError::Connect { .. }) => {
-                let said = error.to_string();
-                assert!(!said.contains("long") && !said.contains("secret"), "it tells a password: {said}");
-                said
-            }
-            Err(error) => panic!("{error}"),
-            Ok(_) => panic!("{url} was let in"),
+/// What is said where nobody is let in.
+#[track_caller]
+fn refusal(url: &str, ca_file: Option<&Path>) -> String {
+    match open(url, ca_file) {
+        Err(error @ StoreError::Connect { .. }) => {
+            let said = error.to_string();
+            assert!(!said.contains("long") && !said.contains("secret"), "it tells a password: {said}");
+            said
         }
+        Err(error) => panic!("{error}"),
+        Ok(_) => panic!("{url} was let in"),
     }
+}
+
+fn open(url: &str, ca_file: Option<&Path>) -> Result<PostgresStore, StoreError> {
+    open_with(url, None, ca_file)
+}
+
+fn open_with(
+    url: &str,
+    password_file: Option<&Path>,
+    ca_file: Option<&Path>,
+) -> Result<PostgresStore, StoreError> {
+    let settings = PostgresSettings::new(url, None, password_file, ca_file, Duration::from_secs(10)).unwrap();
+    let lease = LeaseTerms {
+        holder: "this test".into(),
+        home: "here".into(),
+        ttl: Duration::from_secs(5),
+        journal_exists: false,
+    };
+    PostgresStore::open(&settings, "node", TABLES, lease, OlderSchema::Migrate)
 }
 
 #[track_caller]
 fn assert_says(said: &str, parts: &[&str]) {
-    parts.iter().for_each(|part| assert!(said.contains(part), "`{part}` is not in: {said}"));
+    for part in parts {
+        assert!(said.contains(part), "`{part}` is not in: {said}");
+    }
 }
 
 #[test]
@@ -121,7 +121,7 @@ fn who_has_the_password_and_the_certificate_comes_in_and_nobody_else() {
     let server = Server::start();
     let ca_file = Some(server.ca_file.as_path());
 
-    let mut store = server.open(&server.url(PASSWORD_ENCODED, "require"), ca_file).unwrap();
+    let mut store = open(&server.url(PASSWORD_ENCODED, "require"), ca_file).unwrap();
     assert_eq!(store.begin_epoch().unwrap().epoch, 1);
     let spoken = server.postgres.psql(
         "postgres",
@@ -133,26 +133,26 @@ fn who_has_the_password_and_the_certificate_comes_in_and_nobody_else() {
     // From a file it wins over the one in the URL.
     let file = server.folder.path().join("password");
     fs::write(&file, format!("{PASSWORD}\nnot this line\n")).unwrap();
-    server.open_with(&server.url("secret", "require"), Some(&file), ca_file).unwrap();
+    open_with(&server.url("secret", "require"), Some(&file), ca_file).unwrap();
 
-    let wrong = server.refusal(&server.url("secret", "require"), ca_file);
+    let wrong = refusal(&server.url("secret", "require"), ca_file);
     assert_says(&wrong, &["[28P01]", "store.password_file", "store.url"]);
     let none = format!("postgres://game@{}?sslmode=require", server.database);
-    assert_says(&server.refusal(&none, ca_file), &["password missing", "store.password_file"]);
+    assert_says(&refusal(&none, ca_file), &["password missing", "store.password_file"]);
     let nobody = server.url(PASSWORD_ENCODED, "require").replace("//game", "//nobody");
-    assert_says(&server.refusal(&nobody, ca_file), &["[28", "store.url"]);
+    assert_says(&refusal(&nobody, ca_file), &["[28", "store.url"]);
 
     // The same name, another authority.
     let other = server.folder.path().join("other.pem");
     fs::write(&other, authority("Ours").pem()).unwrap();
-    let stranger = server.refusal(&server.url(PASSWORD_ENCODED, "require"), Some(&other));
+    let stranger = refusal(&server.url(PASSWORD_ENCODED, "require"), Some(&other));
     assert_says(&stranger, &["certificate", "store.ca_file"]);
     // The right authority, another name.
     let misnamed = server.url(PASSWORD_ENCODED, "require").replace("localhost", "127.0.0.1");
-    assert_says(&server.refusal(&misnamed, ca_file), &["certificate", "store.url"]);
+    assert_says(&refusal(&misnamed, ca_file), &["certificate", "store.url"]);
 
     // A server that lets nobody in without.
-    assert_says(&server.refusal(&server.url(PASSWORD_ENCODED, "disable"), ca_file), &["[28000]", "sslmode"]);
+    assert_says(&refusal(&server.url(PASSWORD_ENCODED, "disable"), ca_file), &["[28000]", "sslmode"]);
 }
 
 #[test]

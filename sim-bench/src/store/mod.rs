@@ -59,6 +59,8 @@ pub struct Options {
     pub outage_s: u32,
     /// Rounds of ticks: with the store under load, with the database stopped, and without.
     pub tick_rounds: u32,
+    /// How long each of these has its turn.
+    pub phase_seconds: u32,
     /// The vector instructions of the shard's zone.
     pub simd: SimdLevel,
 }
@@ -149,6 +151,7 @@ pub struct Report {
 /// Measures it all.
 pub fn measure(options: &Options) -> anyhow::Result<Report> {
     let load_before = load_average();
+    let processors = vyuha_net::cpu::usable().context("the processors cannot be listed")?.len();
     let folder = tempfile::tempdir().context("no temporary folder can be made")?;
     eprintln!("a database is filled with what {} players carry", options.players);
     let players = People { first: 1, count: options.players };
@@ -188,11 +191,11 @@ pub fn measure(options: &Options) -> anyhow::Result<Report> {
     let drain = bench.drain(&pipe, &mut taps[0], options.outage_s)?;
     pipe.close(taps)?;
     let (save, trade) = (beside(&bench.saves), beside(&bench.trades));
-    let peer_save_at_once = median(bench.at_once.iter().copied());
+    let peer_save_at_once = median(&bench.at_once);
     let tick = bench.ticks(options)?;
     Ok(Report {
         players: options.players,
-        processors: vyuha_net::cpu::usable().context("the processors cannot be listed")?.len(),
+        processors,
         load: [load_before, load_average()],
         postgres: version,
         save,
@@ -353,8 +356,8 @@ fn cost(client: Duration, postgres: Duration, elapsed: Duration, times: u32) -> 
     }
 }
 
-fn median(costs: impl Iterator<Item = Cost> + Clone) -> Cost {
-    let of = |pick: fn(Cost) -> f64| thousandths(spread(&costs.clone().map(pick).collect::<Vec<_>>()).p50);
+fn median(costs: &[Cost]) -> Cost {
+    let of = |pick: fn(&Cost) -> f64| thousandths(spread(&costs.iter().map(pick).collect::<Vec<_>>()).p50);
     Cost {
         client_us: of(|cost| cost.client_us),
         postgres_us: of(|cost| cost.postgres_us),
@@ -366,8 +369,8 @@ fn median(costs: impl Iterator<Item = Cost> + Clone) -> Cost {
 fn beside(rounds: &[[Cost; 2]]) -> Beside {
     let ratios: Vec<f64> = rounds.iter().map(|[ours, peer]| peer.both_us / ours.both_us).collect();
     Beside {
-        ours: median(rounds.iter().map(|[ours, _]| *ours)),
-        peer: median(rounds.iter().map(|[_, peer]| *peer)),
+        ours: median(&rounds.iter().map(|[ours, _]| *ours).collect::<Vec<_>>()),
+        peer: median(&rounds.iter().map(|[_, peer]| *peer).collect::<Vec<_>>()),
         ratio: thousandths(spread(&ratios).p50),
     }
 }

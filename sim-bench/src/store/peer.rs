@@ -70,7 +70,7 @@ impl Peer {
                     Work::Trades => prepared.trade(self.people, self.done).await?,
                 }
             }
-            Ok(thread_time() - before)
+            Ok(thread_time().saturating_sub(before))
         })
     }
 }

@@ -23,9 +23,8 @@ use super::{Bench, Options, PATIENCE, TRADES_PER_TICK};
 use crate::progress::Progress;
 use crate::statistics::{Spread, spread, thousandths};
 
-/// Ticks of a phase: those that count, and before them those that do not.
-const PHASE_TICKS: usize = 150;
-const WARM_TICKS: usize = 15;
+/// Ticks of a phase that do not count, before those that do.
+const WARM_TICKS: u32 = 15;
 /// Trades of the load in one of its ticks, which follow each other without a pause.
 const LOAD_TRADES: u32 = 200;
 /// So far the load runs ahead of the database.
@@ -104,7 +103,9 @@ impl Bench {
         if let Some((_, rest)) = own_cpu {
             // Whatever is started from here on follows this thread.
             let mut set = CpuSet::new();
-            rest.iter().for_each(|&cpu| set.set(cpu));
+            for &cpu in rest {
+                set.set(cpu);
+            }
             sched_setaffinity(None, &set).context("the shard cannot get a processor of its own")?;
         }
         postgres.start_again();
@@ -126,9 +127,10 @@ impl Bench {
                 let made = make_load(&mut load, &mut load_tap, &pipe, &phase_now, &over);
                 made.map(|()| load_tap)
             });
+            let phase_ticks = options.phase_seconds * u32::from(TICK_HZ);
             let ticking = scope.spawn(move || {
                 let first = own_processor(own_cpu);
-                shard(&mut world, tap, first, &asked, &answer)
+                shard(&mut world, tap, first, phase_ticks, &asked, &answer)
             });
             let mut run = || -> anyhow::Result<()> {
                 real_time = answered.recv().context("the shard's thread ended")?.1;
@@ -207,6 +209,7 @@ fn shard(
     world: &mut World,
     mut tap: Tap,
     is_first: bool,
+    phase_ticks: u32,
     asked: &Receiver<Phase>,
     answer: &Sender<(Samples, bool)>,
 ) -> anyhow::Result<Tap> {
@@ -215,7 +218,7 @@ fn shard(
         return Ok(tap);
     }
     while let Ok(phase) = asked.recv() {
-        let samples = run_phase(world, &mut tap, phase)?;
+        let samples = run_phase(world, &mut tap, phase, phase_ticks)?;
         if answer.send((samples, is_first)).is_err() {
             break;
         }
@@ -223,13 +226,13 @@ fn shard(
     Ok(tap)
 }
 
-fn run_phase(world: &mut World, tap: &mut Tap, phase: Phase) -> anyhow::Result<Samples> {
+fn run_phase(world: &mut World, tap: &mut Tap, phase: Phase, phase_ticks: u32) -> anyhow::Result<Samples> {
     let period = Duration::from_secs(1) / u32::from(TICK_HZ);
     let mut samples = Samples::default();
     let mut waiting: VecDeque<(u64, Instant)> = VecDeque::new();
     let doings = Doings { save: true, trades: 0, walk: true };
     let begun = Instant::now();
-    for tick in 0..(WARM_TICKS + PHASE_TICKS) as u32 {
+    for tick in 0..WARM_TICKS + phase_ticks {
         let due = begun + period * tick;
         thread::sleep(due.saturating_duration_since(Instant::now()));
         let started = Instant::now();
@@ -247,7 +250,7 @@ fn run_phase(world: &mut World, tap: &mut Tap, phase: Phase) -> anyhow::Result<S
         }
         let took = started.elapsed();
         world.check()?;
-        if tick as usize >= WARM_TICKS {
+        if tick >= WARM_TICKS {
             samples.tick_us.push(took.as_secs_f64() * 1e6);
             let ms = |time: Duration| time.as_secs_f64() * 1000.0;
             for waited in answered {

@@ -295,7 +295,7 @@ mod tests {
     #[test]
     fn a_save_is_a_character_and_two_slots_and_a_trade_two_items_and_two_entries() {
         let people = People { first: 1, count: 300 };
-        let mut world = World::new(people, 1, SimdLevel::Scalar).unwrap();
+        let mut world = World::new(people, 1, SimdLevel::detect()).unwrap();
         let [character, item] = [CharacterRow::TABLE.id, ItemRow::TABLE.id];
         let ledger = vyuha_game::ledger::LedgerRow::TABLE.id;
         for _ in 0..2 * SAVE_INTERVAL_TICKS {

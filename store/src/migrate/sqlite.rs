@@ -102,10 +102,12 @@ mod tests {
         let versions: Vec<_> = [0].into_iter().chain(migrations.iter().map(|m| m.version)).collect();
         let mut connection = Connection::open_in_memory().unwrap();
         let mut on_the_way = vec![schema(&connection)];
-        for version in &versions[1..] {
-            migrate(&mut connection, &migrations, *version).unwrap();
+        for migration in &migrations {
+            migrate(&mut connection, &migrations, migration.version).unwrap();
             on_the_way.push(schema(&connection));
-            assert_ne!(on_the_way[on_the_way.len() - 1], on_the_way[on_the_way.len() - 2]);
+            // One for the other engine says so, and nothing else.
+            let does_something = migration.up.lines().any(|line| !line.starts_with("--"));
+            assert_eq!(on_the_way[on_the_way.len() - 1] != on_the_way[on_the_way.len() - 2], does_something);
         }
         for (version, expected) in versions.iter().zip(&on_the_way).rev() {
             migrate(&mut connection, &migrations, *version).unwrap();

@@ -1,4 +1,4 @@
-//! The crash campaign: a node, and the database that it writes to, are killed again and again under trading bots, and held to
+//! The crash campaign: a node, its Redis, and the database that it writes to, are killed again and again under trading bots, and held to
 //! every word that they gave.
 //!
 //! In each round the bots of `vyuha-bots` sign in, pick up, drop, wear, bank and trade; then the node dies at a random moment,
@@ -22,6 +22,7 @@ use rand_pcg::Pcg64Mcg;
 use serde::Serialize;
 use vyuha_bots::{LedgerEntry, LoadOptions};
 use vyuha_test_postgres::Postgres;
+use vyuha_test_redis::RedisServer;
 
 use crate::{Database, Node, Options};
 
@@ -64,6 +65,8 @@ pub struct Kills {
     pub terminated: u32,
     /// PostgreSQL, by SIGKILL.
     pub postgres: u32,
+    /// Redis, by SIGKILL. Nothing of value is in it.
+    pub redis: u32,
 }
 
 /// Milliseconds.
@@ -116,6 +119,7 @@ struct Front {
     rng: Pcg64Mcg,
     node: Node,
     postgres: Option<(Postgres, String)>,
+    redis: RedisServer,
     ledger: Vec<LedgerEntry>,
     recovery_ms: Vec<u64>,
     report: Report,
@@ -152,12 +156,14 @@ impl Front {
             let url = server.database();
             (server, url)
         });
+        let redis = RedisServer::start();
         // Small segments and many saves, so that the journal goes round while it is looked at.
         let mut options = Options::test_world()
             .with("journal-segment", "1MiB")
             .with("character-save-interval", "100ms")
             .with("store-timeout", "5s")
-            .with("store-lease", "3s");
+            .with("store-lease", "3s")
+            .with("redis-url", &redis.url());
         if let Some((_, url)) = &postgres {
             options = options.with("store-url", url);
         }
@@ -170,6 +176,7 @@ impl Front {
             rng: Pcg64Mcg::seed_from_u64(campaign.seed),
             node,
             postgres,
+            redis,
             ledger: Vec::new(),
             recovery_ms: Vec::new(),
             report: Report {

@@ -26,6 +26,8 @@ pub struct Plan {
     signal: Signal,
     /// PostgreSQL dies at the one moment and is back at the other; at none it is started again after the node's death.
     postgres: Option<(f64, Option<f64>)>,
+    /// The same of Redis.
+    redis: Option<(f64, Option<f64>)>,
     /// From when on the database falls behind, so that the next start finds much in the journal.
     behind: Option<f64>,
     /// How long before the death the journal's thread stands still, as if a sync took its time: nothing of that time may be
@@ -39,15 +41,20 @@ impl Plan {
     /// The plan of the round of that number, from 1.
     pub fn choose(round: u32, store: StoreKind, rng: &mut Pcg64Mcg) -> Plan {
         let kills = !round.is_multiple_of(ROUNDS_PER_TERM);
-        let dies_too = store == StoreKind::Postgres && rng.random_bool(0.6);
-        let died = rng.random_range(0.1..1.0);
-        let is_back = rng.random_bool(0.5).then(|| died + (1.0 - died) * rng.random_range(0.1..0.9));
+        let mut death = |chance| {
+            let died = rng.random_range(0.1..1.0);
+            let is_back = rng.random_bool(0.5).then(|| died + (1.0 - died) * rng.random_range(0.1..0.9));
+            rng.random_bool(chance).then_some((died, is_back))
+        };
+        let (postgres, redis) = (death(0.6), death(0.4));
+        let postgres = postgres.filter(|_| store == StoreKind::Postgres);
         // A node that is asked to end waits for its database.
-        let postgres = dies_too.then_some((died, is_back)).filter(|(_, is_back)| kills || is_back.is_some());
+        let postgres = postgres.filter(|(_, is_back)| kills || is_back.is_some());
         Plan {
             alive: Duration::from_millis(rng.random_range(ALIVE_MS)),
             signal: if kills { Signal::KILL } else { Signal::TERM },
             postgres,
+            redis,
             behind: (kills && rng.random_bool(0.3)).then(|| rng.random_range(0.2..0.9)),
             stalled: (kills && rng.random_bool(0.4))
                 .then(|| Duration::from_millis(rng.random_range(STALL_MS))),
@@ -61,6 +68,8 @@ impl Plan {
 enum Step {
     KillPostgres,
     StartPostgres,
+    KillRedis,
+    StartRedis,
     StopStore,
     StopJournal,
 }
@@ -74,6 +83,10 @@ impl Front {
         if let Some((died, is_back)) = plan.postgres {
             steps.push((plan.alive.mul_f64(died), Step::KillPostgres));
             steps.extend(is_back.map(|at| (plan.alive.mul_f64(at), Step::StartPostgres)));
+        }
+        if let Some((died, is_back)) = plan.redis {
+            steps.push((plan.alive.mul_f64(died), Step::KillRedis));
+            steps.extend(is_back.map(|at| (plan.alive.mul_f64(at), Step::StartRedis)));
         }
         steps.extend(plan.behind.map(|at| (plan.alive.mul_f64(at), Step::StopStore)));
         steps.extend(plan.stalled.map(|time| (plan.alive.saturating_sub(time), Step::StopJournal)));
@@ -95,6 +108,11 @@ impl Front {
                         self.report.kills.postgres += 1;
                     }
                     (Step::StartPostgres, Some((server, _))) => server.start_again(),
+                    (Step::KillRedis, _) => {
+                        self.redis.kill();
+                        self.report.kills.redis += 1;
+                    }
+                    (Step::StartRedis, _) => self.redis.start_again(),
                     (Step::StopStore, _) => stopped.push(StoppedThread::of(&self.node, "vyuha-store")),
                     (Step::StopJournal, _) => stopped.push(StoppedThread::of(&self.node, "vyuha-journal")),
                     (Step::KillPostgres | Step::StartPostgres, None) => {}
@@ -120,15 +138,23 @@ impl Front {
         if let (Some((_, None)), Some((server, _))) = (plan.postgres, &mut self.postgres) {
             server.start_again();
         }
+        if let Some((_, None)) = plan.redis {
+            self.redis.start_again();
+        }
         self.recover();
         let after: u64 = self.ledger.iter().map(|entry| entry.book.acknowledged).sum();
         format!(
-            "round {round}: {} after {} ms{}{}{}{}; {} acknowledged, back in {} ms, {} violations",
+            "round {round}: {} after {} ms{}{}{}{}{}; {} acknowledged, back in {} ms, {} violations",
             if plan.signal == Signal::KILL { "killed" } else { "terminated" },
             plan.alive.as_millis(),
             match plan.postgres {
                 Some((_, Some(_))) => ", PostgreSQL killed before",
                 Some((_, None)) => ", PostgreSQL killed as well",
+                None => "",
+            },
+            match plan.redis {
+                Some((_, Some(_))) => ", Redis killed before",
+                Some((_, None)) => ", Redis killed as well",
                 None => "",
             },
             if plan.behind.is_some() { ", database behind" } else { "" },
