@@ -102,10 +102,14 @@ mod tests {
         let versions: Vec<_> = [0].into_iter().chain(migrations.iter().map(|m| m.version)).collect();
         let mut connection = Connection::open_in_memory().unwrap();
         let mut on_the_way = vec![schema(&connection)];
-        for version in &versions[1..] {
-            migrate(&mut connection, &migrations, *version).unwrap();
-            on_the_way.push(schema(&connection));
-            assert_ne!(on_the_way[on_the_way.len() - 1], on_the_way[on_the_way.len() - 2]);
+        for migration in &migrations {
+            migrate(&mut connection, &migrations, migration.version).unwrap();
+            let before = &on_the_way[on_the_way.len() - 1];
+            let after = schema(&connection);
+            // A step that is for the other engine alone says so in comments.
+            let has_sql = migration.up.lines().any(|line| !line.is_empty() && !line.starts_with("--"));
+            assert_eq!(after != *before, has_sql, "{}", migration.name);
+            on_the_way.push(after);
         }
         for (version, expected) in versions.iter().zip(&on_the_way).rev() {
             migrate(&mut connection, &migrations, *version).unwrap();
