@@ -239,9 +239,12 @@ pub fn unlink(tx: &mut dyn SqlTransaction, account: i64, issuer: &str) -> Result
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::HashMap;
+
     use crate::staff::Role;
-    use crate::testing::with_tx;
+    use crate::testing::{databases, with_tx};
     use proptest::prelude::*;
+    use proptest::test_runner::TestRunner;
 
     const ISSUER: &str = "https://id.example.com";
 
@@ -368,33 +371,45 @@ mod tests {
         });
     }
 
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(32))]
-        /// Whoever comes from wherever with whatever address: no identity ever enters an account that has an address which
-        /// was not vouched for by a trusted provider, and every identity comes back to where it was first.
-        #[test]
-        fn nobody_gets_into_the_account_of_an_address_that_is_not_theirs(
-            steps in prop::collection::vec((0u8..6, prop::option::of(0u8..3), any::<bool>()), 1..20),
-        ) {
-            with_tx(|tx| {
-                let owners: Vec<i64> = (0..2).map(|who| account(tx, &format!("p{who}@example.com"), "$")).collect();
-                let mut homes = std::collections::HashMap::new();
-                for (subject, address, trusted) in steps.clone() {
-                    let email = address.map(|who| format!("p{who}@example.com"));
-                    let who = identity(&subject.to_string(), email.as_deref());
-                    let found = find_or_make(tx, &who, trusted, true, 1);
-                    let Ok(found) = found else { continue };
-                    if let Some(home) = homes.get(&subject) {
-                        assert_eq!(*home, found.account);
-                    } else {
-                        let own = email_of(tx, found.account);
-                        assert_eq!(own, email.filter(|_| trusted));
-                        assert!(trusted || !owners.contains(&found.account));
-                        homes.insert(subject, found.account);
-                    }
-                }
-                Ok(())
-            });
+    /// Who comes, with which address if any, and whether the provider's word is trusted.
+    type Visit = (u8, Option<u8>, bool);
+
+    /// Whoever comes from wherever with whatever address: no identity ever enters an account that has an address which was not
+    /// vouched for by a trusted provider, and every identity comes back to where it was first.
+    #[test]
+    fn nobody_gets_into_the_account_of_an_address_that_is_not_theirs() {
+        let (_dir, databases) = databases();
+        for database in databases {
+            let database = std::cell::RefCell::new(database);
+            let mut runner = TestRunner::new(ProptestConfig::with_cases(32));
+            let visit = (0u8..6, prop::option::of(0u8..3), any::<bool>());
+            let run = |visits: Vec<Visit>| {
+                let mut outcome = Ok(());
+                let mut work = |tx: &mut dyn SqlTransaction| {
+                    outcome = judge(tx, &visits);
+                    false
+                };
+                database.borrow_mut().transact(&mut work).unwrap();
+                outcome
+            };
+            runner.run(&prop::collection::vec(visit, 1..20), run).unwrap();
         }
+    }
+
+    fn judge(tx: &mut dyn SqlTransaction, visits: &[Visit]) -> Result<(), TestCaseError> {
+        let owners: Vec<i64> = (0..2).map(|who| account(tx, &format!("p{who}@example.com"), "$")).collect();
+        let mut homes = HashMap::new();
+        for (subject, address, trusted) in visits {
+            let email = address.map(|who| format!("p{who}@example.com"));
+            let who = identity(&subject.to_string(), email.as_deref());
+            let Ok(found) = find_or_make(tx, &who, *trusted, true, 1) else { continue };
+            if let Some(home) = homes.insert(subject, found.account) {
+                prop_assert_eq!(home, found.account);
+            } else {
+                prop_assert_eq!(email_of(tx, found.account), email.filter(|_| *trusted));
+                prop_assert!(*trusted || !owners.contains(&found.account));
+            }
+        }
+        Ok(())
     }
 }

@@ -27,6 +27,7 @@ pub mod second_factor;
 pub mod secret;
 mod service;
 pub mod sessions;
+pub mod signed;
 pub mod staff;
 #[cfg(test)]
 mod testing;

@@ -103,6 +103,12 @@ codes! {
     SessionUnknown = "session_unknown", NOT_FOUND, "The account has no such session.";
     /// A cookie vouches for a write that no page of ours asked for.
     OriginRefused = "origin_refused", FORBIDDEN, "A cookie vouches for writes of our own pages only.";
+    /// A call between servers is not signed as it must be, or with another key.
+    SignatureInvalid = "signature_invalid", UNAUTHORIZED, "The signature is not good.";
+    /// The time of a signature is too far from ours.
+    SignatureStale = "signature_stale", UNAUTHORIZED, "The signature is too old, or too new.";
+    /// A signed call was seen before.
+    SignatureReplayed = "signature_replayed", UNAUTHORIZED, "This signed call was seen before: sign each with a nonce of its own.";
     /// There is no such identity provider.
     ProviderUnknown = "provider_unknown", NOT_FOUND, "There is no such identity provider.";
     /// An identity provider is away, or answers what it may not.

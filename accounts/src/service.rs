@@ -18,7 +18,8 @@ use crate::problem::{Code, Problem};
 use crate::revoked::Revoked;
 use crate::secret::{Kind, random};
 use crate::sessions;
-use crate::throttle::Throttle;
+use crate::signed::ServiceKeys;
+use crate::throttle::{Counted, Throttle};
 use crate::vault::Vault;
 
 /// The time: milliseconds since 1970 UTC.
@@ -57,6 +58,8 @@ pub struct Parts {
     pub mailer: Mailer,
     /// Identity providers.
     pub providers: Providers,
+    /// The keys of other servers.
+    pub peers: ServiceKeys,
     /// The key that makes the first administrator; without one nobody becomes it.
     pub admin_key: Option<String>,
     /// Takes the accounts that are to be thrown out of the game.
@@ -79,6 +82,7 @@ pub struct Service {
     pub(crate) throttle: Arc<Throttle>,
     pub(crate) mailer: Mailer,
     pub(crate) providers: Providers,
+    pub(crate) peers: ServiceKeys,
     admin_key: Option<AdminKey>,
     thrown_out: mpsc::Sender<i64>,
     pub(crate) metrics: Arc<Metrics>,
@@ -105,6 +109,7 @@ impl Service {
             throttle,
             mailer,
             providers,
+            peers,
             admin_key,
             thrown_out,
             metrics,
@@ -125,6 +130,7 @@ impl Service {
             throttle,
             mailer,
             providers,
+            peers,
             admin_key: admin_key.transpose()?,
             thrown_out,
             metrics,
@@ -149,6 +155,7 @@ impl Service {
                 for sql in [
                     "DELETE FROM registration WHERE expires_ms <= ?1",
                     "DELETE FROM identity_flow WHERE expires_ms <= ?1",
+                    "DELETE FROM service_nonce WHERE expires_ms <= ?1",
                     "DELETE FROM one_time_token WHERE expires_ms <= ?1",
                     "DELETE FROM refresh_token WHERE session IN (SELECT id FROM session WHERE expires_ms <= ?1)",
                     "DELETE FROM browser_session WHERE session IN (SELECT id FROM session WHERE expires_ms <= ?1)",
@@ -184,6 +191,13 @@ impl Service {
                 account,
                 "an account could not be thrown out of the game: it plays on until it leaves"
             );
+        }
+    }
+
+    /// Takes an attempt back that could not be judged.
+    pub(crate) fn spare(&self, counted: &Counted, problem: &Problem) {
+        if problem.code.status().is_server_error() {
+            self.throttle.take_back(counted);
         }
     }
 

@@ -1,7 +1,11 @@
 //! The interface once more, on PostgreSQL: the harness knows it by this file's name. And a PostgreSQL that goes away.
 
+#[path = "api/algorithms.rs"]
+mod algorithms;
 #[path = "api/attacks.rs"]
 mod attacks;
+#[path = "api/browser.rs"]
+mod browser;
 #[path = "api/client.rs"]
 mod client;
 #[path = "api/factor.rs"]
@@ -16,6 +20,8 @@ mod node;
 mod outage;
 #[path = "api/people.rs"]
 mod people;
+#[path = "api/service.rs"]
+mod service;
 #[path = "api/staff.rs"]
 mod staff;
 #[path = "api/visible.rs"]

@@ -140,7 +140,7 @@ impl Updates for Plain {
         for (row, (entity, local)) in run.zip(places) {
             // Written whether it moved or not: the next one overwrites it if not, and no branch is mispredicted.
             records[updates] = [*entity, *local];
-            updates += usize::from(rows.news.moved[row / 8] >> (row % 8) & 1);
+            updates += (rows.news.moved_from(row) & 1) as usize;
         }
         updates
     }

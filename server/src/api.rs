@@ -12,6 +12,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use vyuha_accounts::jwt::Algorithm;
 use vyuha_accounts::mail::{self, Outlet, Templates};
 use vyuha_accounts::oidc::{ProviderConfig, Providers};
+use vyuha_accounts::signed::{ServiceKeyConfig, ServiceKeys};
 use vyuha_accounts::throttle::Throttle;
 use vyuha_accounts::vault::Vault;
 use vyuha_accounts::{ApiConfig, Parts, Service};
@@ -79,6 +80,7 @@ impl ApiPort {
             throttle: Arc::new(Throttle::default()),
             mailer,
             providers: providers(&config.api.providers_file)?,
+            peers: service_keys(&config.api.service_keys_file)?,
             admin_key,
             thrown_out: out,
             metrics,
@@ -141,17 +143,37 @@ struct ProvidersFile {
     provider: Vec<ProviderConfig>,
 }
 
+/// The file of other servers' keys.
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ServiceKeysFile {
+    key: Vec<ServiceKeyConfig>,
+}
+
 /// The identity providers of a file.
 fn providers(path: &Path) -> anyhow::Result<Providers> {
+    let file: Option<ProvidersFile> = read_table(path, "api.providers_file")?;
+    let providers = file.map(|file| file.provider).unwrap_or_default();
+    Providers::new(providers).with_context(|| format!("api.providers_file = {}", path.display()))
+}
+
+/// The keys of a file.
+fn service_keys(path: &Path) -> anyhow::Result<ServiceKeys> {
+    let file: Option<ServiceKeysFile> = read_table(path, "api.service_keys_file")?;
+    let keys = file.map(|file| file.key).unwrap_or_default();
+    ServiceKeys::new(keys).with_context(|| format!("api.service_keys_file = {}", path.display()))
+}
+
+/// A TOML file with secrets in it; none where the path is empty.
+fn read_table<T: serde::de::DeserializeOwned>(path: &Path, key: &str) -> anyhow::Result<Option<T>> {
     if path.as_os_str().is_empty() {
-        return Ok(Providers::new(Vec::new())?);
+        return Ok(None);
     }
-    let text = read_secret(path, "api.providers_file")?;
-    let at = || format!("api.providers_file = {}", path.display());
+    let text = read_secret(path, key)?;
     // The error as it is shows the line, which may be the one with the secret.
-    let file: Result<ProvidersFile, _> = toml::from_str(&text);
-    let file = file.map_err(|error| anyhow::anyhow!("{}: {}", at(), error.message()))?;
-    Providers::new(file.provider).with_context(at)
+    let table: Result<T, _> = toml::from_str(&text);
+    let table = table.map_err(|error| anyhow::anyhow!("{key} = {}: {}", path.display(), error.message()))?;
+    Ok(Some(table))
 }
 
 /// What a file holds, without the end of its line.

@@ -184,6 +184,7 @@ fn no_id_token_with_a_fault_is_believed() {
         json!({ "claims": { "exp": now_s.as_secs() - 1 } }),
         json!({ "claims": { "sub": "" } }),
         json!({ "claims": { "sub": "x".repeat(256) } }),
+        json!({ "claims": { "sub": "a\u{0}b" } }),
         json!({ "header": { "alg": "none" } }),
         json!({ "header": { "alg": "HS256" }, "shared": true }),
         json!({ "stranger": true }),

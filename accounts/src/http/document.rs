@@ -13,6 +13,10 @@ use crate::problem::{Code, PROBLEM_JSON, ProblemBody};
 
 /// The name of the security scheme.
 pub(crate) const BEARER: &str = "access_token";
+/// The name of the scheme of calls between servers.
+const SIGNED: &str = "signature";
+/// What staff does; other servers may do it too.
+const STAFF: &str = "staff";
 /// The name of the scheme of pages in a browser.
 const COOKIE: &str = "browser_session";
 
@@ -53,6 +57,10 @@ pub(super) fn head() -> OpenApi {
     components.add_security_scheme(BEARER, SecurityScheme::Http(scheme));
     let about = "Of `POST /api/v1/browser-session`. Every write needs an `Origin` of the site as well. Without TLS it is called `vyuha`.";
     let cookie = ApiKey::Cookie(ApiKeyValue::with_description(SECURE_NAME, about));
+    let about = "HTTP Message Signatures (RFC 9421) with `hmac-sha256` over `@method`, `@path`, `@query` and `content-digest` (RFC 9530), \
+                 in the headers `Signature-Input`, `Signature` and `Content-Digest`; with `created`, `nonce`, `keyid` and `alg`.";
+    let signature = ApiKey::Header(ApiKeyValue::with_description("Signature", about));
+    components.add_security_scheme(SIGNED, SecurityScheme::ApiKey(signature));
     components.add_security_scheme(COOKIE, SecurityScheme::ApiKey(cookie));
     document
 }
@@ -84,6 +92,10 @@ fn complete_operation(operation: &mut Operation, writes: bool) {
     if let Some(ways) = &mut operation.security {
         codes.push(Code::Unauthorized);
         ways.push(SecurityRequirement::new(COOKIE, Vec::<String>::new()));
+        if operation.tags.iter().flatten().any(|tag| tag == STAFF) {
+            ways.push(SecurityRequirement::new(SIGNED, Vec::<String>::new()));
+            codes.push(Code::TooManyAttempts);
+        }
         if writes {
             codes.push(Code::OriginRefused);
         }

@@ -1,7 +1,8 @@
 //! Idempotency keys: a write that is sent again with its key is answered again, and not done again.
 //!
 //! Answers are kept in this process, for a quarter of an hour, bounded in number and size; a key counts for its caller alone (the
-//! access token, or address and cookies of one who has none). A key that comes back with another request is refused.
+//! access token, the key that signed, or address and cookies of one who has neither). A key that comes back with another request
+//! is refused.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,6 +19,7 @@ use vyuha_gateway::listener::Visitor;
 
 use super::BODY_BYTES_MAX;
 use crate::problem::{Code, Problem};
+use crate::signed::Signed;
 
 /// The header.
 pub(crate) const KEY: &str = "idempotency-key";
@@ -65,9 +67,11 @@ pub(super) async fn keep(State(answers): State<Answers>, request: Request, next:
         return Problem::from(Code::BodyTooLarge).into_response();
     };
     let visitor = parts.extensions.get::<ConnectInfo<Visitor>>().map(|ConnectInfo(visitor)| visitor.address);
-    let caller = match parts.headers.get(header::AUTHORIZATION) {
-        Some(token) => token.as_bytes().to_vec(),
-        None => format!("{visitor:?} {:?}", parts.headers.get(header::COOKIE)).into_bytes(),
+    let key = parts.extensions.get::<Signed>().map(|signed| &signed.key);
+    let caller = match (key, parts.headers.get(header::AUTHORIZATION)) {
+        (Some(key), _) => format!("key {key}").into_bytes(),
+        (None, Some(token)) => token.as_bytes().to_vec(),
+        (None, None) => format!("{visitor:?} {:?}", parts.headers.get(header::COOKIE)).into_bytes(),
     };
     let key = sum(&[&caller, parts.headers[KEY].as_bytes()]);
     let fingerprint = sum(&[parts.method.as_str().as_bytes(), parts.uri.to_string().as_bytes(), &body]);

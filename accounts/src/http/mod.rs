@@ -5,6 +5,7 @@ mod caller;
 pub(crate) mod document;
 mod frame;
 mod idempotency;
+mod signature;
 
 use std::future::{Future, IntoFuture as _};
 use std::io;
@@ -131,6 +132,7 @@ pub fn router(service: Arc<Service>) -> Router {
     let routes = routes
         .method_not_allowed_fallback(frame::method_not_allowed)
         .layer(middleware::from_fn_with_state(idempotency::Answers::default(), idempotency::keep))
+        .layer(middleware::from_fn_with_state(service.clone(), signature::judge))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(middleware::from_fn(frame::note_route))
         .merge(SwaggerUi::new("/api/docs").url("/api/v1/openapi.json", document::complete(document)))

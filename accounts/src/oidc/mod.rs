@@ -227,8 +227,8 @@ impl Provider {
             verified => verified,
         };
         let claims = claims.map_err(|error| self.refused(chain(&error)))?;
-        if claims.subject().is_empty() || claims.subject().len() > SUBJECT_BYTES_MAX {
-            return Err(self.refused("the subject is empty or too long"));
+        if !is_subject(claims.subject()) {
+            return Err(self.refused("the subject is empty, too long, or not printable ASCII"));
         }
         let mut email = verified(claims.email().map(|email| email.as_str()), claims.email_verified());
         if claims.email().is_none() && client.user_info_url().is_some() {
@@ -320,6 +320,12 @@ impl Provider {
         tracing::info!(provider = self.config.name, %reason, "an identity was refused");
         Code::IdentityRefused.into()
     }
+}
+
+/// Whether that can be a subject (OpenID Connect Core).
+fn is_subject(subject: &str) -> bool {
+    (1..=SUBJECT_BYTES_MAX).contains(&subject.len())
+        && subject.bytes().all(|byte| (b' '..=b'~').contains(&byte))
 }
 
 /// An address that counts: well formed, and verified by who tells of it.

@@ -16,7 +16,7 @@ use crate::problem::{Code, Problem, ProblemBody};
 use crate::secret::{Kind, Token};
 use crate::service::Service;
 use crate::sessions::{self, Opened};
-use crate::throttle::{Counted, FLOW_ADDRESS, TOKEN_ADDRESS};
+use crate::throttle::{FLOW_ADDRESS, TOKEN_ADDRESS};
 
 /// The longest code of a provider, in bytes.
 const CODE_BYTES_MAX: usize = 4096;
@@ -212,16 +212,19 @@ pub(super) async fn open(
     let provider = app.providers.named(provider)?;
     let now_ms = app.now_ms();
     let counted = app.throttle.count(now_ms, &[(TOKEN_ADDRESS, &from.site)]).map_err(Problem::too_many)?;
-    let begun = take(app, provider, &flow).await?;
-    let account = match (begun.proven, code, state) {
-        (Some(account), None, None) => account,
-        (None, Some(code), Some(state)) if begun.account.is_none() => {
-            let came_back = CameBack { flow: &flow, code, state: &state, iss: iss.as_deref() };
-            let identity = prove(app, provider, &begun, came_back, &counted).await?;
-            find_or_make(app, provider, &flow, begun, identity).await?
+    let judged = async {
+        let begun = take(app, provider, &flow).await?;
+        match (begun.proven, code, state) {
+            (Some(account), None, None) => Ok(account),
+            (None, Some(code), Some(state)) if begun.account.is_none() => {
+                let came_back = CameBack { flow: &flow, code, state: &state, iss: iss.as_deref() };
+                let identity = prove(app, provider, &begun, came_back).await?;
+                find_or_make(app, provider, &flow, begun, identity).await
+            }
+            _ => Err(Code::TokenInvalid.into()),
         }
-        _ => return Err(Code::TokenInvalid.into()),
     };
+    let account = judged.await.inspect_err(|problem| app.spare(&counted, problem))?;
     app.throttle.take_back(&counted);
     let account = app.sql.transaction(move |tx| login::load(tx, account)).await?.ok_or(Code::TokenInvalid)?;
     account.needs_no_suspension(app.now_ms())?;
@@ -311,12 +314,15 @@ pub(crate) async fn link(
     let provider = app.providers.named(&provider)?;
     let now_ms = app.now_ms();
     let counted = app.throttle.count(now_ms, &[(TOKEN_ADDRESS, &from.site)]).map_err(Problem::too_many)?;
-    let begun = take(&app, provider, &flow).await?;
-    if begun.account != Some(caller.account) {
-        return Err(Code::TokenInvalid.into());
-    }
-    let came_back = CameBack { flow: &flow, code, state: &state, iss: iss.as_deref() };
-    let identity = prove(&app, provider, &begun, came_back, &counted).await?;
+    let judged = async {
+        let begun = take(&app, provider, &flow).await?;
+        if begun.account != Some(caller.account) {
+            return Err(Code::TokenInvalid.into());
+        }
+        let came_back = CameBack { flow: &flow, code, state: &state, iss: iss.as_deref() };
+        prove(&app, provider, &begun, came_back).await
+    };
+    let identity = judged.await.inspect_err(|problem| app.spare(&counted, problem))?;
     app.throttle.take_back(&counted);
     let (account, now_ms) = (caller.account, app.now_ms());
     let email = app
@@ -373,16 +379,11 @@ async fn begin_flow(
     let _counted = app.throttle.count(now_ms, &[(FLOW_ADDRESS, &from.site)]).map_err(Problem::too_many)?;
     let flow = Token::new(Kind::Flow)?;
     let secrets = FlowSecrets::of(&flow.text);
+    let (name, back) = (provider.config.name.clone(), redirect_uri.clone());
+    let text = flow.text.clone();
+    app.sql.transaction(move |tx| identities::begin(tx, &flow, &name, &back, account, now_ms)).await?;
     let authorization_url = provider.authorization_url(&secrets, &redirect_uri, now_ms).await?;
-    let name = provider.config.name.clone();
-    let flow = app
-        .sql
-        .transaction(move |tx| {
-            identities::begin(tx, &flow, &name, &redirect_uri, account, now_ms)?;
-            Ok::<_, Problem>(flow.text.clone())
-        })
-        .await?;
-    Ok((StatusCode::CREATED, Json(FlowBegun { flow, authorization_url, expires_in: FLOW_MS / 1000 })))
+    Ok((StatusCode::CREATED, Json(FlowBegun { flow: text, authorization_url, expires_in: FLOW_MS / 1000 })))
 }
 
 /// Takes a sign-in up again.
@@ -398,7 +399,6 @@ async fn prove(
     provider: &Provider,
     begun: &Flow,
     came_back: CameBack<'_>,
-    counted: &Counted,
 ) -> Result<Identity, Problem> {
     let CameBack { flow, code, state, iss } = came_back;
     let secrets = FlowSecrets::of(flow);
@@ -409,13 +409,7 @@ async fn prove(
     if iss.is_some_and(|iss| iss != provider.config.issuer) || code.len() > CODE_BYTES_MAX {
         return Err(Code::IdentityRefused.into());
     }
-    let proven = provider.prove(&secrets, &begun.redirect_uri, code, &app.throttle, app.now_ms()).await;
-    proven.inspect_err(|problem| {
-        // That is nobody's guess.
-        if problem.code == Code::ProviderUnavailable {
-            app.throttle.take_back(counted);
-        }
-    })
+    provider.prove(&secrets, &begun.redirect_uri, code, &app.throttle, app.now_ms()).await
 }
 
 /// The account of an identity; the sign-in waits for its end now.

@@ -1,4 +1,5 @@
-//! What staff does. Each of it takes a role, a second factor, and leaves a deed in the log.
+//! What staff does, and other servers in its place. Each of it takes a role and a second factor, or a key that may do it, and leaves
+//! a deed in the log.
 
 use axum::extract::{FromRequestParts, Path, State};
 use axum::http::StatusCode;
@@ -15,25 +16,38 @@ use crate::problem::{Code, Problem, ProblemBody};
 use crate::second_factor;
 use crate::secret::Kind;
 use crate::sessions::{self, EndReason};
+use crate::signed::Signed;
 use crate::staff::{self, Deed, Permission, Role};
 use crate::throttle::TOKEN_ADDRESS;
 
 /// Rows of one page, by default and at most.
 const PAGE: usize = 20;
 const PAGE_MAX: usize = 100;
+/// Who did it, in the log, where another server did.
+const SERVICE: i64 = 0;
 /// The longest reason, in characters.
 const REASON_CHARS_MAX: usize = 500;
 
-/// Somebody of the staff, with the second factor on.
-pub(crate) struct Staff {
-    account: i64,
-    role: Role,
+/// Who acts on the accounts of others.
+pub(crate) enum Staff {
+    /// Somebody of the staff, with the second factor on.
+    Member {
+        /// Their account.
+        account: i64,
+        /// What they are.
+        role: Role,
+    },
+    /// Another server, which signed its call.
+    Service(Signed),
 }
 
 impl FromRequestParts<App> for Staff {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Staff, Problem> {
+        if let Some(signed) = parts.extensions.get::<Signed>() {
+            return Ok(Staff::Service(signed.clone()));
+        }
         let Caller { account, .. } = Caller::from_request_parts(parts, app).await?;
         let role = app.sql.transaction(move |tx| {
             let role = staff::role_of(tx, account)?.ok_or(Code::Forbidden)?;
@@ -44,26 +58,49 @@ impl FromRequestParts<App> for Staff {
             }
             Ok(role)
         });
-        Ok(Staff { account, role: role.await? })
+        Ok(Staff::Member { account, role: role.await? })
     }
 }
 
 impl Staff {
     fn needs(&self, permission: Permission) -> Result<(), Problem> {
-        if self.role.may(permission) { Ok(()) } else { Err(Code::Forbidden.into()) }
+        let may = match self {
+            Staff::Member { role, .. } => role.may(permission),
+            Staff::Service(signed) => signed.permissions.contains(&permission),
+        };
+        if may { Ok(()) } else { Err(Code::Forbidden.into()) }
     }
-}
 
-/// Whether somebody, who has that role still, may do something to an account, which there must be.
-fn needs_touch(tx: &mut dyn SqlTransaction, actor: i64, role: Role, subject: i64) -> Result<(), Problem> {
-    if staff::role_of(tx, actor)? != Some(role) {
-        return Err(Code::Forbidden.into());
+    /// Whether they may do something to an account, which there must be.
+    fn needs_touch(&self, tx: &mut dyn SqlTransaction, subject: i64) -> Result<(), Problem> {
+        if tx.query("SELECT id FROM account WHERE id = ?1", &[subject.into()])?.is_empty() {
+            return Err(Code::AccountUnknown.into());
+        }
+        let other = staff::role_of(tx, subject)?;
+        let may = match self {
+            Staff::Member { account, role } => *account != subject && role.may_touch(other),
+            Staff::Service(_) => other.is_none(),
+        };
+        if may { Ok(()) } else { Err(Code::Forbidden.into()) }
     }
-    if tx.query("SELECT id FROM account WHERE id = ?1", &[subject.into()])?.is_empty() {
-        return Err(Code::AccountUnknown.into());
+
+    /// Adds what they did to the log.
+    fn record(
+        &self,
+        tx: &mut dyn SqlTransaction,
+        now_ms: i64,
+        action: &str,
+        subject: i64,
+        detail: &str,
+    ) -> Result<(), Problem> {
+        match self {
+            Staff::Member { account, .. } => staff::record(tx, now_ms, *account, action, subject, detail),
+            Staff::Service(signed) => {
+                let detail = format!("key {}: {detail}", signed.key);
+                staff::record(tx, now_ms, SERVICE, action, subject, &detail)
+            }
+        }
     }
-    let other = staff::role_of(tx, subject)?;
-    if actor == subject || !role.may_touch(other) { Err(Code::Forbidden.into()) } else { Ok(()) }
 }
 
 /// The key that makes the first administrator.
@@ -133,7 +170,7 @@ pub(crate) struct LoggedDeed {
     id: i64,
     /// When, milliseconds since 1970 UTC.
     at_ms: i64,
-    /// Who did it.
+    /// Who did it; 0 for another server, whose key `detail` begins with.
     actor: i64,
     /// What.
     action: String,
@@ -258,10 +295,10 @@ async fn set_role(app: &App, caller: Staff, subject: i64, role: Option<Role>) ->
     let now_ms = app.now_ms();
     app.sql
         .transaction(move |tx| {
-            needs_touch(tx, caller.account, caller.role, subject)?;
+            caller.needs_touch(tx, subject)?;
             staff::appoint(tx, subject, role, now_ms)?;
             let action = if role.is_some() { "appoint" } else { "dismiss" };
-            staff::record(tx, now_ms, caller.account, action, subject, role.map_or("", Role::as_str))
+            caller.record(tx, now_ms, action, subject, role.map_or("", Role::as_str))
         })
         .await?;
     Ok(StatusCode::NO_CONTENT)
@@ -337,8 +374,8 @@ pub(crate) async fn end_sessions(
     let ended = app
         .sql
         .transaction(move |tx| {
-            needs_touch(tx, caller.account, caller.role, subject)?;
-            staff::record(tx, now_ms, caller.account, "end_sessions", subject, "")?;
+            caller.needs_touch(tx, subject)?;
+            caller.record(tx, now_ms, "end_sessions", subject, "")?;
             sessions::end_all(tx, subject, None, EndReason::Staff, now_ms)
         })
         .await?;
@@ -374,14 +411,14 @@ pub(crate) async fn suspend(
     let ended = app
         .sql
         .transaction(move |tx| {
-            needs_touch(tx, caller.account, caller.role, subject)?;
+            caller.needs_touch(tx, subject)?;
             let until_ms = until_ms.unwrap_or(i64::MAX);
             tx.execute(
                 "UPDATE account SET suspended_until_ms = ?2, suspension_reason = ?3 WHERE id = ?1",
                 &[subject.into(), until_ms.into(), reason.clone().into()],
             )?;
             let detail = format!("until {until_ms}: {reason}");
-            staff::record(tx, now_ms, caller.account, "suspend", subject, &detail)?;
+            caller.record(tx, now_ms, "suspend", subject, &detail)?;
             one_time::revoke(tx, Kind::Ticket, subject)?;
             sessions::end_all(tx, subject, None, EndReason::Staff, now_ms)
         })
@@ -407,12 +444,12 @@ pub(crate) async fn lift(
     let (subject, now_ms) = (number(&subject)?, app.now_ms());
     app.sql
         .transaction(move |tx| {
-            needs_touch(tx, caller.account, caller.role, subject)?;
+            caller.needs_touch(tx, subject)?;
             tx.execute(
                 "UPDATE account SET suspended_until_ms = NULL, suspension_reason = NULL WHERE id = ?1",
                 &[subject.into()],
             )?;
-            staff::record(tx, now_ms, caller.account, "lift", subject, "")
+            caller.record(tx, now_ms, "lift", subject, "")
         })
         .await?;
     Ok(StatusCode::NO_CONTENT)

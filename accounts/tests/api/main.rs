@@ -9,5 +9,6 @@ mod frame;
 mod mailbox;
 mod node;
 mod people;
+mod service;
 mod staff;
 mod visible;

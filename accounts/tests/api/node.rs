@@ -11,7 +11,8 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use vyuha_accounts::jwt::Algorithm;
 use vyuha_accounts::mail::{self, Outlet, Templates};
-use vyuha_accounts::oidc::Providers;
+use vyuha_accounts::oidc::{ProviderConfig, Providers};
+use vyuha_accounts::signed::{ServiceKeyConfig, ServiceKeys};
 use vyuha_accounts::throttle::Throttle;
 use vyuha_accounts::vault::Vault;
 use vyuha_accounts::{ApiConfig, Parts, Service};
@@ -45,6 +46,25 @@ pub fn config() -> ApiConfig {
         behind_proxy: false,
         game_address: "127.0.0.1:7777".into(),
     }
+}
+
+/// An identity provider that is away: nobody listens at that port.
+fn provider() -> ProviderConfig {
+    ProviderConfig {
+        name: "example".into(),
+        title: "Example".into(),
+        issuer: "http://127.0.0.1:9".into(),
+        client_id: "vyuha".into(),
+        client_secret: None,
+        redirect_uris: vec!["https://play.example.com/signed-in".into()],
+        trust_email: false,
+    }
+}
+
+/// The key of another server.
+pub fn service_key() -> ServiceKeyConfig {
+    let permissions = ["look", "suspend"].map(str::to_owned).to_vec();
+    ServiceKeyConfig { id: "billing".into(), secret: "0123456789abcdef0123456789abcdef".into(), permissions }
 }
 
 /// As little work as there can be.
@@ -135,7 +155,8 @@ impl Node {
             vault: Vault::open(&dir.join("key")).unwrap(),
             throttle: Arc::new(Throttle::default()),
             mailer,
-            providers: Providers::new(Vec::new()).unwrap(),
+            providers: Providers::new(vec![provider()]).unwrap(),
+            peers: ServiceKeys::new(vec![service_key()]).unwrap(),
             admin_key,
             thrown_out: out,
             metrics: metrics.clone(),

@@ -13,16 +13,8 @@ use crate::staff::Member;
 const PATIENCE: Duration = Duration::from_mins(1);
 /// Within which every request is answered: less than it is given.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(8);
-/// What needs no database, or asks for an identity provider that this service does not know.
-const WITHOUT: &[&str] = &[
-    "public_keys",
-    "list_identity_providers",
-    "begin_identity_sign_in",
-    "complete_identity_sign_in",
-    "unlink_identity",
-    "link_identity",
-    "begin_identity_link",
-];
+/// What needs no database.
+const WITHOUT: &[&str] = &["public_keys", "list_identity_providers"];
 
 /// A body that an operation takes; none where it has none. No mailbox is written to twice.
 fn body(operation: &str, outage: &str) -> Option<Value> {
@@ -33,11 +25,15 @@ fn body(operation: &str, outage: &str) -> Option<Value> {
         "confirm_registration" => token("vyv_"),
         "request_password_reset" => json!({ "email": format!("forgot-{outage}@example.com") }),
         "reset_password" => json!({ "token": format!("vyp_{}", "A".repeat(43)), "password": PASSWORD }),
-        "begin_second_factor" => json!({ "password": PASSWORD }),
+        "begin_second_factor" | "begin_identity_link" => json!({ "password": PASSWORD }),
         "confirm_second_factor" => json!({ "code": "123456" }),
         "remove_second_factor" => json!({ "password": PASSWORD, "code": "123456" }),
         "change_password" => json!({ "password": PASSWORD, "new_password": "another password" }),
-        "sign_in" => json!({ "login": EMAIL, "password": PASSWORD }),
+        "sign_in" | "sign_in_in_browser" => json!({ "login": EMAIL, "password": PASSWORD }),
+        "begin_identity_sign_in" => json!({}),
+        "complete_identity_sign_in" | "complete_identity_sign_in_in_browser" | "link_identity" => {
+            json!({ "flow": format!("vyo_{}", "A".repeat(43)), "code": "x", "state": "x" })
+        }
         "refresh_session" => json!({ "refresh_token": format!("vyr_{}", "A".repeat(43)) }),
         "become_first_administrator" => json!({ "key": ADMIN_KEY }),
         "appoint_staff" => json!({ "role": "support" }),
@@ -53,9 +49,11 @@ async fn call_all(node: &Node, token: &str, subject: i64, outage: &str) -> Vec<S
         for (method, operation) in item.as_object().unwrap() {
             let name = operation["operationId"].as_str().unwrap();
             let at = path.replace("{account}", &subject.to_string()).replace("{session}", "AAAAAAAA");
+            let at = at.replace("{provider}", "example");
             let method =
                 ["GET", "POST", "PUT", "DELETE"].into_iter().find(|known| known.eq_ignore_ascii_case(method));
-            let mut request = Request::new(method.unwrap(), &at);
+            // Some are for pages of the site alone.
+            let mut request = Request::new(method.unwrap(), &at).header("Origin", "https://play.example.com");
             if operation.get("security").is_some() {
                 request = request.bearer(token);
             }

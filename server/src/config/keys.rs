@@ -195,6 +195,8 @@ keys! {
         token_algorithm: TokenAlgorithm = "eddsa";
         /// TOML file of the identity providers at whom people may sign in; empty for none.
         providers_file: PathBuf = "";
+        /// TOML file of the keys with which other servers sign their calls, and of what each may do; empty for none.
+        service_keys_file: PathBuf = "";
     }
     /// The mail that accounts are sent.
     mail: Mail {

@@ -69,8 +69,9 @@ pub async fn publish(hot: Hot, node: String, runs: Vec<RunRow>, store: Handle, m
         match told {
             Ok(()) => behind_since = None,
             Err(EventsError::Store(StoreError::Stopped)) => return,
-            // Redis says by itself that it is away.
-            Err(EventsError::Hot(HotError::Away(_))) => {}
+            // It is said already that Redis is away, or the database.
+            Err(EventsError::Hot(HotError::Away(_)) | EventsError::Store(StoreError::Unavailable { .. })) => {
+            }
             Err(error) => tracing::warn!(%error, "events of the ledger could not be told; they will be"),
         }
         figures.events_lag_seconds.set(behind_since.map_or(0.0, |since| since.elapsed().as_secs_f64()));

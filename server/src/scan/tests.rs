@@ -114,7 +114,7 @@ fn sums_hold_over_archives_in_postgresql() {
     migrate::up(Target::Postgres(&settings), None).unwrap();
     // As if the node had made the months in their time.
     let mut days: i64 = 0;
-    while days < 1000 {
+    while days < 950 {
         let sql = format!(
             "CREATE TABLE ledger_{days} PARTITION OF ledger FOR VALUES FROM ({}) TO ({})",
             (days * DAY_MS).max(1),

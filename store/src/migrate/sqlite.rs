@@ -104,12 +104,10 @@ mod tests {
         let mut on_the_way = vec![schema(&connection)];
         for migration in &migrations {
             migrate(&mut connection, &migrations, migration.version).unwrap();
-            let before = &on_the_way[on_the_way.len() - 1];
-            let after = schema(&connection);
-            // A step that is for the other engine alone says so in comments.
-            let has_sql = migration.up.lines().any(|line| !line.is_empty() && !line.starts_with("--"));
-            assert_eq!(after != *before, has_sql, "{}", migration.name);
-            on_the_way.push(after);
+            on_the_way.push(schema(&connection));
+            // One for the other engine says so, and nothing else.
+            let does_something = migration.up.lines().any(|line| !line.starts_with("--"));
+            assert_eq!(on_the_way[on_the_way.len() - 1] != on_the_way[on_the_way.len() - 2], does_something);
         }
         for (version, expected) in versions.iter().zip(&on_the_way).rev() {
             migrate(&mut connection, &migrations, *version).unwrap();
