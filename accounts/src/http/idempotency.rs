@@ -1,4 +1,4 @@
-//! Idempotency keys: a write that is sent again with its key is answered again, and not done again.
+//! Idempotency keys: a write that was done and is sent again with its key is answered again, and not done again.
 //!
 //! Answers are kept in this process, for a quarter of an hour, bounded in number and size; a key counts for its caller alone (the
 //! access token, the key that signed, or address and cookies of one who has neither). A key that comes back with another request
@@ -82,8 +82,8 @@ pub(super) async fn keep(State(answers): State<Answers>, request: Request, next:
     // Forgets the key if the request is given up on the way.
     let mut pending = Pending { answers: &answers, key, done: false };
     let response = next.run(Request::from_parts(parts, Body::from(body))).await;
-    // What failed for reasons of ours, or came too early, may be tried again.
-    if response.status().is_server_error() || response.status() == StatusCode::TOO_MANY_REQUESTS {
+    // What was refused changed nothing: it may be tried again, and takes no place from what was done.
+    if !response.status().is_success() {
         return response;
     }
     let (parts, body) = response.into_parts();

@@ -21,7 +21,7 @@ use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::SizeAbove;
 use tower_http::cors::{AllowCredentials, AllowOrigin, CorsLayer};
 use utoipa::openapi::OpenApi;
-use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter, UtoipaMethodRouterExt as _};
 use utoipa_axum::routes;
 use utoipa_swagger_ui::SwaggerUi;
 use vyuha_gateway::listener::{BoundedListener, Bounds, Visitor};
@@ -85,37 +85,44 @@ pub async fn serve(
 
 /// The routes and the document, which the same lines make.
 fn table() -> OpenApiRouter<App> {
-    OpenApiRouter::with_openapi(document::head())
-        .routes(routes!(registration::register))
-        .routes(routes!(registration::resend))
-        .routes(routes!(registration::confirm))
-        .routes(routes!(session::sign_in))
-        .routes(routes!(session::refresh))
-        .routes(routes!(browser::sign_in, browser::sign_out))
-        .routes(routes!(browser::complete))
-        .routes(routes!(session::list, session::end_others))
-        .routes(routes!(session::end))
-        .routes(routes!(password::request_reset))
-        .routes(routes!(password::reset))
-        .routes(routes!(password::change))
-        .routes(routes!(me::me))
-        .routes(routes!(second_factor::begin))
-        .routes(routes!(second_factor::confirm))
-        .routes(routes!(second_factor::remove))
-        .routes(routes!(identity::providers))
-        .routes(routes!(identity::begin))
-        .routes(routes!(identity::complete))
-        .routes(routes!(identity::list))
-        .routes(routes!(identity::begin_link))
-        .routes(routes!(identity::link, identity::unlink))
-        .routes(routes!(ticket::issue))
-        .routes(routes!(staff::first))
-        .routes(routes!(staff::appoint, staff::dismiss))
-        .routes(routes!(staff::search))
-        .routes(routes!(staff::end_sessions))
-        .routes(routes!(staff::suspend, staff::lift))
-        .routes(routes!(staff::log))
-        .routes(routes!(keys::public))
+    let kept = middleware::from_fn_with_state(idempotency::Answers::default(), idempotency::keep);
+    let table = [
+        routes!(registration::register),
+        routes!(registration::resend),
+        routes!(registration::confirm),
+        routes!(session::sign_in),
+        routes!(session::refresh),
+        routes!(browser::sign_in, browser::sign_out),
+        routes!(browser::complete),
+        routes!(session::list, session::end_others),
+        routes!(session::end),
+        routes!(password::request_reset),
+        routes!(password::reset),
+        routes!(password::change),
+        routes!(me::me),
+        routes!(second_factor::begin),
+        routes!(second_factor::confirm),
+        routes!(second_factor::remove),
+        routes!(identity::providers),
+        routes!(identity::begin),
+        routes!(identity::complete),
+        routes!(identity::list),
+        routes!(identity::begin_link),
+        routes!(identity::link, identity::unlink),
+        routes!(ticket::issue),
+        routes!(staff::first),
+        routes!(staff::appoint, staff::dismiss),
+        routes!(staff::search),
+        routes!(staff::end_sessions),
+        routes!(staff::suspend, staff::lift),
+        routes!(staff::log),
+        routes!(keys::public),
+    ];
+    // Around what a path does, not around the paths: a method that a path does not take is refused whatever its key.
+    let add = |all: OpenApiRouter<App>, routes: UtoipaMethodRouter<App>| {
+        all.routes(routes.map(|methods| methods.route_layer(kept.clone())))
+    };
+    table.into_iter().fold(OpenApiRouter::with_openapi(document::head()), add)
 }
 
 /// The document of the interface: OpenAPI 3.1.
@@ -131,7 +138,6 @@ pub fn router(service: Arc<Service>) -> Router {
     let (routes, document) = table().split_for_parts();
     let routes = routes
         .method_not_allowed_fallback(frame::method_not_allowed)
-        .layer(middleware::from_fn_with_state(idempotency::Answers::default(), idempotency::keep))
         .layer(middleware::from_fn_with_state(service.clone(), signature::judge))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(middleware::from_fn(frame::note_route))

@@ -19,6 +19,8 @@ use crate::throttle::CODE;
 /// Sessions of one page, by default and at most.
 const PAGE: usize = 20;
 const PAGE_MAX: usize = 100;
+/// More than the id of any session, in bytes.
+const ID_BYTES_MAX: usize = 40;
 
 /// Somebody who signs in.
 #[derive(Deserialize, ToSchema)]
@@ -306,7 +308,8 @@ pub(crate) async fn end_others(State(app): State<App>, caller: Caller) -> Result
 
 /// Whether a text can be the id of a session.
 fn is_id(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
+    (1..=ID_BYTES_MAX).contains(&text.len())
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
 }
 
 /// What the client says that it is.

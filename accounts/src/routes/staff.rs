@@ -23,6 +23,8 @@ use crate::throttle::TOKEN_ADDRESS;
 /// Rows of one page, by default and at most.
 const PAGE: usize = 20;
 const PAGE_MAX: usize = 100;
+/// The longest text that is searched for, in characters: that of an e-mail address.
+const SEARCH_CHARS_MAX: usize = 254;
 /// Who did it, in the log, where another server did.
 const SERVICE: i64 = 0;
 /// The longest reason, in characters.
@@ -78,7 +80,11 @@ impl Staff {
         }
         let other = staff::role_of(tx, subject)?;
         let may = match self {
-            Staff::Member { account, role } => *account != subject && role.may_touch(other),
+            // The role may have been taken away since the request came.
+            Staff::Member { account, role } => {
+                let has_still = staff::role_of(tx, *account)? == Some(*role);
+                has_still && *account != subject && role.may_touch(other)
+            }
             Staff::Service(_) => other.is_none(),
         };
         if may { Ok(()) } else { Err(Code::Forbidden.into()) }
@@ -320,7 +326,7 @@ pub(crate) async fn search(
     caller.needs(Permission::Look)?;
     let limit = page(limit)?;
     let search = search.unwrap_or_default();
-    if search.contains('\0') {
+    if search.chars().count() > SEARCH_CHARS_MAX || search.contains('\0') {
         return Err(Code::QueryInvalid.into());
     }
     let pattern = beginning(&search);

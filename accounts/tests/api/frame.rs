@@ -119,6 +119,13 @@ async fn a_write_with_a_key_is_done_once() {
     node.send(keyed("k2", &json!({ "refresh_token": " ".repeat(20_000) })))
         .await
         .expect(413, "body_too_large");
+    // What was refused is judged anew.
+    for _ in 0..2 {
+        node.send(keyed("k3", &json!({ "refresh_token": "x" }))).await.expect(401, "refresh_invalid");
+    }
+    node.send(keyed("k3", &json!({ "refresh_token": "y" }))).await.expect(401, "refresh_invalid");
+    let put = Request::new("PUT", "/api/v1/sessions/refresh").header("Idempotency-Key", "k1").json(&body);
+    node.send(put).await.expect(405, "method_not_allowed");
     // A key is its caller's.
     let (others, _) = node.tokens(EMAIL).await;
     let ticket =

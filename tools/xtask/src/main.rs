@@ -1,7 +1,8 @@
 //! The workspace's own chores. `cargo xtask test` is everything that must hold before a commit, and all that
 //! `.ci/run` runs; `cargo xtask tidy` is the part of it that reads the source, `cargo xtask loom` that which models
-//! threads, `cargo xtask web` the web client.
+//! threads, `cargo xtask web` the web client, `cargo xtask api` the HTTP API.
 
+mod api;
 mod crash;
 mod fuzz;
 mod licences;
@@ -22,8 +23,8 @@ const USAGE: &str = "\
 Usage: cargo xtask <COMMAND>
 
 Commands:
-  test          Format, clippy, tidy, every test of the workspace, loom, web client, dependencies and their licences
-  test --quick  The same without the whole-node tests, loom, web client and the dependencies
+  test          Format, clippy, tidy, every test of the workspace, loom, web client, API, dependencies and their licences
+  test --quick  The same without the whole-node tests, loom, web client, API and the dependencies
   fuzz          The decoders that libFuzzer can search
   fuzz NAME [SECONDS]
                 Searches one of them, for a minute unless told otherwise; needs nightly and cargo-fuzz
@@ -34,6 +35,7 @@ Commands:
                 A node with faults planted by a seed: --seed N, --seeds A..B, --minutes M, --ticks N; --help says all
   tidy          Rules of the house that no compiler checks, each fault with its line
   loom          Protocols between threads, in every order in which they can run
+  api           Accounts over HTTP, held against their document by schemathesis, where there is Python
   web           Types and tests of the web client, where there is npm
 ";
 
@@ -49,6 +51,7 @@ fn main() -> ExitCode {
         ["simulate", ref arguments @ ..] => root().and_then(|root| simulate::run(&root, arguments)),
         ["tidy"] => root().and_then(|root| tidy::run(&root)).map(|summary| println!("{summary}")),
         ["loom"] => root().and_then(|root| loom::run(&root)).map(drop),
+        ["api"] => root().and_then(|root| api::run(&root)).map(|summary| println!("{summary}")),
         ["web"] => root().and_then(|root| web::run(&root)).map(|summary| println!("{summary}")),
         ["--help" | "-h"] => {
             print!("{USAGE}");

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow, ensure};
 
-use crate::{licences, loom, machine, tidy, web};
+use crate::{api, licences, loom, machine, tidy, web};
 
 /// How much is run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,6 +87,7 @@ fn steps(root: &Path, extent: Extent) -> Vec<(&'static str, Action)> {
     if extent == Extent::Whole {
         steps.push(("loom", Action::Own("loom", Box::new(loom::run))));
         steps.push(("web client", Action::Own("web", Box::new(web::run))));
+        steps.push(("API", Action::Own("api", Box::new(api::run))));
         let action = match licences::cargo_deny(root) {
             Ok(()) => {
                 let advisories = licences::has_advisories().then_some("advisories");
@@ -212,7 +213,7 @@ mod tests {
         assert_eq!(headings(Extent::Quick), ["machine", "format", "tidy", "clippy", "test"]);
         assert_eq!(
             headings(Extent::Whole),
-            ["machine", "format", "tidy", "clippy", "test", "loom", "web client", "dependencies"]
+            ["machine", "format", "tidy", "clippy", "test", "loom", "web client", "API", "dependencies"]
         );
     }
 
