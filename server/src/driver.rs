@@ -78,6 +78,8 @@ pub struct Driver<T> {
     passing: Vec<(SessionId, u64, i64)>,
     /// Whose session went to which shard, and in which tick: whoever asks for it here just missed it.
     passed: HashMap<i64, (u64, u16)>,
+    /// What players are to be told once they were told what the tick did: who enters in it hears of that first.
+    tellings: Vec<Telling>,
     /// Zones that are to go at the end of the tick.
     orders: Vec<MoveOrder>,
     /// Zones on their way out.
@@ -146,6 +148,7 @@ impl<T: Transport> Driver<T> {
             passing: Vec::new(),
             passed: HashMap::new(),
             orders: Vec::new(),
+            tellings: Vec::new(),
             zones_out: Vec::new(),
             parked: Vec::new(),
             durable: 0,
@@ -185,6 +188,9 @@ impl<T: Transport> Driver<T> {
         let Driver { parts: Parts { shard, hot, .. }, sessions, outbox, .. } = self;
         hot.tell(self.ticks, shard, sessions.numbers(), outbox);
         self.hand_out_or_give_up()?;
+        for telling in std::mem::take(&mut self.tellings) {
+            self.tell(&telling);
+        }
         // Of who went on the control plane hears once the other shard can see them.
         if self.parts.neighbours.is_handed() {
             self.parts.left.tell();

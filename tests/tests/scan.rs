@@ -35,6 +35,12 @@ fn check(options: &Options, run: &dyn Fn(&Node, &str), number: &dyn Fn(&Node, &s
     player.pick_up_any(COIN);
     let who = player.who.character.0;
     player.log_out();
+    // What was acknowledged is in the journal, and in the database a moment later.
+    let deadline = Instant::now() + PATIENCE;
+    while number(&node, &format!("SELECT count(*) FROM item WHERE place = 0 AND owner = {who}")) < 2 {
+        assert!(Instant::now() < deadline, "the items do not come to the database");
+        std::thread::sleep(Duration::from_millis(50));
+    }
     let report = search(&node);
     assert_eq!(report["findings_total"], 0, "{report:#}");
     assert!(report["items"].as_u64() > Some(600), "{report:#}");

@@ -46,7 +46,7 @@ impl<T: Transport> Driver<T> {
                     self.end(id, Some(code));
                 }
             }
-            Request::Tell(telling) => self.tell(&telling),
+            Request::Tell(telling) => self.tellings.push(telling),
             Request::Move(order) => self.take_order(order),
             Request::Zone(arrival) => self.zone_arrives(*arrival),
         }

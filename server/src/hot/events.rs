@@ -20,7 +20,7 @@ use crate::run::{RunRow, SOURCE_BITS, source};
 
 /// Events that are read and told at once.
 const PAGE: usize = 500;
-/// How long rows gather before they are told.
+/// How often it is looked whether there is something to tell.
 const GATHER: Duration = Duration::from_millis(100);
 /// How long it is waited after a failure; Redis's breaker and the database's wait longer by themselves.
 const AGAIN: Duration = Duration::from_millis(500);
@@ -62,8 +62,16 @@ pub async fn publish(hot: Hot, node: String, runs: Vec<RunRow>, store: Handle, m
     let mut streams: Vec<Stream> = streams.collect();
     let publisher = Publisher { hot, runs, store, metrics };
     let mut behind_since = Some(Instant::now());
+    let mut connections = publisher.hot.connections();
     loop {
         let applied = publisher.store.applied();
+        if publisher.hot.connections() != connections {
+            // Another Redis, or the same one without what it held: also streams to which nothing is added are told again.
+            connections = publisher.hot.connections();
+            for stream in &mut streams {
+                stream.place = None;
+            }
+        }
         let told = publisher.tell_all(&mut streams).await;
         let figures = &publisher.metrics.hot;
         match told {
@@ -79,11 +87,11 @@ pub async fn publish(hot: Hot, node: String, runs: Vec<RunRow>, store: Handle, m
             tokio::time::sleep(AGAIN).await;
             continue;
         }
-        if publisher.store.wait_applied(applied + 1).await.is_err() {
-            return;
+        // Whoever waits for the database hurries it; events may come as its transactions do.
+        while publisher.store.applied() == applied && publisher.hot.connections() == connections {
+            tokio::time::sleep(GATHER).await;
         }
         behind_since = Some(Instant::now());
-        tokio::time::sleep(GATHER).await;
     }
 }
 
