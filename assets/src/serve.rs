@@ -8,9 +8,8 @@
 //!
 //! Ranges (one at a time), `If-None-Match`, `If-Range` and `HEAD` are answered as RFC 9110 says.
 
-use std::future::{Future, IntoFuture as _};
+use std::future::Future;
 use std::io;
-use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -23,8 +22,7 @@ use object_store::GetRange;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 use tokio::net::TcpListener;
-use tokio::time::timeout;
-use vyuha_gateway::listener::{BoundedListener, Bounds};
+use vyuha_gateway::listener::{self, BoundedListener, Bounds};
 
 use crate::manifest::{Hash, Version};
 use crate::store::{Store, StoreError};
@@ -49,8 +47,6 @@ const BOUNDS: Bounds = Bounds {
     visit_max: None,
     read_window_bytes: 16 << 10,
 };
-/// How long downloads under way may take once the node stops.
-const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
 
 /// Serves `store` on `listener` until `shutdown` completes, then lets answers under way finish for a moment.
 ///
@@ -61,21 +57,7 @@ pub async fn serve(
     store: Store,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
-    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let server =
-        axum::serve(BoundedListener::new(listener, BOUNDS), router(store)).with_graceful_shutdown(async {
-            // An error means that the sender is gone, which is a stop as well.
-            let _ = stopped.await;
-        });
-    let mut server = std::pin::pin!(server.into_future());
-    tokio::select! {
-        ended = &mut server => return ended,
-        () = shutdown => {}
-    }
-    // A server that has ended needs no telling.
-    let _ = stop.send(());
-    // What is still open after the grace ends with the process.
-    timeout(SHUTDOWN_GRACE, server).await.unwrap_or(Ok(()))
+    listener::serve(BoundedListener::new(listener, BOUNDS), router(store), shutdown).await
 }
 
 fn router(store: Store) -> Router {

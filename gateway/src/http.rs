@@ -3,7 +3,7 @@
 use std::future::{Future, IntoFuture};
 use std::io;
 use std::sync::Arc;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::UNIX_EPOCH;
 
 use axum::Router;
 use axum::extract::ws::WebSocketUpgrade;
@@ -23,7 +23,7 @@ use crate::Gateway;
 use crate::cluster::{self, Cluster};
 use crate::feed::MARK_UNITS_PER_TILE;
 use crate::guard::{Hosts, SECURITY_HEADERS, same_origin};
-use crate::listener::{BoundedListener, Bounds};
+use crate::listener::{BoundedListener, Bounds, SHUTDOWN_GRACE};
 use crate::live::Live;
 use crate::metrics::Metrics;
 use crate::node::ZoneInfo;
@@ -44,9 +44,6 @@ const BOUNDS: Bounds = Bounds {
     visit_max: None,
     read_window_bytes: 1 << 20,
 };
-
-/// How long answers under way may take once the node stops.
-pub(crate) const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
 
 /// What the text of `/metrics` is, to whoever asks for OpenMetrics and to everybody else; it is valid as
 /// both.

@@ -2,7 +2,7 @@
 //! where strangers come, in how long they may go on without becoming a WebSocket.
 
 use std::any::Any;
-use std::future::Future;
+use std::future::{Future, IntoFuture as _};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
@@ -11,13 +11,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use axum::Router;
 use axum::extract::connect_info::Connected;
 use axum::serve::{IncomingStream, Listener};
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Instant, Sleep, sleep};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::time::{Instant, Sleep, sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 
@@ -76,6 +77,36 @@ impl BoundedListener {
         self.tls = tls.map(TlsAcceptor::from);
         self
     }
+}
+
+/// How long answers under way may take once a node stops.
+pub(crate) const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
+
+/// Serves `router` until `shutdown` completes, then lets answers under way finish for at most two seconds. Handlers may ask who
+/// calls ([`Visitor`]).
+///
+/// # Errors
+/// Where the port fails.
+pub async fn serve(
+    listener: BoundedListener,
+    router: Router,
+    shutdown: impl Future<Output = ()>,
+) -> io::Result<()> {
+    let (stop, stopped) = oneshot::channel::<()>();
+    let service = router.into_make_service_with_connect_info::<Visitor>();
+    let server = axum::serve(listener, service).with_graceful_shutdown(async {
+        // An error means that the sender is gone, which is a stop as well.
+        let _ = stopped.await;
+    });
+    let mut server = std::pin::pin!(server.into_future());
+    tokio::select! {
+        ended = &mut server => return ended,
+        () = shutdown => {}
+    }
+    // A server that has ended needs no telling.
+    let _ = stop.send(());
+    // What is still open after the grace ends with the process.
+    timeout(SHUTDOWN_GRACE, server).await.unwrap_or(Ok(()))
 }
 
 /// Who is at the other end of a connection.

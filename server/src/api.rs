@@ -1,13 +1,12 @@
-//! The HTTP API of accounts on a thread of its own: callers take time from neither shards nor sign-in.
+//! The port of the HTTP API of accounts.
 
 use std::net::TcpListener;
 use std::path::Path;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
-use tokio::sync::{mpsc, watch};
+use anyhow::Context as _;
+use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
 use vyuha_accounts::jwt::Algorithm;
 use vyuha_accounts::mail::{self, Outlet, Templates};
@@ -21,6 +20,7 @@ use vyuha_gateway::accounts::Accounts;
 use vyuha_store::Durability;
 
 use crate::config::{Config, TokenAlgorithm};
+use crate::port::PortThread;
 
 /// Transactions that may wait for the database; the next request is told to try again.
 const TRANSACTIONS_MAX: usize = 1024;
@@ -37,8 +37,8 @@ pub struct ApiPort {
     pub service: Arc<Service>,
     /// Accounts that are to be thrown out of the game, until somebody takes them.
     pub thrown_out: Option<mpsc::Receiver<i64>>,
-    stop: watch::Sender<bool>,
-    thread: JoinHandle<anyhow::Result<()>>,
+    /// What serves it.
+    pub thread: PortThread,
 }
 
 impl ApiPort {
@@ -86,40 +86,20 @@ impl ApiPort {
             metrics,
             clock: Arc::new(crate::clock::unix_ms),
         };
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .context("the API's runtime cannot be started")?;
+        let runtime = PortThread::runtime()?;
         let service = runtime.block_on(Service::open(parts));
         let service =
             Arc::new(service.map_err(|_| anyhow::anyhow!("the API cannot be opened: see the log"))?);
-        let (stop, mut stopping) = watch::channel(false);
         let served = service.clone();
-        let run = async move {
+        let thread = PortThread::start("vyuha-api", "the API", runtime, |stopping| async move {
             let listener = tokio::net::TcpListener::from_std(listener)?;
             tokio::spawn(postman.run());
             tokio::spawn(tidy(served.clone()));
-            let stopped = async move {
-                // An error means that the node is gone, which is a stop as well.
-                let _ = stopping.wait_for(|stop| *stop).await;
-            };
-            vyuha_accounts::serve(listener, served, stopped).await.context("the API's port failed")
-        };
-        let thread = std::thread::Builder::new()
-            .name("vyuha-api".into())
-            .spawn(move || runtime.block_on(run))
-            .context("the API's thread cannot be started")?;
-        Ok(ApiPort { service, thrown_out: Some(thrown_out), stop, thread })
-    }
-
-    /// Lets what is under way finish, for a moment, and ends the thread.
-    ///
-    /// # Errors
-    /// Why it ended before it was told to.
-    pub fn end(self) -> anyhow::Result<()> {
-        // A thread that has ended needs no telling.
-        let _ = self.stop.send(true);
-        self.thread.join().unwrap_or_else(|_| bail!("the API panicked: see the log"))
+            vyuha_accounts::serve(listener, served, stopping.stopped())
+                .await
+                .context("the API's port failed")
+        })?;
+        Ok(ApiPort { service, thrown_out: Some(thrown_out), thread })
     }
 }
 

@@ -225,7 +225,7 @@ impl Control {
         let _ = tokio::time::timeout(FAREWELL_TIMEOUT, told).await;
         // Whom the shards let go is being told.
         let web = tokio::task::spawn_blocking(move || web.end()).await?;
-        let api = tokio::task::spawn_blocking(move || api.map_or(Ok(()), ApiPort::end)).await?;
+        let api = tokio::task::spawn_blocking(move || api.map_or(Ok(()), |api| api.thread.end())).await?;
         let assets = tokio::task::spawn_blocking(move || assets.map_or(Ok(()), PortThread::end)).await?;
         figures.abort();
         // It reads what is closed next.

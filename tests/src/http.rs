@@ -1,4 +1,4 @@
-//! A small HTTP client for tests that need more of an answer than its body.
+//! The HTTP client of the tests.
 
 use std::collections::HashMap;
 use std::io::{self, Read as _, Write as _};
@@ -15,7 +15,9 @@ pub struct HttpAnswer {
     pub status: u16,
     /// Name, in small letters, and value of each header.
     pub headers: Vec<(String, String)>,
-    /// The body, if it is JSON; null otherwise.
+    /// The body.
+    pub content: String,
+    /// The same, if it is JSON; null otherwise.
     pub body: Value,
 }
 
@@ -66,17 +68,51 @@ pub fn http(
     }
     request.extend(["Content-Length: ", &body.len().to_string(), "\r\n\r\n", &body]);
     stream.write_all(request.as_bytes())?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
-    let (head, body) = answer.split_once("\r\n\r\n").ok_or(io::ErrorKind::UnexpectedEof)?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer)?;
+    let answer = String::from_utf8_lossy(&answer);
+    let (head, content) = answer.split_once("\r\n\r\n").ok_or(io::ErrorKind::UnexpectedEof)?;
     let (status, lines) = head.split_once("\r\n").expect("an answer has headers");
     let status = status.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
     let header = |line: &str| {
         let (name, value) = line.split_once(':').expect("a header has a name");
         (name.to_ascii_lowercase(), value.trim().to_owned())
     };
-    let headers = lines.split("\r\n").map(header).collect();
-    Ok(HttpAnswer { status, headers, body: serde_json::from_str(body).unwrap_or(Value::Null) })
+    let headers: Vec<_> = lines.split("\r\n").map(header).collect();
+    let is_chunked = headers.iter().any(|(name, value)| name == "transfer-encoding" && value == "chunked");
+    let content = if is_chunked { joined_chunks(content) } else { content.to_owned() };
+    let body = serde_json::from_str(&content).unwrap_or(Value::Null);
+    Ok(HttpAnswer { status, headers, content, body })
+}
+
+/// The status and the body of a page.
+///
+/// # Panics
+/// If there is no answer.
+pub fn http_get(address: SocketAddr, path: &str) -> (u16, String) {
+    let answer = http(address, "GET", path, &[], None).unwrap_or_else(|error| panic!("{path}: {error}"));
+    (answer.status, answer.content)
+}
+
+/// The status and the body of the answer to an order.
+///
+/// # Errors
+/// If nobody answers, or not to the end.
+pub fn http_post(address: SocketAddr, path: &str, body: &Value) -> io::Result<(u16, String)> {
+    http(address, "POST", path, &[], Some(body)).map(|answer| (answer.status, answer.content))
+}
+
+fn joined_chunks(mut body: &str) -> String {
+    let mut joined = String::new();
+    while let Some((length, rest)) = body.split_once("\r\n") {
+        let length = usize::from_str_radix(length.trim(), 16).expect("a chunk begins with its length");
+        if length == 0 {
+            break;
+        }
+        joined.push_str(&rest[..length]);
+        body = rest[length..].trim_start_matches("\r\n");
+    }
+    joined
 }
 
 /// What a browser keeps of `Set-Cookie`: values by name.

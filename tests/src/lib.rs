@@ -7,12 +7,12 @@
 //!
 //! A test that fails shows the node's log. No node outlives its test: it is killed when it is dropped.
 
-mod admin;
 mod browser;
 pub mod campaign;
 mod confinement;
 mod database;
 mod http;
+mod metrics;
 mod mover;
 mod node;
 mod player;
@@ -26,11 +26,11 @@ mod world;
 
 use std::time::Duration;
 
-pub use admin::{Metrics, http_get, http_post};
 pub use browser::Browser;
 pub use confinement::Confinement;
 pub use database::Database;
-pub use http::{Cookies, HttpAnswer, http};
+pub use http::{Cookies, HttpAnswer, http, http_get, http_post};
+pub use metrics::Metrics;
 pub use mover::Mover;
 pub use node::{Exit, Node, Options, SharedNode, run_node, run_program};
 pub use player::{Identity, Player, Walk};

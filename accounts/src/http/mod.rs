@@ -7,7 +7,7 @@ mod frame;
 mod idempotency;
 mod signature;
 
-use std::future::{Future, IntoFuture as _};
+use std::future::Future;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +16,6 @@ use axum::extract::DefaultBodyLimit;
 use axum::http::{HeaderName, HeaderValue, Method, header};
 use axum::{Router, middleware};
 use tokio::net::TcpListener;
-use tokio::time::timeout;
 use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::SizeAbove;
 use tower_http::cors::{AllowCredentials, AllowOrigin, CorsLayer};
@@ -24,7 +23,7 @@ use utoipa::openapi::OpenApi;
 use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter, UtoipaMethodRouterExt as _};
 use utoipa_axum::routes;
 use utoipa_swagger_ui::SwaggerUi;
-use vyuha_gateway::listener::{BoundedListener, Bounds, Visitor};
+use vyuha_gateway::listener::{self, BoundedListener, Bounds};
 
 pub(crate) use body::{Body, Parameters};
 pub(crate) use caller::{Caller, From};
@@ -45,8 +44,6 @@ pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 const COMPRESSED_BYTES_MIN: u64 = 2048;
 /// How long a browser may keep what it was told of other origins.
 const CORS_AGE: Duration = Duration::from_mins(10);
-/// How long answers under way may take once the node stops.
-const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
 
 /// What the port's connections may take.
 const BOUNDS: Bounds = Bounds {
@@ -66,21 +63,7 @@ pub async fn serve(
     service: Arc<Service>,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
-    let router = router(service).into_make_service_with_connect_info::<Visitor>();
-    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let server = axum::serve(BoundedListener::new(listener, BOUNDS), router).with_graceful_shutdown(async {
-        // An error means that the sender is gone, which is a stop as well.
-        let _ = stopped.await;
-    });
-    let mut server = std::pin::pin!(server.into_future());
-    tokio::select! {
-        ended = &mut server => return ended,
-        () = shutdown => {}
-    }
-    // A server that has ended needs no telling.
-    let _ = stop.send(());
-    // What is still open after the grace ends with the process.
-    timeout(SHUTDOWN_GRACE, server).await.unwrap_or(Ok(()))
+    listener::serve(BoundedListener::new(listener, BOUNDS), router(service), shutdown).await
 }
 
 /// The routes and the document, which the same lines make.

@@ -32,9 +32,9 @@ use tokio_rustls::rustls::ServerConfig;
 use vyuha_protocol::msgpack::{CLIENT_MESSAGE_BYTES_MAX, SUBPROTOCOL};
 
 use crate::guard::{SECURITY_HEADERS, same_origin};
-use crate::http::{SHUTDOWN_GRACE, refuse};
+use crate::http::refuse;
 pub use crate::listener::Doorkeeper;
-use crate::listener::{BoundedListener, Bounds, Visitor};
+use crate::listener::{BoundedListener, Bounds, SHUTDOWN_GRACE, Visitor};
 use crate::metrics::Metrics;
 use crate::page;
 
