@@ -19,7 +19,7 @@ use crate::revoked::Revoked;
 use crate::secret::{Kind, random};
 use crate::sessions;
 use crate::signed::ServiceKeys;
-use crate::throttle::{Counted, Throttle};
+use crate::throttle::Throttle;
 use crate::vault::Vault;
 
 /// The time: milliseconds since 1970 UTC.
@@ -201,13 +201,6 @@ impl Service {
                 account,
                 "an account could not be thrown out of the game: it plays on until it leaves"
             );
-        }
-    }
-
-    /// Takes an attempt back that could not be judged.
-    pub(crate) fn spare(&self, counted: &Counted, problem: &Problem) {
-        if problem.code.status().is_server_error() {
-            self.throttle.take_back(counted);
         }
     }
 

@@ -91,7 +91,8 @@ fn table() -> OpenApiRouter<App> {
         routes!(identity::complete),
         routes!(identity::list),
         routes!(identity::begin_link),
-        routes!(identity::link, identity::unlink),
+        routes!(identity::link),
+        routes!(identity::unlink),
         routes!(ticket::issue),
         routes!(staff::first),
         routes!(staff::appoint, staff::dismiss),
@@ -122,8 +123,8 @@ pub fn router(service: Arc<Service>) -> Router {
     let routes = routes
         .method_not_allowed_fallback(frame::method_not_allowed)
         .layer(middleware::from_fn_with_state(service.clone(), signature::judge))
-        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(Extension(service.clone()))
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(middleware::from_fn(frame::note_route))
         .merge(SwaggerUi::new("/api/docs").url("/api/v1/openapi.json", document::complete(document)))
         .fallback(frame::not_found)
