@@ -2,7 +2,8 @@
 //! services.
 //!
 //! Nothing is ever written here. Between [`Reading::begin`] and [`Reading::end`] all queries see one moment of the database.
-//! In SQLite that keeps the write-ahead log from being cut, so it is to be short; in PostgreSQL it holds nobody up.
+//! It is to be short: in SQLite it keeps the write-ahead log from being cut, in PostgreSQL no partition of a table that was read
+//! can be made or dropped meanwhile, which [`crate::logs`] waits for, and dead rows stay.
 
 use std::{path::Path, time::Duration};
 
@@ -63,6 +64,15 @@ impl Reading {
     /// Sees what is written again.
     pub fn end(&mut self) -> Result<(), StoreError> {
         self.run("COMMIT", "COMMIT")
+    }
+
+    /// Whether this connection alone has the lock of a number, for as long as it is open. A file's is free for each.
+    pub fn claim(&mut self, lock: i64) -> Result<bool, StoreError> {
+        if let Connected::Sqlite(_) = self.0 {
+            return Ok(true);
+        }
+        let claimed = self.query("SELECT pg_try_advisory_lock(?1)::integer::bigint", &[lock.into()])?;
+        Ok(claimed == [[Value::Int(1)]])
     }
 
     /// All rows of a query with numbered parameters (`?1`, `?2`).
