@@ -12,13 +12,12 @@ use tokio::{
     runtime::{Builder, Runtime},
     time::timeout,
 };
-use tokio_postgres::types::{ToSql, Type};
-use vyuha_record::{ColumnType, RecordError, Value};
+use vyuha_record::Value;
 
 use crate::{
     PostgresSettings, StoreError,
     logs::LogStore,
-    postgres::{Bound as PostgresBound, Session, failed as postgres_failed},
+    postgres::{Session, failed as postgres_failed, read_row},
     sql::value,
     sqlite::{Bound, failed},
 };
@@ -91,21 +90,12 @@ impl Reading {
                 Ok(rows)
             }
             Connected::Postgres { runtime, session, timeout: time } => {
-                let sql = sql.replace('?', "$");
-                let bound: Vec<_> = values.iter().map(PostgresBound).collect();
-                let params: Vec<_> = bound.iter().map(|bound| bound as &(dyn ToSql + Sync)).collect();
                 // Within the runtime: a timeout belongs to one.
-                let asked = runtime.block_on(async {
-                    timeout(*time, async {
-                        let statement = session.prepare(&sql).await?;
-                        session.client.query(&statement, &params).await
-                    })
-                    .await
-                });
+                let asked = runtime.block_on(async { timeout(*time, session.query(sql, values)).await });
                 let rows = asked
                     .map_err(|_| StoreError::TimedOut { action: QUERY, after: *time })?
                     .map_err(|error| postgres_failed(QUERY, &error))?;
-                rows.iter().map(postgres_row).collect()
+                rows.iter().map(read_row).collect()
             }
         }
     }
@@ -119,21 +109,4 @@ impl Reading {
                 .map_err(|error| postgres_failed(QUERY, &error)),
         }
     }
-}
-
-fn postgres_row(row: &tokio_postgres::Row) -> Result<Vec<Value>, StoreError> {
-    let columns = row.columns().iter().enumerate();
-    let values = columns.map(|(index, column)| {
-        let failed = |error| postgres_failed(QUERY, &error);
-        Ok(match *column.type_() {
-            Type::INT8 => row.try_get::<_, Option<i64>>(index).map_err(failed)?.into(),
-            Type::TEXT => row.try_get::<_, Option<String>>(index).map_err(failed)?.into(),
-            Type::BYTEA => row.try_get::<_, Option<Vec<u8>>>(index).map_err(failed)?.into(),
-            _ => {
-                let (column, expected) = ("of a query", ColumnType::Int);
-                return Err(RecordError::WrongType { column, expected, found: None }.into());
-            }
-        })
-    });
-    values.collect()
 }
