@@ -1,12 +1,17 @@
 //! A Redis of a test's own, on a socket in a folder of its own. It keeps nothing on disk, so that it is empty when it is started
 //! again, and is gone when it is dropped.
 
+mod line;
+
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
+
+pub use line::Line;
 
 /// How long it may take to start.
 const START_TIMEOUT: Duration = Duration::from_secs(20);
@@ -32,6 +37,11 @@ impl RedisServer {
     /// Where it is, as `redis.url` says it.
     pub fn url(&self) -> String {
         format!("redis+unix://{}", socket(&self.folder).display())
+    }
+
+    /// A way to it that can be cut without either end being told.
+    pub fn line(&self) -> Line {
+        Line::to(socket(&self.folder))
     }
 
     /// Kills it, and waits until it is gone.
@@ -104,7 +114,8 @@ fn launch(folder: &TempDir) -> Child {
         .spawn()
         .expect("redis-server runs: `cargo xtask test` installs it");
     let until = Instant::now() + START_TIMEOUT;
-    while !socket.exists() {
+    // The socket is there before anybody listens on it.
+    while UnixStream::connect(&socket).is_err() {
         assert!(Instant::now() < until, "redis-server did not start");
         std::thread::sleep(Duration::from_millis(5));
     }
