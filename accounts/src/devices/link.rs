@@ -21,11 +21,11 @@ use super::events::{self, Caught, Event, Publish, Published, Stream};
 use super::frames::{Frames, OVERHEAD_BYTES, Opener, Sealer};
 use super::handshake::{Fresh, HANDSHAKE_MS_MAX, Handshake, HandshakeError, Step};
 use super::links::{End, Joined};
-use crate::http::App;
+use crate::http::{App, From};
 use crate::jwt::ACCESS_MS;
 use crate::problem::{Code, Problem};
 use crate::secret::random;
-use crate::throttle::Counted;
+use crate::throttle::DEVICE_ADDRESS;
 
 /// The longest message of a device, in bytes: a body in which every character is escaped, and the rest of a request.
 pub const MESSAGE_BYTES_MAX: usize = 6 * events::BODY_BYTES_MAX + 1024 + OVERHEAD_BYTES;
@@ -127,13 +127,13 @@ enum Over {
     For(End),
 }
 
-impl From<HandshakeError> for Over {
+impl std::convert::From<HandshakeError> for Over {
     fn from(error: HandshakeError) -> Over {
         Over::For(End::Handshake(error))
     }
 }
 
-impl From<Problem> for Over {
+impl std::convert::From<Problem> for Over {
     fn from(problem: Problem) -> Over {
         Over::For(match problem.code {
             Code::DeviceRefused => End::Handshake(HandshakeError::Refused),
@@ -144,24 +144,14 @@ impl From<Problem> for Over {
     }
 }
 
-/// Runs a link until it is over. `counted` is its attempt to sign in, and `_room` its place among the links.
-pub(crate) async fn run(
-    mut web: WebSocket,
-    app: App,
-    address: IpAddr,
-    counted: Counted,
-    _room: OwnedSemaphorePermit,
-) {
-    let handshake = shake(&mut web, &app, address);
-    let handshake = timeout(Duration::from_millis(HANDSHAKE_MS_MAX.unsigned_abs()), handshake);
-    let over = match handshake.await {
-        Ok(Ok(linked)) => {
-            app.throttle.take_back(&counted);
+/// Runs a link until it is over. `_room` is its place among the links.
+pub(crate) async fn run(mut web: WebSocket, app: App, from: From, _room: OwnedSemaphorePermit) {
+    let over = match enter(&mut web, &app, &from).await {
+        Ok(linked) => {
             tracing::info!(device = linked.device, account = linked.signed_in.account, "a device is linked");
             talk(&mut web, &app, linked).await
         }
-        Ok(Err(over)) => over,
-        Err(_) => HandshakeError::Timeout.into(),
+        Err(over) => over,
     };
     let Over::For(end) = over else { return };
     tracing::info!(reason = end.as_str(), "a device's link is closed");
@@ -174,6 +164,20 @@ pub(crate) async fn run(
     };
     // One that does not take these few bytes has nobody to tell.
     let _ = timeout(FAREWELL_TIMEOUT, farewell).await;
+}
+
+/// The handshake, as an attempt to sign in.
+async fn enter(web: &mut WebSocket, app: &App, from: &From) -> Result<Linked, Over> {
+    let counted = app.throttle.count(app.now_ms(), &[(DEVICE_ADDRESS, &from.site)]);
+    let counted = counted.map_err(|_| Over::For(End::TooManyAttempts))?;
+    let handshake = shake(web, app, from.address);
+    let handshake = timeout(Duration::from_millis(HANDSHAKE_MS_MAX.unsigned_abs()), handshake);
+    let entered = handshake.await.unwrap_or_else(|_| Err(HandshakeError::Timeout.into()));
+    // Also where the other side went away: it made us work for nothing.
+    if matches!(entered, Err(Over::Gone | Over::For(End::Handshake(_) | End::Banned | End::Suspended))) {
+        counted.stands();
+    }
+    entered
 }
 
 /// The handshake up to the server's last message, which is yet to be sent.

@@ -19,6 +19,8 @@ pub const QUEUE_MAX: usize = 64;
 pub enum End {
     /// The handshake failed.
     Handshake(HandshakeError),
+    /// Too many handshakes from its address failed.
+    TooManyAttempts,
     /// The device is banned.
     Banned,
     /// The account is suspended.
@@ -42,6 +44,7 @@ impl End {
     pub const fn as_str(self) -> &'static str {
         match self {
             End::Handshake(error) => error.as_str(),
+            End::TooManyAttempts => "too_many_attempts",
             End::Banned => "device_banned",
             End::Suspended => "account_suspended",
             End::Forged => "frame_invalid",

@@ -11,7 +11,6 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use vyuha_gateway::listener::Visitor;
 
-use super::session::prove_code;
 use crate::devices::challenge::CHALLENGE_MS;
 use crate::devices::enrolled::{self, is_name};
 use crate::devices::keys::{Context, SIGNATURE_BYTES, is_usable, verify};
@@ -20,9 +19,9 @@ use crate::devices::links::End;
 use crate::devices::unhex;
 use crate::http::{App, Body, Caller, From};
 use crate::jwt::ACCESS_MS;
+use crate::login;
 use crate::problem::{Code, Problem, ProblemBody};
-use crate::second_factor;
-use crate::sessions::EndReason;
+use crate::sessions::{self, EndReason};
 use crate::throttle::DEVICE_ADDRESS;
 
 /// Bytes of a device's id.
@@ -67,6 +66,9 @@ pub(crate) struct EnrolDevice {
     /// What it runs on.
     #[schema(example = "android", min_length = 1, max_length = 60)]
     platform: String,
+    /// The account's password, where it has one; without one the session must have been opened within 5 minutes.
+    #[schema(example = "correct horse battery staple", max_length = 128)]
+    password: Option<String>,
     /// A code of the second factor, or a recovery code, where the account asks for one.
     #[schema(example = "123456", max_length = 32)]
     code: Option<String>,
@@ -193,12 +195,12 @@ pub(crate) async fn list(State(app): State<App>, caller: Caller) -> Result<Json<
 
 /// Enrol a device
 ///
-/// It shows that it has the key. An account has at most 16 devices; a key is one device's.
+/// It shows that it has the key, and its owner that they are it. An account has at most 16 devices; a key is one device's.
 #[utoipa::path(post, path = "/api/v1/me/devices", tag = "devices", operation_id = "enrol_device",
     request_body = EnrolDevice, security(("access_token" = [])),
     responses(
         (status = 201, description = "It is enrolled.", body = EnrolledDevice),
-        (status = 401, description = "The access token is not good, or a code is needed or wrong: see `code`.", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 401, description = "The access token, the password or the code is not good, or the session is too old: see `code`.", body = ProblemBody, content_type = "application/problem+json"),
         (status = 403, description = "The device is banned; `detail` says why.", body = ProblemBody, content_type = "application/problem+json"),
         (status = 409, description = "The key is a device's, or there are too many devices: see `code`.", body = ProblemBody, content_type = "application/problem+json"),
         (status = 422, description = "The challenge, the key, its signature or a name is not good: see `code`.", body = ProblemBody, content_type = "application/problem+json"),
@@ -207,12 +209,14 @@ pub(crate) async fn list(State(app): State<App>, caller: Caller) -> Result<Json<
 pub(crate) async fn enrol(
     State(app): State<App>,
     caller: Caller,
-    Body(EnrolDevice { challenge, public_key, signature, name, platform, code }): Body<EnrolDevice>,
+    from: From,
+    Body(EnrolDevice { challenge, public_key, signature, name, platform, password, code }): Body<EnrolDevice>,
 ) -> Result<(StatusCode, Json<EnrolledDevice>), Problem> {
     needs_name(&name)?;
     needs_name(&platform)?;
-    let (account, now_ms, server) = (caller.account, app.now_ms(), app.devices.key.public());
-    let needs_code = app.sql.transaction(move |tx| second_factor::is_on(tx, account)).await?;
+    // Whoever has an access token has it for a quarter of an hour; a device is for good.
+    let account = login::prove_owner(&app, &caller, &from.site, password, code).await?.id;
+    let (now_ms, server) = (app.now_ms(), app.devices.key.public());
     let challenge = app.devices.challenges.read(&challenge, now_ms)?;
     let public_key: [u8; 32] = bytes(&public_key).filter(is_usable).ok_or(Code::KeyInvalid)?;
     let signature: [u8; SIGNATURE_BYTES] = bytes(&signature).ok_or(Code::KeyInvalid)?;
@@ -220,13 +224,10 @@ pub(crate) async fn enrol(
     if !verify(&public_key, Context::Enrolment, &signed, &signature) {
         return Err(Code::KeyInvalid.into());
     }
-    if needs_code {
-        prove_code(&app, account, code).await?;
-    }
     let device = app
         .sql
         .transaction(move |tx| {
-            if !crate::sessions::lasts(tx, account, &caller.session, now_ms)? {
+            if !sessions::lasts(tx, account, &caller.session, now_ms)? {
                 return Err(Problem::from(Code::Unauthorized));
             }
             challenge.use_up(tx)?;
@@ -314,8 +315,7 @@ pub(crate) async fn sign_in(
         challenge.use_up(tx)?;
         enrolled::sign_in(tx, &shown, &address, now_ms)
     });
-    let signed_in = signed_in.await.inspect_err(|problem| app.spare(&counted, problem))?;
-    app.throttle.take_back(&counted);
+    let signed_in = counted.judge(signed_in.await)?;
     app.revoke(&signed_in.ended);
     let enrolled::SignedIn { account, session, .. } = signed_in;
     let access_token = app.access_token(account, &session)?;
@@ -340,10 +340,9 @@ pub(crate) async fn link(
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, Problem> {
     let upgrade = upgrade.map_err(|_| Code::UpgradeRequired)?;
-    let counted =
-        app.throttle.count(app.now_ms(), &[(DEVICE_ADDRESS, &from.site)]).map_err(Problem::too_many)?;
+    // An attempt is counted once it is made.
+    drop(app.throttle.count(app.now_ms(), &[(DEVICE_ADDRESS, &from.site)]).map_err(Problem::too_many)?);
     let Some(room) = app.devices.links.room() else {
-        app.throttle.take_back(&counted);
         return Err(Problem { retry_after_s: Some(LINKS_RETRY_S), ..Code::Unavailable.into() });
     };
     visitor.stay();
@@ -352,7 +351,7 @@ pub(crate) async fn link(
         .write_buffer_size(WEB_BUFFER_BYTES)
         .max_message_size(MESSAGE_BYTES_MAX)
         .max_frame_size(MESSAGE_BYTES_MAX);
-    Ok(upgrade.on_upgrade(move |web| link::run(web, app, from.address, counted, room)))
+    Ok(upgrade.on_upgrade(move |web| link::run(web, app, from, room)))
 }
 
 /// Seconds after which there may be room for another link.

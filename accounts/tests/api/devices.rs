@@ -16,7 +16,7 @@ use vyuha_accounts::devices::keys::{Context, KeyPair};
 use vyuha_accounts::secret::random;
 
 use crate::client::{Answer, Request};
-use crate::node::{EMAIL, Node};
+use crate::node::{EMAIL, Node, PASSWORD};
 use crate::staff::Member;
 
 /// No answer takes this long.
@@ -184,6 +184,7 @@ async fn enrolment(node: &Node, token: &str, seed: u8, change: impl FnOnce(&mut 
         "signature": encode(&key.sign(Context::Enrolment, &signed)),
         "name": "Asha's phone",
         "platform": "android",
+        "password": PASSWORD,
     });
     change(&mut body);
     node.call("POST", "/me/devices", token, Some(body)).await
@@ -244,6 +245,10 @@ async fn who_does_not_show_to_have_the_key_enrols_nothing() {
         ("more", json!(1), "body_invalid"),
     ] {
         enrolment(&node, &token, 1, set(field, value)).await.expect(422, code);
+    }
+    // Who has the token and not the password.
+    for password in [Value::Null, json!("another password")] {
+        enrolment(&node, &token, 1, set("password", password)).await.expect(401, "credentials_wrong");
     }
     // Somebody else's proof.
     node.register("other@example.com").await;

@@ -95,7 +95,7 @@ async function post(url, path, body, token) {
 /**
  * Enrols a key for the account that is signed in with this access token.
  * @param {string} url @param {string} token @param {number} account @param {CryptoKeyPair} key
- * @param {{ name: string, platform: string, code?: string }} about
+ * @param {{ name: string, platform: string, password?: string, code?: string }} about
  * @returns {Promise<{ device: string, account: number, server_key: string }>}
  */
 export async function enrol(url, token, account, key, about) {
