@@ -10,6 +10,7 @@
 //! sessions that ended within a quarter of an hour.
 
 pub mod browser;
+pub mod devices;
 pub mod email;
 mod http;
 pub mod identities;
