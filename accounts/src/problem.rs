@@ -125,6 +125,10 @@ codes! {
     LastWayIn = "last_way_in", CONFLICT, "This is the last way in to the account: set a password first.";
     /// Too many attempts.
     TooManyAttempts = "too_many_attempts", TOO_MANY_REQUESTS, "Too many attempts: wait a while.";
+    /// This path speaks WebSocket, of a sub-protocol of its own.
+    UpgradeRequired = "upgrade_required", UPGRADE_REQUIRED, "This path takes WebSockets of its sub-protocol alone.";
+    /// Too many connections from one address.
+    TooManyConnections = "too_many_connections", TOO_MANY_REQUESTS, "There are too many connections from this address.";
     /// A service behind this one is away or busy.
     Unavailable = "unavailable", SERVICE_UNAVAILABLE, "The service cannot answer just now: try again.";
     /// A fault of the server.

@@ -11,6 +11,7 @@ use crate::http::{App, Body, Caller, From};
 use crate::identities::{self, FLOW_MS, Flow, Found};
 use crate::login;
 use crate::mail::Topic;
+use crate::notice::Notice;
 use crate::oidc::{FlowSecrets, Identity, Provider};
 use crate::problem::{Code, Problem, ProblemBody};
 use crate::secret::{Kind, Token};
@@ -243,6 +244,7 @@ pub(super) async fn open(
             sessions::open(tx, account.id, &agent, &address, now_ms)
         })
         .await?;
+    app.notify_sign_in(id, &opened.session, &from.address.to_string(), &opened.ended);
     Ok((id, opened))
 }
 
@@ -336,6 +338,7 @@ pub(crate) async fn link(
             login::email_of(tx, account)
         })
         .await?;
+    app.notify(account, &Notice::IdentityLinked { provider: &provider.config.name });
     if let Some(email) = email {
         app.mailer.send(Topic::IdentityLinked, &email, None);
     }
@@ -359,6 +362,7 @@ pub(crate) async fn unlink(
 ) -> Result<StatusCode, Problem> {
     let issuer = app.providers.named(&provider)?.config.issuer.clone();
     app.sql.transaction(move |tx| identities::unlink(tx, caller.account, &issuer)).await?;
+    app.notify(caller.account, &Notice::IdentityUnlinked { provider: &provider });
     Ok(StatusCode::NO_CONTENT)
 }
 

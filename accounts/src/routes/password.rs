@@ -10,6 +10,7 @@ use crate::email::Email;
 use crate::http::{App, Body, Caller, From};
 use crate::login;
 use crate::mail::Topic;
+use crate::notice::Notice;
 use crate::one_time::{self, NOBODY, RESET_MS};
 use crate::problem::{Code, Problem, ProblemBody};
 use crate::secret::Kind;
@@ -109,18 +110,19 @@ pub(crate) async fn reset(
         return Err(Code::TokenInvalid.into());
     }
     let hash = app.hasher.hash(&password).await?;
-    let (ended, email) = app
+    let (account, ended, email) = app
         .sql
         .transaction(move |tx| {
             let account = one_time::redeem(tx, Kind::Reset, &token, now_ms)?.ok_or(Code::TokenInvalid)?;
             login::set_password(tx, account, &hash)?;
             let ended = sessions::end_all(tx, account, None, EndReason::Password, now_ms)?;
             one_time::revoke(tx, Kind::Ticket, account)?;
-            Ok::<_, Problem>((ended, login::email_of(tx, account)?))
+            Ok::<_, Problem>((account, ended, login::email_of(tx, account)?))
         })
         .await?;
     app.throttle.take_back(&counted);
     app.revoke(&ended);
+    app.notify(account, &Notice::PasswordChanged);
     if let Some(email) = email {
         app.mailer.send(Topic::PasswordChanged, &email, None);
     }
@@ -162,6 +164,8 @@ pub(crate) async fn change(
         })
         .await?;
     app.revoke(&ended);
+    app.notify(caller.account, &Notice::PasswordChanged);
+    app.notify_ended(caller.account, &ended, EndReason::Password);
     if let Some(email) = email {
         app.mailer.send(Topic::PasswordChanged, &email, None);
     }

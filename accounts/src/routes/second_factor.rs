@@ -9,6 +9,7 @@ use utoipa::ToSchema;
 use super::session::prove_code;
 use crate::http::{App, Body, Caller, From};
 use crate::login;
+use crate::notice::Notice;
 use crate::problem::{Code, Problem, ProblemBody};
 use crate::second_factor::{self, Enrolment};
 use crate::throttle::CODE;
@@ -109,6 +110,7 @@ pub(crate) async fn confirm(
     let recovery_codes =
         app.sql.transaction(move |tx| second_factor::confirm(tx, &vault, account, &code, now_ms)).await?;
     app.throttle.take_back(&counted);
+    app.notify(account, &Notice::SecondFactorOn);
     Ok(Json(SecondFactorConfirmed { recovery_codes }))
 }
 
@@ -133,5 +135,6 @@ pub(crate) async fn remove(
     }
     prove_code(&app, account.id, Some(code)).await?;
     app.sql.transaction(move |tx| second_factor::remove(tx, account.id)).await?;
+    app.notify(caller.account, &Notice::SecondFactorOff);
     Ok(StatusCode::NO_CONTENT)
 }

@@ -173,6 +173,7 @@ pub(super) async fn open_by_password(
             sessions::open(tx, account.id, &agent, &address, now_ms)
         })
         .await?;
+    app.notify_sign_in(id, &opened.session, &from.address.to_string(), &opened.ended);
     Ok((id, opened))
 }
 
@@ -216,7 +217,8 @@ pub(crate) async fn refresh(
         }
         Shown::Reused { account, session } => {
             tracing::warn!(account, session, "a refresh token came back: its session was ended");
-            app.revoke(&[session]);
+            app.revoke(std::slice::from_ref(&session));
+            app.notify_ended(account, &[session], EndReason::Reuse);
             Err(Code::RefreshInvalid.into())
         }
         Shown::Refused => Err(Code::RefreshInvalid.into()),
@@ -286,7 +288,8 @@ pub(crate) async fn end(
     if !ended {
         return Err(Code::SessionUnknown.into());
     }
-    app.revoke(&[session]);
+    app.revoke(std::slice::from_ref(&session));
+    app.notify_ended(caller.account, &[session], EndReason::Owner);
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -303,6 +306,7 @@ pub(crate) async fn end_others(State(app): State<App>, caller: Caller) -> Result
         })
         .await?;
     app.revoke(&ended);
+    app.notify_ended(caller.account, &ended, EndReason::Owner);
     Ok(StatusCode::NO_CONTENT)
 }
 

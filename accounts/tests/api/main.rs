@@ -12,4 +12,5 @@ mod node;
 mod people;
 mod service;
 mod staff;
+mod topics;
 mod visible;

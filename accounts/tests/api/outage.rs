@@ -14,7 +14,7 @@ const PATIENCE: Duration = Duration::from_mins(1);
 /// Within which every request is answered: less than it is given.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(8);
 /// What needs no database.
-const WITHOUT: &[&str] = &["public_keys", "list_identity_providers"];
+const WITHOUT: &[&str] = &["public_keys", "list_identity_providers", "open_topics"];
 
 /// A body that an operation takes; none where it has none. No mailbox is written to twice.
 fn body(operation: &str, outage: &str) -> Option<Value> {
