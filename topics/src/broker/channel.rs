@@ -67,3 +67,47 @@ impl Channel {
         self.ring.clear();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A topic of this epoch that said so many messages of such a length.
+    fn channel(epoch: u64, messages: u64, bytes: usize) -> Channel {
+        let mut channel = Channel::new(epoch, 7, 0);
+        for _ in 0..messages {
+            channel.push(vec![0; bytes].into());
+        }
+        channel
+    }
+
+    #[track_caller]
+    fn check(channel: &Channel, after: Option<(u64, u64)>, expected: (u64, bool), follow: usize) {
+        let (seq, gap) = channel.resume(after.map(|(epoch, seq)| Place { epoch, seq }));
+        assert_eq!(((seq, gap), channel.after(seq).count()), (expected, follow), "{after:?}");
+    }
+
+    #[test]
+    fn whoever_comes_back_goes_on_where_they_were_or_hears_of_the_gap() {
+        let short = channel(5, 10, 1);
+        check(&short, None, (10, false), 0);
+        check(&short, Some((5, 10)), (10, false), 0);
+        check(&short, Some((5, 3)), (3, false), 7);
+        check(&short, Some((5, 0)), (0, false), 10);
+        check(&short, Some((5, 11)), (0, true), 10);
+        check(&short, Some((5, u64::MAX)), (0, true), 10);
+        check(&short, Some((4, 10)), (0, true), 10);
+        let long = channel(5, 100, 1);
+        check(&long, Some((5, 36)), (36, false), RING_MESSAGES_MAX);
+        check(&long, Some((5, 35)), (36, true), RING_MESSAGES_MAX);
+        let wide = channel(5, 100, RING_BYTES_MAX / 2);
+        check(&wide, Some((5, 98)), (98, false), 2);
+        check(&wide, Some((5, 97)), (98, true), 2);
+        let mut torn = channel(5, 10, 1);
+        torn.tear(6);
+        check(&torn, Some((5, 10)), (10, true), 0);
+        check(&torn, Some((6, 10)), (10, false), 0);
+        torn.push(vec![0].into());
+        check(&torn, Some((6, 10)), (10, false), 1);
+    }
+}

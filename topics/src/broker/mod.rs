@@ -389,6 +389,13 @@ impl Broker {
             self.channels.insert(topic, Channel::new(epoch, account, now_ms));
             self.watch_version += 1;
         }
+        if let owner @ Owner::Character(_) = topic.owner() {
+            // It may have been another's a moment ago.
+            for (_, of_character) in self.channels.iter_mut().filter(|(topic, _)| topic.owner() == owner) {
+                self.watch_version += u64::from(of_character.account != account);
+                of_character.account = account;
+            }
+        }
         self.channels.get_mut(&topic).expect("it was just put there")
     }
 

@@ -205,6 +205,12 @@ fn topics_of_characters_are_watched_while_somebody_hears_them_and_a_while_after(
     assert_eq!(watched, [Watched { account: 7, character: 5, position: true, inventory: true }]);
     broker.remove(id, 1000);
     assert_eq!(broker.watched(Some(version), 1000 + LINGER_MS - 1), None);
+    // Somebody else's since then.
+    let other = open(&mut broker, 8);
+    broker.subscribe(other, 1, Topic::Position(5), None, 1000).unwrap();
+    let (version, watched) = broker.watched(Some(version), 1000).unwrap();
+    assert_eq!(watched, [Watched { account: 8, character: 5, position: true, inventory: true }]);
+    broker.remove(other, 1000);
     assert_eq!(broker.watched(Some(version), 1000 + LINGER_MS).unwrap().1, []);
     assert_eq!(broker.figures().topics, 2, "two are kept always");
 }
