@@ -7,7 +7,7 @@ use serde::Serialize;
 use vyuha_topics::Topic;
 
 use crate::service::Service;
-use crate::sessions::EndReason;
+use crate::sessions::{EndReason, Opened};
 
 /// What happened.
 #[derive(Debug, Serialize)]
@@ -51,10 +51,10 @@ impl Service {
         self.topics.publish(Topic::Notifications(account), notice, self.now_ms());
     }
 
-    /// Tells an account's pages that somebody signed in, and which sessions ended for that.
-    pub(crate) fn notify_sign_in(&self, account: i64, session: &str, address: &str, ended: &[String]) {
-        self.notify(account, &Notice::SignedIn { session, address });
-        self.notify_ended(account, ended, EndReason::Crowd);
+    /// Tells an account's pages that somebody signed in from an address, and which sessions ended for that.
+    pub(crate) fn notify_sign_in(&self, opened: &Opened, address: &str) {
+        self.notify(opened.account, &Notice::SignedIn { session: &opened.session, address });
+        self.notify_ended(opened.account, &opened.ended, EndReason::Crowd);
     }
 
     /// Tells an account's pages that sessions ended, if any did.
