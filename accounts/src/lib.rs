@@ -18,6 +18,7 @@ pub mod jwt;
 pub mod keyring;
 pub mod login;
 pub mod mail;
+mod notice;
 pub mod oidc;
 pub mod one_time;
 pub mod problem;
@@ -33,6 +34,7 @@ pub mod staff;
 #[cfg(test)]
 mod testing;
 pub mod throttle;
+mod topics;
 pub mod vault;
 
 pub use http::{BODY_BYTES_MAX, REQUEST_TIMEOUT, document, router, serve};

@@ -7,6 +7,7 @@ use tokio::sync::mpsc;
 use vyuha_gateway::Metrics;
 use vyuha_gateway::accounts::Accounts;
 use vyuha_store::sql::Sql;
+use vyuha_topics::{CloseReason, Hub};
 
 use crate::browser::Site;
 use crate::devices::links::Links;
@@ -66,6 +67,8 @@ pub struct Parts {
     pub admin_key: Option<String>,
     /// Takes the accounts that are to be thrown out of the game.
     pub thrown_out: mpsc::Sender<i64>,
+    /// What pages listen to.
+    pub topics: Hub,
     /// Where requests are counted.
     pub metrics: Arc<Metrics>,
     /// The time.
@@ -88,6 +91,7 @@ pub struct Service {
     pub(crate) peers: ServiceKeys,
     admin_key: Option<AdminKey>,
     thrown_out: mpsc::Sender<i64>,
+    pub(crate) topics: Hub,
     pub(crate) metrics: Arc<Metrics>,
     clock: Clock,
 }
@@ -115,6 +119,7 @@ impl Service {
             peers,
             admin_key,
             thrown_out,
+            topics,
             metrics,
             clock,
         } = parts;
@@ -140,6 +145,7 @@ impl Service {
             peers,
             admin_key: admin_key.transpose()?,
             thrown_out,
+            topics,
             metrics,
             clock,
         };
@@ -235,11 +241,14 @@ impl Service {
         self.keys.sign(&claims, now_ms).ok_or_else(|| Code::Internal.into())
     }
 
-    /// Access tokens of these sessions are good no longer, and their links are closed.
+    /// Access tokens of these sessions are good no longer; their links are closed, and whoever listens by one is let go.
     pub(crate) fn revoke(&self, sessions: &[String]) {
         for session in sessions {
             self.revoked.add(session, self.now_ms());
         }
         self.devices.links.close_sessions(sessions);
+        self.topics.lock().close_all(CloseReason::SessionEnded, |identity| {
+            identity.is_some_and(|identity| sessions.contains(&identity.session))
+        });
     }
 }

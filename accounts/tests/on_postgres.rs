@@ -30,5 +30,7 @@ mod people;
 mod service;
 #[path = "api/staff.rs"]
 mod staff;
+#[path = "api/topics.rs"]
+mod topics;
 #[path = "api/visible.rs"]
 mod visible;

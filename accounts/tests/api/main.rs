@@ -14,4 +14,5 @@ mod owner;
 mod people;
 mod service;
 mod staff;
+mod topics;
 mod visible;
