@@ -95,9 +95,7 @@ impl ApiPort {
             let listener = tokio::net::TcpListener::from_std(listener)?;
             tokio::spawn(postman.run());
             tokio::spawn(tidy(served.clone()));
-            vyuha_accounts::serve(listener, served, stopping.stopped())
-                .await
-                .context("the API's port failed")
+            vyuha_accounts::serve(listener, served, stopping.stopped()).await.context("the API's port failed")
         })?;
         Ok(ApiPort { service, thrown_out: Some(thrown_out), thread })
     }
