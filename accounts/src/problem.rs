@@ -123,6 +123,20 @@ codes! {
     IdentityUnknown = "identity_unknown", NOT_FOUND, "The account has no identity of this provider.";
     /// Without this identity nobody could sign in.
     LastWayIn = "last_way_in", CONFLICT, "This is the last way in to the account: set a password first.";
+    /// Connections from the caller's address are banned.
+    AddressBanned = "address_banned", FORBIDDEN, "Your address is banned.";
+    /// There is no such ban.
+    BanUnknown = "ban_unknown", NOT_FOUND, "There is no such ban.";
+    /// As many ranges of addresses are banned as may be.
+    BanLimit = "ban_limit", CONFLICT, "As many ranges of addresses are banned as may be: lift one first.";
+    /// Neither the account nor the address is banned.
+    NotBanned = "not_banned", CONFLICT, "Nothing is banned that could be appealed against.";
+    /// The account has appealed against this ban.
+    AppealPresent = "appeal_present", CONFLICT, "You have appealed against this ban.";
+    /// There is no such appeal.
+    AppealUnknown = "appeal_unknown", NOT_FOUND, "There is no such appeal.";
+    /// The appeal was decided.
+    AppealDecided = "appeal_decided", CONFLICT, "The appeal is decided already.";
     /// Too many attempts.
     TooManyAttempts = "too_many_attempts", TOO_MANY_REQUESTS, "Too many attempts: wait a while.";
     /// A service behind this one is away or busy.

@@ -140,6 +140,7 @@ impl Node {
             load: gateway.load_probe(),
             announcements: gateway.announcements(),
         };
+        let announcer = gateway.announcer();
         let draining = Arc::new(AtomicBool::new(false));
         let totals: Vec<SharedTotals> = (0..shards).map(|_| SharedTotals::default()).collect();
         let hosts = shards::start(
@@ -169,7 +170,9 @@ impl Node {
         let accounts = start_hashing(config)?;
         let api_address = api.as_ref().map(TcpListener::local_addr).transpose()?;
         let api = api
-            .map(|listener| ApiPort::start(config, &durability, accounts.clone(), metrics.clone(), listener))
+            .map(|listener| {
+                ApiPort::start(config, &durability, accounts.clone(), metrics.clone(), announcer, listener)
+            })
             .transpose()?;
         let assets_address = assets.as_ref().map(TcpListener::local_addr).transpose()?;
         let assets = assets.map(|listener| crate::assets::serve(config, listener)).transpose()?;
@@ -436,7 +439,9 @@ async fn load_world(durability: &Durability) -> anyhow::Result<World> {
 }
 
 fn node_info(config: &Config, content: &Content, table: &ZoneTable) -> NodeInfo {
+    let site = config.api.site.trim_end_matches('/');
     NodeInfo {
+        staff: config.api.enabled.then(|| format!("{site}/console/")),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         commit: crate::COMMIT.to_owned(),
         started: SystemTime::now(),

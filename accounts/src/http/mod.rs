@@ -1,5 +1,6 @@
 //! The interface itself: one table of routes, which the document is made of too, in a frame that every request goes through.
 
+mod banned;
 mod body;
 mod caller;
 pub(crate) mod document;
@@ -93,12 +94,23 @@ fn table() -> OpenApiRouter<App> {
         routes!(identity::begin_link),
         routes!(identity::link, identity::unlink),
         routes!(ticket::issue),
-        routes!(staff::first),
-        routes!(staff::appoint, staff::dismiss),
-        routes!(staff::search),
-        routes!(staff::end_sessions),
-        routes!(staff::suspend, staff::lift),
-        routes!(staff::log),
+        routes!(staff::members::me),
+        routes!(staff::members::first),
+        routes!(staff::members::appoint, staff::members::dismiss),
+        routes!(staff::accounts::search),
+        routes!(staff::accounts::show),
+        routes!(staff::accounts::end_sessions),
+        routes!(staff::accounts::end_session),
+        routes!(staff::accounts::kick),
+        routes!(staff::characters::search),
+        routes!(staff::suspension::suspend, staff::suspension::lift),
+        routes!(staff::bans::list, staff::bans::put),
+        routes!(staff::bans::lift),
+        routes!(staff::appeals::file),
+        routes!(staff::appeals::list),
+        routes!(staff::appeals::decide),
+        routes!(staff::announcements::announce),
+        routes!(staff::log::log),
         routes!(keys::public),
     ];
     // Around what a path does, not around the paths: a method that a path does not take is refused whatever its key.
@@ -122,9 +134,11 @@ pub fn router(service: Arc<Service>) -> Router {
     let routes = routes
         .method_not_allowed_fallback(frame::method_not_allowed)
         .layer(middleware::from_fn_with_state(service.clone(), signature::judge))
+        .layer(middleware::from_fn_with_state(service.clone(), banned::judge))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(middleware::from_fn(frame::note_route))
         .merge(SwaggerUi::new("/api/docs").url("/api/v1/openapi.json", document::complete(document)))
+        .merge(vyuha_gateway::staff())
         .fallback(frame::not_found)
         .with_state(service);
     // The frame is around the routing: it may change the path.

@@ -37,7 +37,11 @@ fn body(operation: &str, outage: &str) -> Option<Value> {
         "refresh_session" => json!({ "refresh_token": format!("vyr_{}", "A".repeat(43)) }),
         "become_first_administrator" => json!({ "key": ADMIN_KEY }),
         "appoint_staff" => json!({ "role": "support" }),
-        "suspend_account" => json!({ "reason": "bots" }),
+        "file_appeal" => json!({ "login": EMAIL, "password": PASSWORD, "text": "please" }),
+        "ban" => json!({ "addresses": "192.0.2.0/24", "reason": "bots" }),
+        "decide_appeal" => json!({ "granted": true, "answer": "well" }),
+        "announce" => json!({ "text": "hello", "everywhere": true }),
+        "suspend_account" | "kick_account" => json!({ "reason": "bots" }),
         _ => return None,
     })
 }
@@ -49,7 +53,7 @@ async fn call_all(node: &Node, token: &str, subject: i64, outage: &str) -> Vec<S
         for (method, operation) in item.as_object().unwrap() {
             let name = operation["operationId"].as_str().unwrap();
             let at = path.replace("{account}", &subject.to_string()).replace("{session}", "AAAAAAAA");
-            let at = at.replace("{provider}", "example");
+            let at = at.replace("{provider}", "example").replace("{ban}", "1").replace("{appeal}", "1");
             let method =
                 ["GET", "POST", "PUT", "DELETE"].into_iter().find(|known| known.eq_ignore_ascii_case(method));
             // Some are for pages of the site alone.
