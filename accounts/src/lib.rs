@@ -34,6 +34,7 @@ pub mod staff;
 #[cfg(test)]
 mod testing;
 pub mod throttle;
+mod trace;
 pub mod vault;
 
 pub use http::{BODY_BYTES_MAX, REQUEST_TIMEOUT, document, router, serve};

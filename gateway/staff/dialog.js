@@ -4,6 +4,11 @@ import { element, field, form } from "./parts.js";
 
 let numbered = 0;
 
+// A click beside a dialogue closes it.
+function closeBeside({ target, currentTarget }) {
+  if (target === currentTarget) currentTarget.close();
+}
+
 // Opens a dialogue; true once `onSubmit` went through, false where it was closed.
 export function ask({ title, text, fields = [], verb, danger, onSubmit }) {
   const id = `dialog-${++numbered}`;
@@ -23,8 +28,7 @@ export function ask({ title, text, fields = [], verb, danger, onSubmit }) {
       view.remove();
       resolve(view.returnValue === "done");
     };
-    // A click beside it closes it too.
-    view.onclick = (event) => event.target === view && view.close();
+    view.onclick = closeBeside;
     document.body.append(view);
     view.showModal();
     (view.querySelector("form :is(input, select, textarea)") ?? view.querySelector("button")).focus();
@@ -38,7 +42,7 @@ export function show(title, ...children) {
   const view = element("dialog", { "aria-labelledby": id }, element("h2", { id }, title), ...children, element("div", { className: "buttons" }, close));
   close.onclick = () => view.close();
   view.onclose = () => view.remove();
-  view.onclick = (event) => event.target === view && view.close();
+  view.onclick = closeBeside;
   document.body.append(view);
   view.showModal();
 }

@@ -36,6 +36,7 @@ mod signals;
 pub mod simulation;
 pub mod telemetry;
 mod tickets;
+pub mod traces;
 pub mod upkeep;
 mod web;
 mod zones;

@@ -39,6 +39,7 @@ use crate::run::{self, RunRow, source};
 use crate::scan::{self, Scanner};
 use crate::shards::{self, Shards, World, zones_of_shards};
 use crate::telemetry::{SharedTotals, Telemetry};
+use crate::traces::Traces;
 
 /// Connections that the kernel may hold before they are accepted.
 const LISTEN_BACKLOG: u32 = 1024;
@@ -241,7 +242,8 @@ pub fn yield_to_shards() {
 
 /// Runs a node until SIGINT or SIGTERM. Prints one line of JSON when players can connect.
 pub fn serve(config: &Config) -> anyhow::Result<()> {
-    crate::logging::init(&config.log);
+    let traces = Traces::start(config)?;
+    crate::logging::init(&config.log, traces.as_ref());
     let stop = crate::signals::stop_requested()?;
     let node = Node::start(config)?;
     let ready = serde_json::json!({

@@ -21,10 +21,11 @@ use crossbeam::{
     select,
 };
 use tokio::sync::{Semaphore, oneshot, watch};
+use tracing::trace_span;
 use vyuha_record::Table;
 
 use crate::{
-    BreakerState, Position, Store, StoreError,
+    BreakerState, Position, Store, StoreError, TRACE_TARGET,
     journal::{self, OnFailure, Reader},
     merge::Merger,
     panic::panic_text,
@@ -372,7 +373,9 @@ impl Worker {
             return Ok(false);
         }
         let rows = self.merger.rows() as u64;
-        self.store.apply(&self.merger.take(), from, to)?;
+        let frames = to - from;
+        trace_span!(target: TRACE_TARGET, "persistence.batch", otel.kind = "client", rows, frames)
+            .in_scope(|| self.store.apply(&self.merger.take(), from, to))?;
         self.renewed();
         self.recovered();
         self.shared.rows.fetch_add(rows, Ordering::Relaxed);
