@@ -10,6 +10,7 @@ mod factor;
 mod frame;
 mod mailbox;
 mod node;
+mod owner;
 mod people;
 mod service;
 mod staff;

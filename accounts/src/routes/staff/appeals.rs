@@ -123,15 +123,13 @@ pub(crate) async fn file(
     let now_ms = app.now_ms();
     let counted =
         login::count_attempt(&app.throttle, &login, &from.site, now_ms).map_err(Problem::too_many)?;
-    let judged = async {
-        let account = app.sql.transaction(move |tx| login::find(tx, &login)).await?;
-        let right = login::verify(&app, &password, account.as_ref()).await?;
-        Ok::<_, Problem>((account, right))
+    let account = app.sql.transaction(move |tx| login::find(tx, &login)).await?;
+    let right = login::verify(&app, &password, account.as_ref()).await?;
+    let Some(account) = account.filter(|_| right).map(|account| account.id) else {
+        counted.stands();
+        return Err(Code::CredentialsWrong.into());
     };
-    // What could not be judged was no failure.
-    let (account, right) = judged.await.inspect_err(|_| app.throttle.take_back(&counted))?;
-    let account = account.filter(|_| right).ok_or(Code::CredentialsWrong)?.id;
-    app.throttle.take_back(&counted);
+    drop(counted);
     let of_address = app.bans.covering(from.address, now_ms);
     let filed = app.sql.transaction(move |tx| {
         let ban = bans::of_account(tx, account, now_ms)?.or_else(|| of_address.clone());
