@@ -354,8 +354,8 @@ keys! {
         /// How long an answer may take before Redis is left alone for a while.
         timeout: Duration = "1s" in "50ms"..="30s";
     }
-    /// What a run can be looked into with.
-    telemetry: TelemetryExport {
+    /// Where traces go.
+    telemetry: Telemetry {
         /// Address of an OpenTelemetry collector that takes traces by OTLP over HTTP, such as http://localhost:4318; empty for none.
         otlp_endpoint: String = "";
     }
