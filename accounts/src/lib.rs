@@ -9,6 +9,8 @@
 //! Memory is bounded: [`throttle::WINDOWS_MAX`] windows, [`mail::QUEUE_MAX`] mails, 4,096 kept answers of at most 16 KiB, and the
 //! sessions that ended within a quarter of an hour.
 
+pub mod appeals;
+pub mod bans;
 pub mod browser;
 pub mod devices;
 pub mod email;
@@ -35,7 +37,8 @@ pub mod staff;
 mod testing;
 pub mod throttle;
 mod topics;
+mod trace;
 pub mod vault;
 
 pub use http::{BODY_BYTES_MAX, REQUEST_TIMEOUT, document, router, serve};
-pub use service::{ApiConfig, Clock, Parts, Service};
+pub use service::{ApiConfig, Clock, Parts, Service, ThrownOut};

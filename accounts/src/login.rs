@@ -1,6 +1,8 @@
 //! Who signs in: the account behind what was typed, and how often it may be tried.
 
+use tracing::{Instrument as _, trace_span};
 use vyuha_record::Value;
+use vyuha_store::TRACE_TARGET;
 use vyuha_store::sql::SqlTransaction;
 
 use crate::http::Caller;
@@ -184,7 +186,8 @@ pub async fn prove_code(service: &Service, account: i64, code: Option<String>) -
 /// Whether the password is the account's; it takes as long where there is no account.
 pub async fn verify(service: &Service, password: &str, account: Option<&Account>) -> Result<bool, Problem> {
     let hash = account.map(|account| account.password_hash.as_str());
-    match service.hasher.verify(password, hash).await {
+    let span = trace_span!(target: TRACE_TARGET, "password.verify");
+    match service.hasher.verify(password, hash).instrument(span).await {
         // A password that is too long is nobody's.
         Err(vyuha_gateway::accounts::AccountsError::Password(_)) => Ok(false),
         verified => Ok(verified?),

@@ -145,6 +145,20 @@ codes! {
     EventConflict = "event_conflict", CONFLICT, "There is a later event: catch up.";
     /// The account has as many streams as it may have.
     StreamsFull = "streams_full", CONFLICT, "The account has as many streams as it may have.";
+    /// Connections from the caller's address are banned.
+    AddressBanned = "address_banned", FORBIDDEN, "Your address is banned.";
+    /// There is no such ban.
+    BanUnknown = "ban_unknown", NOT_FOUND, "There is no such ban.";
+    /// As many ranges of addresses are banned as may be.
+    BanLimit = "ban_limit", CONFLICT, "As many ranges of addresses are banned as may be: lift one first.";
+    /// Neither the account nor the address is banned.
+    NotBanned = "not_banned", CONFLICT, "Nothing is banned that could be appealed against.";
+    /// The account has appealed against this ban.
+    AppealPresent = "appeal_present", CONFLICT, "You have appealed against this ban.";
+    /// There is no such appeal.
+    AppealUnknown = "appeal_unknown", NOT_FOUND, "There is no such appeal.";
+    /// The appeal was decided.
+    AppealDecided = "appeal_decided", CONFLICT, "The appeal is decided already.";
     /// Too many attempts.
     TooManyAttempts = "too_many_attempts", TOO_MANY_REQUESTS, "Too many attempts: wait a while.";
     /// The path takes a WebSocket, some a sub-protocol of their own.

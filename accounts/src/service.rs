@@ -1,14 +1,16 @@
 //! What the routes share: the database, the keys, the limits and the way out for mail.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use ring::hmac;
 use tokio::sync::mpsc;
-use vyuha_gateway::Metrics;
 use vyuha_gateway::accounts::Accounts;
+use vyuha_gateway::{Announcement, Metrics};
 use vyuha_store::sql::Sql;
 use vyuha_topics::{CloseReason, Hub};
 
+use crate::bans::{self, AddressBans};
 use crate::browser::Site;
 use crate::devices::links::Links;
 use crate::devices::{self, Devices};
@@ -65,14 +67,25 @@ pub struct Parts {
     pub peers: ServiceKeys,
     /// The key that makes the first administrator; without one nobody becomes it.
     pub admin_key: Option<String>,
-    /// Takes the accounts that are to be thrown out of the game.
-    pub thrown_out: mpsc::Sender<i64>,
     /// What pages listen to.
     pub topics: Hub,
+    /// Takes the accounts that are to be thrown out of the game.
+    pub thrown_out: mpsc::Sender<ThrownOut>,
+    /// Takes what is announced to those who play.
+    pub announcements: mpsc::Sender<Announcement>,
     /// Where requests are counted.
     pub metrics: Arc<Metrics>,
     /// The time.
     pub clock: Clock,
+}
+
+/// An account that is to be thrown out of the game.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ThrownOut {
+    /// It may not come back.
+    Suspended(i64),
+    /// It may.
+    Kicked(i64),
 }
 
 /// The service.
@@ -90,8 +103,10 @@ pub struct Service {
     pub(crate) providers: Providers,
     pub(crate) peers: ServiceKeys,
     admin_key: Option<AdminKey>,
-    thrown_out: mpsc::Sender<i64>,
     pub(crate) topics: Hub,
+    thrown_out: mpsc::Sender<ThrownOut>,
+    pub(crate) announcements: mpsc::Sender<Announcement>,
+    pub(crate) bans: AddressBans,
     pub(crate) metrics: Arc<Metrics>,
     clock: Clock,
 }
@@ -120,6 +135,7 @@ impl Service {
             admin_key,
             thrown_out,
             topics,
+            announcements,
             metrics,
             clock,
         } = parts;
@@ -146,10 +162,13 @@ impl Service {
             admin_key: admin_key.transpose()?,
             thrown_out,
             topics,
+            announcements,
+            bans: AddressBans::default(),
             metrics,
             clock,
         };
         service.tidy().await?;
+        service.refresh_bans().await?;
         let now_ms = service.now_ms();
         let ended = service.sql.transaction(move |tx| sessions::ended_since(tx, now_ms - ACCESS_MS)).await?;
         for (session, ended_ms) in ended {
@@ -213,11 +232,36 @@ impl Service {
         hmac::verify(key, shown.as_bytes(), tag.as_ref()).is_ok()
     }
 
-    /// Whoever plays with this account is thrown out.
+    /// Reads again which addresses are banned; to be called every [`bans::REFRESH_INTERVAL`].
+    ///
+    /// # Errors
+    /// Where the database is away; what was known holds.
+    pub async fn refresh_bans(&self) -> Result<(), Problem> {
+        let now_ms = self.now_ms();
+        let ranges = self.sql.transaction(move |tx| bans::ranges(tx, now_ms)).await?;
+        self.bans.replace(ranges);
+        Ok(())
+    }
+
+    /// Whether nobody comes in from this address.
+    pub fn is_banned(&self, address: IpAddr) -> bool {
+        self.bans.covering(address, self.now_ms()).is_some()
+    }
+
+    /// Whoever plays with this account is thrown out, for it is suspended.
     pub(crate) fn throw_out(&self, account: i64) {
+        self.send_out(ThrownOut::Suspended(account));
+    }
+
+    /// Whoever plays with this account is thrown out, and may come back.
+    pub(crate) fn kick(&self, account: i64) {
+        self.send_out(ThrownOut::Kicked(account));
+    }
+
+    fn send_out(&self, account: ThrownOut) {
         if self.thrown_out.try_send(account).is_err() {
             tracing::error!(
-                account,
+                ?account,
                 "an account could not be thrown out of the game: it plays on until it leaves"
             );
         }

@@ -45,7 +45,7 @@ pub struct ServiceKeyConfig {
     pub id: String,
     /// What both servers know: at least 32 bytes.
     pub secret: String,
-    /// What it may do: `look`, `end_sessions`, `suspend`, `read_log`.
+    /// What it may do: `look`, `end_sessions`, `suspend`, `announce`, `read_log`.
     pub permissions: Vec<String>,
 }
 
@@ -69,7 +69,9 @@ pub enum ServiceKeyError {
     #[error("the secret of {0} is shorter than {SECRET_BYTES_MIN} bytes: `openssl rand -hex 32` makes one")]
     Secret(String),
     /// There is no such permission.
-    #[error("{id} cannot be permitted {permission:?}: there are look, end_sessions, suspend and read_log")]
+    #[error(
+        "{id} cannot be permitted {permission:?}: there are look, end_sessions, suspend, announce and read_log"
+    )]
     Permission {
         /// The key.
         id: String,
@@ -211,13 +213,9 @@ pub(crate) fn take(tx: &mut dyn SqlTransaction, signed: &Signed) -> Result<(), P
 }
 
 fn permission(name: &str) -> Option<Permission> {
-    match name {
-        "look" => Some(Permission::Look),
-        "end_sessions" => Some(Permission::EndSessions),
-        "suspend" => Some(Permission::Suspend),
-        "read_log" => Some(Permission::ReadLog),
-        _ => None,
-    }
+    // Another server appoints nobody.
+    let mut known = Permission::ALL.into_iter().filter(|permission| *permission != Permission::Appoint);
+    known.find(|permission| permission.as_str() == name)
 }
 
 fn parse(input: &str) -> Option<Parameters<'_>> {

@@ -23,14 +23,40 @@ pub enum Role {
 pub enum Permission {
     /// To look accounts up.
     Look,
-    /// To end an account's sessions.
+    /// To end an account's sessions, and its stay in the game.
     EndSessions,
-    /// To suspend an account, and to take that back.
+    /// To ban accounts and addresses, to take that back, and to decide appeals.
     Suspend,
     /// To appoint and dismiss staff.
     Appoint,
     /// To read the log.
     ReadLog,
+    /// To announce something to those who play.
+    Announce,
+}
+
+impl Permission {
+    /// Every permission.
+    pub const ALL: [Permission; 6] = [
+        Permission::Look,
+        Permission::EndSessions,
+        Permission::Suspend,
+        Permission::Announce,
+        Permission::Appoint,
+        Permission::ReadLog,
+    ];
+
+    /// The permission's name.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Permission::Look => "look",
+            Permission::EndSessions => "end_sessions",
+            Permission::Suspend => "suspend",
+            Permission::Announce => "announce",
+            Permission::Appoint => "appoint",
+            Permission::ReadLog => "read_log",
+        }
+    }
 }
 
 impl Role {
@@ -55,7 +81,7 @@ impl Role {
     pub fn may(self, permission: Permission) -> bool {
         let least = match permission {
             Permission::Look | Permission::EndSessions => Role::Support,
-            Permission::Suspend => Role::Moderator,
+            Permission::Suspend | Permission::Announce => Role::Moderator,
             Permission::Appoint | Permission::ReadLog => Role::Administrator,
         };
         self >= least
@@ -151,12 +177,39 @@ pub fn record(
     Ok(())
 }
 
-/// The log, newest first; those before a number.
-pub fn log(tx: &mut dyn SqlTransaction, before: i64, limit: usize) -> Result<Vec<Deed>, Problem> {
+/// Which deeds are read.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LogFilter {
+    /// Those before a number.
+    pub before: Option<i64>,
+    /// Those of one who did them.
+    pub actor: Option<i64>,
+    /// Those that were done to one account.
+    pub subject: Option<i64>,
+    /// Those of one kind; of every kind where it is empty.
+    pub action: String,
+    /// Those since a time, milliseconds since 1970 UTC.
+    pub since_ms: Option<i64>,
+    /// Those before a time.
+    pub until_ms: Option<i64>,
+}
+
+/// The log, newest first.
+pub fn log(tx: &mut dyn SqlTransaction, filter: &LogFilter, limit: usize) -> Result<Vec<Deed>, Problem> {
     let rows = tx.query(
         "SELECT id, at_ms, actor, action, subject, detail, chain FROM staff_log
-         WHERE id < ?1 ORDER BY id DESC LIMIT ?2",
-        &[before.into(), Value::Int(limit as i64)],
+         WHERE id < ?1 AND (actor = ?2 OR ?2 < 0) AND (subject = ?3 OR ?3 < 0) AND (action = ?4 OR ?4 = '')
+           AND at_ms >= ?5 AND at_ms < ?6
+         ORDER BY id DESC LIMIT ?7",
+        &[
+            filter.before.unwrap_or(i64::MAX).into(),
+            filter.actor.unwrap_or(-1).into(),
+            filter.subject.unwrap_or(-1).into(),
+            filter.action.clone().into(),
+            filter.since_ms.unwrap_or(i64::MIN).into(),
+            filter.until_ms.unwrap_or(i64::MAX).into(),
+            Value::Int(limit as i64),
+        ],
     )?;
     rows.iter().map(deed).collect()
 }
@@ -201,6 +254,7 @@ mod tests {
         check(Permission::Look, &Role::ALL);
         check(Permission::EndSessions, &Role::ALL);
         check(Permission::Suspend, &[Role::Moderator, Role::Administrator]);
+        check(Permission::Announce, &[Role::Moderator, Role::Administrator]);
         check(Permission::Appoint, &[Role::Administrator]);
         check(Permission::ReadLog, &[Role::Administrator]);
     }
@@ -245,15 +299,41 @@ mod tests {
                     same
                 })
             };
-            let deeds = log(tx, i64::MAX, 10)?;
+            let all = LogFilter::default();
+            let deeds = log(tx, &all, 10)?;
             assert_eq!(deeds.iter().map(|deed| deed.id).collect::<Vec<_>>(), [5, 4, 3, 2, 1]);
             assert!(intact(&deeds));
-            assert_eq!(log(tx, 4, 2)?, deeds[2..4]);
+            assert_eq!(log(tx, &LogFilter { before: Some(4), ..LogFilter::default() }, 2)?, deeds[2..4]);
             let mut without = deeds.clone();
             without.remove(2);
             assert!(!intact(&without));
             tx.execute("UPDATE staff_log SET detail = 'x' WHERE id = 2", &[])?;
-            assert!(!intact(&log(tx, i64::MAX, 10)?));
+            assert!(!intact(&log(tx, &all, 10)?));
+            Ok(())
+        });
+    }
+
+    #[test]
+    fn the_log_is_read_by_who_whom_what_and_when() {
+        with_tx(|tx| {
+            for (at_ms, actor, action, subject) in
+                [(10, 1, "ban", 7), (20, 2, "lift", 7), (30, 1, "ban", 8), (40, 0, "ban", 7)]
+            {
+                record(tx, at_ms, actor, action, subject, "")?;
+            }
+            let all = LogFilter::default;
+            let check = |tx: &mut dyn SqlTransaction, filter: LogFilter, expected: &[i64]| {
+                let ids: Vec<i64> = log(tx, &filter, 10).unwrap().iter().map(|deed| deed.id).collect();
+                assert_eq!(ids, expected, "{filter:?}");
+            };
+            check(tx, all(), &[4, 3, 2, 1]);
+            check(tx, LogFilter { actor: Some(1), ..all() }, &[3, 1]);
+            check(tx, LogFilter { actor: Some(0), ..all() }, &[4]);
+            check(tx, LogFilter { subject: Some(7), ..all() }, &[4, 2, 1]);
+            check(tx, LogFilter { action: "lift".into(), ..all() }, &[2]);
+            check(tx, LogFilter { since_ms: Some(20), until_ms: Some(40), ..all() }, &[3, 2]);
+            let some = LogFilter { subject: Some(7), action: "ban".into(), before: Some(4), ..all() };
+            check(tx, some, &[1]);
             Ok(())
         });
     }

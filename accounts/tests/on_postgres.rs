@@ -4,6 +4,8 @@
 mod algorithms;
 #[path = "api/attacks.rs"]
 mod attacks;
+#[path = "api/bans.rs"]
+mod bans;
 #[path = "api/browser.rs"]
 mod browser;
 #[path = "api/client.rs"]

@@ -34,6 +34,8 @@ async function prepare() {
     byId("build").textContent = `${node.version} · ${node.commit.replace("-dirty", "+")}`;
     byId("build").title = node.commit.endsWith("-dirty") ? "The commit it was built from, and uncommitted changes" : "The commit it was built from";
     byId("shards").textContent = `${many(node.shards, "shard")} · ${node.tick_hz} Hz`;
+    byId("staff").hidden = !node.staff;
+    byId("staff").href = node.staff ?? "";
     byId("zones").replaceChildren(...node.zones.map(zoneButton));
     const wanted = Number(location.hash.slice(1));
     const first = node.zones.find(({ id }) => id === wanted) ?? node.zones[0];

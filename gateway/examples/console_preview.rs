@@ -33,6 +33,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let zones: Vec<ZoneInfo> = ZONES.iter().map(|zone| draw_zone(*zone, &mut dice)).collect();
     let crowds = zones.iter().zip(ZONES).map(|(info, zone)| Crowd::new(info, zone, &mut dice)).collect();
     let node = NodeInfo {
+        staff: None,
         version: env!("CARGO_PKG_VERSION").into(),
         commit: "preview".into(),
         started: SystemTime::now(),

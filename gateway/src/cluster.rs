@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 use vyuha_hot::{HotError, HotStore};
-use vyuha_protocol::text::check_chat;
+use vyuha_protocol::text::{CHAT_BYTES_MAX, check_chat};
 
 use crate::guard::same_origin;
 use crate::http::{App, refuse};
@@ -104,11 +104,13 @@ pub struct ChatLine {
     pub text: String,
 }
 
-/// An announcement to all players. Dropped unanswered, it is refused.
+/// An announcement to those who play. Dropped unanswered, it is refused.
 #[derive(Debug)]
 pub struct Announcement {
     /// What is announced: 1 to 200 bytes without control characters.
     pub text: String,
+    /// Whether the other nodes' players are told as well.
+    pub everywhere: bool,
     /// Whom to tell once this node's players are being told: whether the other nodes are too, and if not, why not.
     pub answer: oneshot::Sender<Result<(), HotError>>,
 }
@@ -127,6 +129,14 @@ pub(crate) struct Cluster {
     pub hot: Arc<dyn HotStore>,
     pub state: Box<dyn Fn() -> HotState + Send + Sync>,
     pub announcements: mpsc::Sender<Announcement>,
+}
+
+/// The longest announcement, in bytes.
+pub const ANNOUNCEMENT_BYTES_MAX: usize = CHAT_BYTES_MAX;
+
+/// Whether a text can be announced: 1 to [`ANNOUNCEMENT_BYTES_MAX`] bytes without control characters.
+pub fn is_announcement(text: &str) -> bool {
+    check_chat(text).is_ok()
 }
 
 /// The way of announcements from the port to whoever sends them.
@@ -235,7 +245,7 @@ pub(crate) async fn announce(
     let Ok(Json(AnnounceBody { text })) = body else {
         return refuse(StatusCode::BAD_REQUEST, "bad_body", "send {\"text\": \"...\"} as application/json");
     };
-    if check_chat(&text).is_err() {
+    if !is_announcement(&text) {
         return refuse(
             StatusCode::BAD_REQUEST,
             "bad_text",
@@ -244,7 +254,7 @@ pub(crate) async fn announce(
     }
     let (answer, answered) = oneshot::channel();
     let stopping = || refuse(StatusCode::SERVICE_UNAVAILABLE, "stopping", "the node is stopping");
-    match app.cluster.announcements.try_send(Announcement { text, answer }) {
+    match app.cluster.announcements.try_send(Announcement { text, everywhere: true, answer }) {
         Ok(()) => {}
         Err(mpsc::error::TrySendError::Full(_)) => {
             return refuse(StatusCode::SERVICE_UNAVAILABLE, "busy", "others are being announced; ask again");

@@ -177,6 +177,8 @@ struct NodeBody<'a> {
     shards: u16,
     units_per_tile: u32,
     zones: Vec<ZoneBody<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    staff: Option<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -212,6 +214,7 @@ async fn node(State(app): State<App>) -> Response {
         shards: node.shards,
         units_per_tile: MARK_UNITS_PER_TILE,
         zones: node.zones.iter().map(ZoneBody::from).collect(),
+        staff: node.staff.as_deref(),
     })
     .into_response()
 }

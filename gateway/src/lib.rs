@@ -36,7 +36,8 @@ use tokio_rustls::rustls::ServerConfig;
 use vyuha_hot::{HotStore, Lifetimes, MemoryHot};
 
 pub use cluster::{
-    ANNOUNCEMENTS_CHANNEL, Announcement, ChatLine, HotState, NodeBeat, NodeLoad, OnlineSession, zone_channel,
+    ANNOUNCEMENT_BYTES_MAX, ANNOUNCEMENTS_CHANNEL, Announcement, ChatLine, HotState, NodeBeat, NodeLoad,
+    OnlineSession, is_announcement, zone_channel,
 };
 pub use feed::{
     Feed, MARK_BYTES, MARK_UNITS_PER_TILE, MARKS_MAX, Mark, MarkKind, REPORT_HZ, ShardReport, TickUs,
@@ -46,6 +47,7 @@ pub use http::{WATCHERS_MAX, serve};
 pub use live::LoadProbe;
 pub use metrics::{Metrics, ShardMetrics};
 pub use node::{NodeError, NodeInfo, Placement, ZoneInfo};
+pub use page::staff;
 pub use ready::Check;
 pub use scan::{ItemHistory, ItemPlace, ScanFinding, ScanMovement, ScanOrder, ScanReport, Scans};
 pub use zones::{MoveOrder, MoveRefused, ZoneMoved};
@@ -126,6 +128,11 @@ impl Gateway {
         let (announcements, taken) = cluster::announcements();
         self.cluster.announcements = announcements;
         taken
+    }
+
+    /// The way of announcements to whoever took [`Gateway::announcements`], for who announces by another port.
+    pub fn announcer(&self) -> mpsc::Sender<Announcement> {
+        self.cluster.announcements.clone()
     }
 
     /// Reads hot data there instead of in a store of the gateway's own; `state` says how it is doing.

@@ -21,6 +21,8 @@ pub struct NodeInfo {
     pub shards: u16,
     /// Its zones.
     pub zones: Vec<ZoneInfo>,
+    /// Where its staff pages are, if they are served.
+    pub staff: Option<String>,
 }
 
 /// A zone, as the map draws it.
@@ -146,6 +148,7 @@ mod tests {
         #[track_caller]
         fn check(zones: Vec<ZoneInfo>, expected: Option<&NodeError>) {
             let node = NodeInfo {
+                staff: None,
                 version: "0.1.0".into(),
                 commit: "abc".into(),
                 started: SystemTime::UNIX_EPOCH,

@@ -2,16 +2,34 @@
 
 use axum::Router;
 use axum::http::header;
+use axum::middleware;
+use axum::response::{Redirect, Response};
 use axum::routing::get;
 use include_dir::{Dir, File, include_dir};
 
+use crate::guard::SECURITY_HEADERS;
+
 static CONSOLE: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/console");
+static STAFF: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/staff");
 static GAME: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../clients/web/page");
 static GAME_CLIENT: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../clients/web/client");
 
 /// The console's page at `/`.
 pub(crate) fn console<S: Clone + Send + Sync + 'static>() -> Router<S> {
     routes(&CONSOLE, "/")
+}
+
+/// The staff pages at `/console/`, with headers that let them load and ask nothing but what comes from the same port.
+pub fn staff<S: Clone + Send + Sync + 'static>() -> Router<S> {
+    let icon = CONSOLE.get_file("icon.svg").expect("the console has an icon");
+    let headers = middleware::map_response(async |mut response: Response| {
+        response.headers_mut().extend(SECURITY_HEADERS);
+        response
+    });
+    routes(&STAFF, "/console/")
+        .merge(route("/console/icon.svg", icon))
+        .route("/console", get(async || Redirect::permanent("/console/")))
+        .layer(headers)
 }
 
 /// The playable page at `/`, and the client that it is made with at `/client/`.
@@ -24,9 +42,13 @@ fn routes<S: Clone + Send + Sync + 'static>(folder: &'static Dir<'_>, prefix: &s
     folder.files().fold(Router::new(), |router, file| {
         let name = file.path().display().to_string();
         let path = if name == "index.html" { prefix.to_owned() } else { format!("{prefix}{name}") };
-        let answer = ([(header::CONTENT_TYPE, content_type(file))], file.contents());
-        router.route(&path, get(move || std::future::ready(answer)))
+        router.merge(route(&path, file))
     })
+}
+
+fn route<S: Clone + Send + Sync + 'static>(path: &str, file: &'static File<'_>) -> Router<S> {
+    let answer = ([(header::CONTENT_TYPE, content_type(file))], file.contents());
+    Router::new().route(path, get(move || std::future::ready(answer)))
 }
 
 fn content_type(file: &File) -> &'static str {
@@ -48,10 +70,10 @@ mod tests {
     #[test]
     fn every_file_has_a_type_and_asks_nothing_of_other_hosts() {
         assert!(CONSOLE.get_file("index.html").is_some() && GAME.get_file("index.html").is_some());
-        for folder in [&CONSOLE, &GAME, &GAME_CLIENT] {
+        for folder in [&CONSOLE, &STAFF, &GAME, &GAME_CLIENT] {
             assert_eq!(folder.dirs().count(), 0, "only files at the top are served");
         }
-        for file in CONSOLE.files().chain(GAME.files()).chain(GAME_CLIENT.files()) {
+        for file in CONSOLE.files().chain(STAFF.files()).chain(GAME.files()).chain(GAME_CLIENT.files()) {
             let path = file.path().display();
             assert_ne!(content_type(file), "application/octet-stream", "{path}");
             let text =
@@ -71,7 +93,12 @@ mod tests {
             Some(name) => beside(&GAME_CLIENT)(name),
             None => beside(&GAME)(name),
         };
+        let of_staff = |name: &str| match name.strip_prefix("console/") {
+            Some(name) => name == "icon.svg" || beside(&STAFF)(name),
+            None => false,
+        };
         check(&CONSOLE, &beside(&CONSOLE), &beside(&CONSOLE));
+        check(&STAFF, &of_staff, &beside(&STAFF));
         check(&GAME, &of_game, &beside(&GAME));
         check(&GAME_CLIENT, &of_game, &beside(&GAME_CLIENT));
     }

@@ -96,6 +96,7 @@ impl Port {
             walls,
         };
         let node = NodeInfo {
+            staff: None,
             version: "0.1.0".into(),
             commit: "abc123".into(),
             started: SystemTime::UNIX_EPOCH + Duration::from_secs(5),

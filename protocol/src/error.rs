@@ -65,6 +65,10 @@ error_codes! {
     AddressLimit = 16, "too many connections from your address; wait a moment";
     /// The account is suspended.
     AccountSuspended = 17, "the account is suspended; sign in over the HTTP API to see why";
+    /// Connections from the client's address are banned.
+    AddressBanned = 18, "your address is banned; appeal over the HTTP API";
+    /// Somebody of the staff ended the session.
+    Kicked = 19, "you were asked to leave by the staff; you may come back";
 
     /// The account's name is not well formed.
     AccountNameInvalid = 20, "an account name has 3 to 32 characters of a-z, 0-9, '_', '.', '-'";

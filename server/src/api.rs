@@ -8,15 +8,16 @@ use std::time::Duration;
 use anyhow::Context as _;
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
+use vyuha_accounts::bans;
 use vyuha_accounts::jwt::Algorithm;
 use vyuha_accounts::mail::{self, Outlet, Templates};
 use vyuha_accounts::oidc::{ProviderConfig, Providers};
 use vyuha_accounts::signed::{ServiceKeyConfig, ServiceKeys};
 use vyuha_accounts::throttle::Throttle;
 use vyuha_accounts::vault::Vault;
-use vyuha_accounts::{ApiConfig, Parts, Service};
-use vyuha_gateway::Metrics;
+use vyuha_accounts::{ApiConfig, Parts, Service, ThrownOut};
 use vyuha_gateway::accounts::Accounts;
+use vyuha_gateway::{Announcement, Metrics};
 use vyuha_store::Durability;
 use vyuha_topics::Hub;
 
@@ -38,7 +39,7 @@ pub struct ApiPort {
     /// What it serves, for tickets.
     pub service: Arc<Service>,
     /// Accounts that are to be thrown out of the game, until somebody takes them.
-    pub thrown_out: Option<mpsc::Receiver<i64>>,
+    pub thrown_out: Option<mpsc::Receiver<ThrownOut>>,
     /// What serves it.
     pub thread: PortThread,
 }
@@ -51,6 +52,7 @@ impl ApiPort {
         hasher: Accounts,
         (topics, feeds): (Hub, TopicFeeds),
         metrics: Arc<Metrics>,
+        announcements: mpsc::Sender<Announcement>,
         listener: TcpListener,
     ) -> anyhow::Result<ApiPort> {
         let api = ApiConfig {
@@ -87,6 +89,7 @@ impl ApiPort {
             admin_key,
             thrown_out: out,
             topics: topics.clone(),
+            announcements,
             metrics: metrics.clone(),
             clock: Arc::new(crate::clock::unix_ms),
         };
@@ -100,6 +103,7 @@ impl ApiPort {
             tokio::spawn(postman.run());
             tokio::spawn(tidy(served.clone()));
             tokio::spawn(relay(topics, feeds, metrics));
+            tokio::spawn(refresh_bans(served.clone()));
             vyuha_accounts::serve(listener, served, stopping.stopped()).await.context("the API's port failed")
         })?;
         Ok(ApiPort { service, thrown_out: Some(thrown_out), thread })
@@ -173,5 +177,16 @@ async fn tidy(service: Arc<Service>) {
         every.tick().await;
         // What failed is in the log, and is done the next time.
         let _ = service.tidy().await;
+    }
+}
+
+/// Learns of the addresses that other nodes banned.
+async fn refresh_bans(service: Arc<Service>) {
+    let mut every = interval(bans::REFRESH_INTERVAL);
+    every.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        every.tick().await;
+        // What failed is in the log, and what was known holds.
+        let _ = service.refresh_bans().await;
     }
 }

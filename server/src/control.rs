@@ -11,6 +11,7 @@ use anyhow::{Context as _, bail};
 use governor::clock::MonotonicClock;
 use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use vyuha_accounts::ThrownOut;
 use vyuha_game::Content;
 use vyuha_gateway::accounts::Accounts;
 use vyuha_gateway::play::WebPlayer;
@@ -297,7 +298,9 @@ async fn accept(
             }
         };
         let sign_in = sign_in.clone();
+        let is_banned = sign_in.api.as_ref().is_some_and(|api| api.is_banned(address));
         let (code, farewells) = match addresses.connect(address) {
+            _ if is_banned => (ErrorCode::AddressBanned, &farewells_to_many),
             Some(place) => match door.knock() {
                 Some(knocker) => {
                     let farewells = farewells.clone();
@@ -378,17 +381,19 @@ async fn keep_seats(
     }
 }
 
-/// Ends the sessions of accounts that were suspended.
-async fn throw_out(mut accounts: mpsc::Receiver<i64>, sign_in: Rc<SignIn>) {
-    while let Some(account) = accounts.recv().await {
-        sign_in.events.note(
-            What::ThrownOut,
-            About { account, ..About::default() },
-            "its account was suspended",
-        );
+/// Ends the sessions of accounts that staff suspended or kicked.
+async fn throw_out(mut accounts: mpsc::Receiver<ThrownOut>, sign_in: Rc<SignIn>) {
+    while let Some(thrown_out) = accounts.recv().await {
+        let (account, code, why) = match thrown_out {
+            ThrownOut::Suspended(account) => {
+                (account, ErrorCode::AccountSuspended, "its account was suspended")
+            }
+            ThrownOut::Kicked(account) => (account, ErrorCode::Kicked, "staff ended its session"),
+        };
+        sign_in.events.note(What::ThrownOut, About { account, ..About::default() }, why);
         // Its shard may change, or be too busy to hear, until it is asked.
         while let Some(shard) = sign_in.seats.shard_of(account)
-            && !sign_in.doors.kick(shard, account, ErrorCode::AccountSuspended)
+            && !sign_in.doors.kick(shard, account, code)
         {
             tokio::time::sleep(KICK_AGAIN).await;
         }

@@ -58,7 +58,7 @@ pub struct DemoOptions {
 /// # Errors
 /// If the node does not start or fails, or a bot saw an error.
 pub fn run(mut config: Config, options: &DemoOptions) -> anyhow::Result<()> {
-    crate::logging::init(&config.log);
+    crate::logging::init(&config.log, None);
     let stop = crate::signals::stop_requested()?;
     let temporary = match &options.data {
         Some(_) => None,

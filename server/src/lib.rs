@@ -37,6 +37,7 @@ pub mod simulation;
 pub mod telemetry;
 mod tickets;
 mod topics;
+pub mod traces;
 pub mod upkeep;
 mod web;
 mod zones;

@@ -40,6 +40,7 @@ use crate::scan::{self, Scanner};
 use crate::shards::{self, Shards, World, zones_of_shards};
 use crate::telemetry::{SharedTotals, Telemetry};
 use crate::topics::{self, TopicFeeds};
+use crate::traces::Traces;
 
 /// Connections that the kernel may hold before they are accepted.
 const LISTEN_BACKLOG: u32 = 1024;
@@ -144,6 +145,7 @@ impl Node {
             topics: topics.clone(),
             announcements: gateway.announcements(),
         };
+        let announcer = gateway.announcer();
         let draining = Arc::new(AtomicBool::new(false));
         let totals: Vec<SharedTotals> = (0..shards).map(|_| SharedTotals::default()).collect();
         let hosts = shards::start(
@@ -175,7 +177,15 @@ impl Node {
         let api_address = api.as_ref().map(TcpListener::local_addr).transpose()?;
         let listened = (topics, topic_feeds);
         let start_api = |listener| {
-            ApiPort::start(config, &durability, accounts.clone(), listened, metrics.clone(), listener)
+            ApiPort::start(
+                config,
+                &durability,
+                accounts.clone(),
+                listened,
+                metrics.clone(),
+                announcer,
+                listener,
+            )
         };
         let api = api.map(start_api).transpose()?;
         let assets_address = assets.as_ref().map(TcpListener::local_addr).transpose()?;
@@ -245,7 +255,8 @@ pub fn yield_to_shards() {
 
 /// Runs a node until SIGINT or SIGTERM. Prints one line of JSON when players can connect.
 pub fn serve(config: &Config) -> anyhow::Result<()> {
-    crate::logging::init(&config.log);
+    let traces = Traces::start(config)?;
+    crate::logging::init(&config.log, traces.as_ref());
     let stop = crate::signals::stop_requested()?;
     let node = Node::start(config)?;
     let ready = serde_json::json!({
@@ -441,7 +452,9 @@ async fn load_world(durability: &Durability) -> anyhow::Result<World> {
 }
 
 fn node_info(config: &Config, content: &Content, table: &ZoneTable) -> NodeInfo {
+    let site = config.api.site.trim_end_matches('/');
     NodeInfo {
+        staff: config.api.enabled.then(|| format!("{site}/console/")),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         commit: crate::COMMIT.to_owned(),
         started: SystemTime::now(),

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout, timeout_at};
+use tracing::{Instrument as _, field, trace_span};
 use vyuha_accounts::Service;
 use vyuha_game::{CharacterRow, Content, ItemRow};
 use vyuha_gateway::Metrics;
@@ -23,7 +24,7 @@ use vyuha_protocol::message::{
 };
 use vyuha_protocol::{ErrorCode, PROTOCOL_VERSION};
 use vyuha_record::Record;
-use vyuha_store::{AccountRow, Handle, Store, StoreError, TypedStore};
+use vyuha_store::{AccountRow, Handle, Store, StoreError, TRACE_TARGET, TypedStore};
 
 use crate::addresses::Place;
 use crate::client_stream::ClientStream;
@@ -115,6 +116,17 @@ enum Refusal {
 }
 
 impl End {
+    /// How it ended, in traces.
+    fn name(&self) -> &'static str {
+        match self {
+            End::Enter(_) => "entered",
+            End::Resume(_) => "resumed",
+            End::Gone => "gone",
+            End::BrokeTls => "broke_tls",
+            End::Close(code) => code.name(),
+        }
+    }
+
     /// The end of a stream that failed.
     fn of(error: &std::io::Error) -> End {
         if error.kind() == std::io::ErrorKind::InvalidData { End::BrokeTls } else { End::Gone }
@@ -180,11 +192,25 @@ impl SignIn {
             second: (Instant::now(), 0),
         };
         let mut stopping = self.stopping.clone();
+        let span = trace_span!(
+            target: TRACE_TARGET,
+            "sign_in",
+            otel.kind = "server",
+            vyuha.account = field::Empty,
+            vyuha.end = field::Empty,
+        );
         let end = tokio::select! {
-            end = connection.run() => end,
+            end = connection.run().instrument(span.clone()) => end,
             _ = stopping.wait_for(|stopping| *stopping) => End::Close(ErrorCode::ShuttingDown),
             () = knocker.must_go() => End::Close(ErrorCode::ServerFull),
         };
+        if !span.is_disabled() {
+            span.record("vyuha.end", end.name());
+            if let Stage::SignedIn { account } = connection.stage {
+                span.record("vyuha.account", account);
+            }
+        }
+        drop(span);
         self.metrics.handshakes_in_progress.dec();
         let Connection { stream, received, .. } = connection;
         match end {
@@ -273,7 +299,8 @@ impl Connection<'_> {
                 self.request_last = number;
             }
             // What the server itself waits for is bounded too: a database that is away must not hold connections.
-            let Ok(done) = timeout_at(deadline, self.carry_out(request)).await else {
+            let span = trace_span!(target: TRACE_TARGET, "sign_in.request", otel.name = request.name());
+            let Ok(done) = timeout_at(deadline, self.carry_out(request).instrument(span)).await else {
                 return End::Close(ErrorCode::Unavailable);
             };
             match done {

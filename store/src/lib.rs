@@ -26,6 +26,10 @@ pub mod sql;
 mod sqlite;
 mod store;
 
+/// The target of the spans that are traces' (level `TRACE`, and nobody's log): what asks for them sends them to a collector. A
+/// shard's thread makes none.
+pub const TRACE_TARGET: &str = "vyuha::trace";
+
 pub use accounts::AccountRow;
 pub use data_dir::{DataDir, DataDirError};
 pub use durability::{

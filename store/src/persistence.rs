@@ -22,10 +22,11 @@ use crossbeam::{
     select,
 };
 use tokio::sync::{Semaphore, oneshot, watch};
+use tracing::trace_span;
 use vyuha_record::Table;
 
 use crate::{
-    BreakerState, Position, Store, StoreError,
+    BreakerState, Position, Store, StoreError, TRACE_TARGET,
     journal::{self, OnFailure, Reader},
     panic::panic_text,
 };
@@ -358,9 +359,10 @@ impl Worker {
         if self.lingers() {
             return Ok(false);
         }
-        let rows = self.gathering.rows() as u64;
+        let (rows, frames) = (self.gathering.rows() as u64, to - from);
         let place = self.gathering.reader.place_of(to + 1);
-        self.apply_gathered(from, to)?;
+        trace_span!(target: TRACE_TARGET, "persistence.batch", otel.kind = "client", rows, frames)
+            .in_scope(|| self.apply_gathered(from, to))?;
         self.renewed();
         self.recovered();
         self.shared.rows.fetch_add(rows, Ordering::Relaxed);

@@ -15,10 +15,11 @@ use std::{
 use crossbeam::channel::{Receiver, Sender, TrySendError, bounded};
 use rusqlite::{Connection, TransactionBehavior, params_from_iter, types::ValueRef};
 use tokio::sync::oneshot;
+use tracing::{Instrument as _, trace_span};
 use vyuha_record::{ColumnType, RecordError, Value};
 
 use crate::{
-    StoreError,
+    StoreError, TRACE_TARGET,
     panic::panic_text,
     postgres::TIMEOUT_MAX,
     sqlite::{Bound, conflict, failed},
@@ -142,6 +143,18 @@ impl Sql {
     /// # Errors
     /// What `work` returned, or what failed within or around it.
     pub async fn transaction<T, E>(
+        &self,
+        work: impl FnMut(&mut dyn SqlTransaction) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<SqlError> + Send + 'static,
+    {
+        let span = trace_span!(target: TRACE_TARGET, "sql.transaction", otel.kind = "client");
+        self.run(work).instrument(span).await
+    }
+
+    async fn run<T, E>(
         &self,
         work: impl FnMut(&mut dyn SqlTransaction) -> Result<T, E> + Send + 'static,
     ) -> Result<T, E>

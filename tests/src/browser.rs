@@ -37,12 +37,20 @@ impl Browser {
     /// # Panics
     /// If there is no browser, or no page.
     pub fn open(port: SocketAddr, page: &'static str) -> Browser {
+        Browser::open_at(&format!("http://{port}/"), page)
+    }
+
+    /// Opens the page of an address.
+    ///
+    /// # Panics
+    /// If there is no browser, or no page.
+    pub fn open_at(url: &str, page: &'static str) -> Browser {
         let mut process = BrowserProcess::launch();
         let (devtools, path) = process.await_devtools();
         let stream = TcpStream::connect(devtools).expect("the browser listens");
         stream.set_read_timeout(Some(PATIENCE)).expect("a timeout can be set");
-        let url = format!("ws://{devtools}{path}");
-        let (socket, _) = tungstenite::client::client(url, stream).expect("the browser lets us in");
+        let socket = format!("ws://{devtools}{path}");
+        let (socket, _) = tungstenite::client::client(socket, stream).expect("the browser lets us in");
         let mut browser =
             Browser { socket, _process: process, session: Value::Null, calls: 0, page, faults: Vec::new() };
         let target = browser.call("Target.createTarget", &json!({ "url": "about:blank" }));
@@ -50,7 +58,7 @@ impl Browser {
         browser.session = browser.call("Target.attachToTarget", &attach)["sessionId"].take();
         browser.call("Runtime.enable", &json!({}));
         browser.call("Log.enable", &json!({}));
-        let opened = browser.call("Page.navigate", &json!({ "url": format!("http://{port}/") }));
+        let opened = browser.call("Page.navigate", &json!({ "url": url }));
         assert_eq!(opened.get("errorText"), None, "the page does not open: {opened}");
         browser
     }
@@ -120,8 +128,21 @@ impl Browser {
     /// Presses a key (`keyDown`) or releases it (`keyUp`).
     pub fn key(&mut self, kind: &str, key: &str, code: &str) {
         let mut params = json!({ "type": kind, "key": key, "code": code });
-        if key == "Enter" {
-            params["text"] = "\r".into();
+        // What a key does by itself goes by its number.
+        let number = match key {
+            "Tab" => 9,
+            "Enter" => 13,
+            "Escape" => 27,
+            " " => 32,
+            _ => 0,
+        };
+        if number != 0 {
+            params["windowsVirtualKeyCode"] = number.into();
+        }
+        match key {
+            "Enter" => params["text"] = "\r".into(),
+            " " => params["text"] = " ".into(),
+            _ => {}
         }
         self.call("Input.dispatchKeyEvent", &params);
     }

@@ -17,6 +17,8 @@ pub(crate) const BEARER: &str = "access_token";
 const SIGNED: &str = "signature";
 /// What staff does; other servers may do it too.
 const STAFF: &str = "staff";
+/// What is done for those as well whose address is banned.
+const OPEN_TO_BANNED: [&str; 2] = ["file_appeal", "public_keys"];
 /// The name of the scheme of pages in a browser.
 const COOKIE: &str = "browser_session";
 
@@ -45,7 +47,7 @@ const COOKIE: &str = "browser_session";
         (name = "devices", description = "Devices that sign in by a key of their own, and the link over which they tell each other what happened: see docs/devices.md."),
         (name = "game", description = "The way into the game."),
         (name = "topics", description = "What pages are told as it happens, over WebSocket."),
-        (name = "staff", description = "Looking accounts up, suspending them, and the log of that. Needs a role and a second factor."),
+        (name = "staff", description = "Looking accounts up, bans and appeals, announcements, and the log of all that. Needs a role and a second factor."),
         (name = "keys", description = "For services that verify access tokens.")
     )
 )]
@@ -90,6 +92,9 @@ fn complete_operation(operation: &mut Operation, writes: bool) {
             Code::BodyTooLarge,
             Code::ContentTypeUnsupported,
         ]);
+    }
+    if !OPEN_TO_BANNED.iter().any(|open| operation.operation_id.as_deref() == Some(open)) {
+        codes.push(Code::AddressBanned);
     }
     if let Some(ways) = &mut operation.security {
         codes.push(Code::Unauthorized);

@@ -8,12 +8,14 @@ use axum::http::uri::{PathAndQuery, Uri};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use tokio::time::{Instant, timeout};
-use tracing::Instrument as _;
+use tracing::{Instrument as _, field};
 use vyuha_gateway::Metrics;
+use vyuha_store::TRACE_TARGET;
 
 use super::REQUEST_TIMEOUT;
 use crate::problem::{Code, Problem};
 use crate::secret::random_id;
+use crate::trace;
 
 /// Names a request, in logs and answers; a caller may name its own.
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -80,21 +82,38 @@ pub(super) async fn frame(State(metrics): State<Arc<Metrics>>, mut request: Requ
         method = %request.method(),
         path = request.uri().path()
     );
+    let sent = tracing::trace_span!(
+        target: TRACE_TARGET,
+        "request",
+        otel.kind = "server",
+        otel.name = field::Empty,
+        otel.status_code = field::Empty,
+        http.request.method = method,
+        http.route = field::Empty,
+        http.response.status_code = field::Empty,
+        vyuha.request_id = id.to_str().unwrap_or_default(),
+    );
+    trace::go_on(&sent, request.headers());
     let mut response = match versioned(&mut request) {
         Ok(()) => {
-            let answered = timeout(REQUEST_TIMEOUT, next.run(request)).instrument(span.clone()).await;
+            let answered = timeout(REQUEST_TIMEOUT, next.run(request));
+            let answered = answered.instrument(sent.clone()).instrument(span.clone()).await;
             answered.unwrap_or_else(|_| Problem::from(Code::RequestTimeout).into_response())
         }
         Err(code) => Problem::from(code).into_response(),
     };
     let status = response.status().as_u16();
     span.in_scope(|| tracing::debug!(status, "answered"));
-    metrics.api.observe(
-        &method,
-        route.0.get().map_or(NO_ROUTE, MatchedPath::as_str),
-        status,
-        begun.elapsed(),
-    );
+    let route = route.0.get().map_or(NO_ROUTE, MatchedPath::as_str);
+    metrics.api.observe(&method, route, status, begun.elapsed());
+    if !sent.is_disabled() {
+        sent.record("otel.name", format!("{method} {route}"));
+        sent.record("http.route", route);
+        sent.record("http.response.status_code", status);
+        if response.status().is_server_error() {
+            sent.record("otel.status_code", "ERROR");
+        }
+    }
     let headers = response.headers_mut();
     for (name, value) in HEADERS {
         headers.entry(name).or_insert(value);

@@ -1,5 +1,6 @@
 //! The interface itself: one table of routes, which the document is made of too, in a frame that every request goes through.
 
+mod banned;
 mod body;
 mod caller;
 pub(crate) mod document;
@@ -31,8 +32,8 @@ pub(crate) use body::{Body, Parameters};
 pub(crate) use caller::{Caller, From, identify, identify_token};
 
 use crate::routes::{
-    browser, device_staff, devices, identity, keys, me, password, registration, second_factor, session,
-    staff, ticket, topics,
+    browser, devices, identity, keys, me, password, registration, second_factor, session, staff, ticket,
+    topics,
 };
 use crate::service::Service;
 
@@ -120,16 +121,27 @@ fn table() -> OpenApiRouter<App> {
         routes!(devices::link),
         routes!(devices::list, devices::enrol),
         routes!(devices::rename, devices::revoke),
-        routes!(device_staff::list),
-        routes!(device_staff::ban, device_staff::lift),
+        routes!(staff::devices::list),
+        routes!(staff::devices::ban, staff::devices::lift),
         routes!(ticket::issue),
         routes!(topics::open),
-        routes!(staff::first),
-        routes!(staff::appoint, staff::dismiss),
-        routes!(staff::search),
-        routes!(staff::end_sessions),
-        routes!(staff::suspend, staff::lift),
-        routes!(staff::log),
+        routes!(staff::members::me),
+        routes!(staff::members::first),
+        routes!(staff::members::appoint, staff::members::dismiss),
+        routes!(staff::accounts::search),
+        routes!(staff::accounts::show),
+        routes!(staff::accounts::end_sessions),
+        routes!(staff::accounts::end_session),
+        routes!(staff::accounts::kick),
+        routes!(staff::characters::search),
+        routes!(staff::suspension::suspend, staff::suspension::lift),
+        routes!(staff::bans::list, staff::bans::put),
+        routes!(staff::bans::lift),
+        routes!(staff::appeals::file),
+        routes!(staff::appeals::list),
+        routes!(staff::appeals::decide),
+        routes!(staff::announcements::announce),
+        routes!(staff::log::log),
         routes!(keys::public),
     ];
     // Around what a path does, not around the paths: a method that a path does not take is refused whatever its key.
@@ -153,10 +165,12 @@ pub fn router(service: Arc<Service>) -> Router {
     let routes = routes
         .method_not_allowed_fallback(frame::method_not_allowed)
         .layer(middleware::from_fn_with_state(service.clone(), signature::judge))
+        .layer(middleware::from_fn_with_state(service.clone(), banned::judge))
         .layer(Extension(service.clone()))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(middleware::from_fn(frame::note_route))
         .merge(SwaggerUi::new("/api/docs").url("/api/v1/openapi.json", document::complete(document)))
+        .merge(vyuha_gateway::staff())
         .fallback(frame::not_found)
         .with_state(service);
     // The frame is around the routing: it may change the path.

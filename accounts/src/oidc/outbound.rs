@@ -24,6 +24,10 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+use tracing::{Instrument as _, trace_span};
+use vyuha_store::TRACE_TARGET;
+
+use crate::trace;
 
 /// Requests under way at once; the next one fails.
 const REQUESTS_MAX: usize = 64;
@@ -94,7 +98,15 @@ impl Outbound {
 
     async fn send(&self, request: HttpRequest) -> Result<HttpResponse, OutboundError> {
         let _permit = self.under_way.try_acquire().map_err(|_| OutboundError::Busy)?;
-        timeout(REQUEST_TIMEOUT, self.exchange(request)).await.unwrap_or(Err(OutboundError::Timeout))
+        let span = trace_span!(
+            target: TRACE_TARGET,
+            "request to an identity provider",
+            otel.kind = "client",
+            http.request.method = request.method().as_str(),
+            server.address = request.uri().host().unwrap_or_default(),
+        );
+        let answered = timeout(REQUEST_TIMEOUT, self.exchange(request).instrument(span)).await;
+        answered.unwrap_or(Err(OutboundError::Timeout))
     }
 
     async fn exchange(&self, request: HttpRequest) -> Result<HttpResponse, OutboundError> {
@@ -142,6 +154,7 @@ async fn over<S: AsyncRead + AsyncWrite + Unpin + Send>(
     let (mut parts, body) = request.into_parts();
     let host = HeaderValue::from_str(authority).expect("an authority is a header's value");
     parts.headers.insert(HOST, host);
+    trace::hand_on(&mut parts.headers);
     let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
     parts.uri = target.parse().expect("it was part of an address");
     let answer = async {

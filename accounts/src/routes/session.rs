@@ -292,7 +292,7 @@ pub(crate) async fn end_others(State(app): State<App>, caller: Caller) -> Result
 }
 
 /// Whether a text can be the id of a session.
-fn is_id(text: &str) -> bool {
+pub(super) fn is_id(text: &str) -> bool {
     (1..=ID_BYTES_MAX).contains(&text.len())
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
 }

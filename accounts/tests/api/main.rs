@@ -2,6 +2,7 @@
 
 mod algorithms;
 mod attacks;
+mod bans;
 mod browser;
 mod client;
 mod devices;

@@ -15,9 +15,9 @@ use vyuha_accounts::oidc::{ProviderConfig, Providers};
 use vyuha_accounts::signed::{ServiceKeyConfig, ServiceKeys};
 use vyuha_accounts::throttle::Throttle;
 use vyuha_accounts::vault::Vault;
-use vyuha_accounts::{ApiConfig, Parts, Service};
-use vyuha_gateway::Metrics;
+use vyuha_accounts::{ApiConfig, Parts, Service, ThrownOut};
 use vyuha_gateway::accounts::{Accounts, AccountsConfig, HashCost};
+use vyuha_gateway::{Announcement, Metrics};
 use vyuha_record::Record as _;
 use vyuha_store::migrate::OlderSchema;
 use vyuha_store::sql::{Sql, SqliteSql};
@@ -104,7 +104,9 @@ pub struct Node {
     pub clock_ms: Arc<AtomicI64>,
     pub sql: Sql,
     mails: mpsc::UnboundedReceiver<Mail>,
-    thrown_out: mpsc::Receiver<i64>,
+    thrown_out: mpsc::Receiver<ThrownOut>,
+    /// What is announced; nobody hears it unless a test does.
+    pub announcements: mpsc::Receiver<Announcement>,
     pub metrics: Arc<Metrics>,
     pub topics: Hub,
     /// Goes with the node.
@@ -147,6 +149,7 @@ impl Node {
             mail::open(&outlet, "Vyuha <noreply@example.com>", &config.site, templates).unwrap();
         tokio::spawn(postman.run());
         let (out, thrown_out) = mpsc::channel(8);
+        let (announce, announcements) = mpsc::channel(1);
         let clock_ms = Arc::new(AtomicI64::new(1_700_000_000_000));
         let clock = clock_ms.clone();
         let metrics = Arc::new(Metrics::new(1, "test", "test"));
@@ -163,6 +166,7 @@ impl Node {
             admin_key,
             thrown_out: out,
             topics: topics.clone(),
+            announcements: announce,
             metrics: metrics.clone(),
             clock: Arc::new(move || clock.load(Ordering::Relaxed)),
         };
@@ -170,7 +174,18 @@ impl Node {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         tokio::spawn(vyuha_accounts::serve(listener, service.clone(), std::future::pending()));
-        Node { address, service, clock_ms, sql, mails, thrown_out, metrics, topics, folder: None }
+        Node {
+            address,
+            service,
+            clock_ms,
+            sql,
+            mails,
+            thrown_out,
+            announcements,
+            metrics,
+            topics,
+            folder: None,
+        }
     }
 
     /// Lets time pass.
@@ -197,7 +212,7 @@ impl Node {
     }
 
     /// The next account that is to be thrown out of the game.
-    pub async fn thrown_out(&mut self) -> i64 {
+    pub async fn thrown_out(&mut self) -> ThrownOut {
         self.thrown_out.recv().await.unwrap()
     }
 

@@ -45,7 +45,7 @@ fn body(operation: &str, outage: &str, challenge: &str) -> Option<Value> {
         "refresh_session" => json!({ "refresh_token": format!("vyr_{}", "A".repeat(43)) }),
         "become_first_administrator" => json!({ "key": ADMIN_KEY }),
         "appoint_staff" => json!({ "role": "support" }),
-        "suspend_account" | "ban_device" => json!({ "reason": "bots" }),
+        "suspend_account" | "kick_account" | "ban_device" => json!({ "reason": "bots" }),
         "rename_device" => json!({ "name": "tablet" }),
         "sign_in_device" => {
             json!({ "device": "0".repeat(32), "challenge": challenge, "signature": "A".repeat(86) })
@@ -53,6 +53,10 @@ fn body(operation: &str, outage: &str, challenge: &str) -> Option<Value> {
         "enrol_device" => json!({
             "challenge": challenge, "public_key": "A", "signature": "A", "name": "phone", "platform": "x",
         }),
+        "file_appeal" => json!({ "login": EMAIL, "password": PASSWORD, "text": "please" }),
+        "ban" => json!({ "addresses": "192.0.2.0/24", "reason": "bots" }),
+        "decide_appeal" => json!({ "granted": true, "answer": "well" }),
+        "announce" => json!({ "text": "hello", "everywhere": true }),
         _ => return None,
     })
 }
@@ -66,6 +70,7 @@ async fn call_all(node: &Node, token: &str, subject: i64, outage: &str) -> Vec<S
             let name = operation["operationId"].as_str().unwrap();
             let at = path.replace("{account}", &subject.to_string()).replace("{session}", "AAAAAAAA");
             let at = at.replace("{provider}", "example").replace("{device}", &"0".repeat(32));
+            let at = at.replace("{ban}", "1").replace("{appeal}", "1");
             let method =
                 ["GET", "POST", "PUT", "DELETE"].into_iter().find(|known| known.eq_ignore_ascii_case(method));
             // Some are for pages of the site alone.

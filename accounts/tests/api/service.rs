@@ -3,6 +3,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
+use vyuha_accounts::ThrownOut;
 
 use crate::client::{Answer, Request};
 use crate::node::{ADMIN_KEY, EMAIL, Node, service_key};
@@ -59,7 +60,7 @@ async fn a_server_does_what_its_key_may() {
     let suspension = |account: i64| format!("/staff/accounts/{account}/suspension");
     let reason = json!({ "reason": "chargeback" });
     send(&node, 2, "PUT", &suspension(account), Some(reason.clone())).await.expect(204, "");
-    assert_eq!(node.thrown_out().await, account);
+    assert_eq!(node.thrown_out().await, ThrownOut::Suspended(account));
     send(&node, 3, "DELETE", &suspension(account), None).await.expect(204, "");
     // What it may not: what it was not permitted, staff, and what is somebody's own.
     send(&node, 4, "DELETE", &format!("/staff/accounts/{account}/sessions"), None)
@@ -75,7 +76,7 @@ async fn a_server_does_what_its_key_may() {
     let rows = node.sql.transaction(move |tx| Ok::<_, vyuha_store::sql::SqlError>(tx.query(log, &[])?));
     let row = rows.await.unwrap().remove(0);
     assert_eq!(row.int(0).unwrap(), 0);
-    assert!(row.text(1).unwrap().starts_with("key billing: until "), "{row:?}");
+    assert!(row.text(1).unwrap().starts_with("key billing: for good: "), "{row:?}");
 }
 
 #[tokio::test]

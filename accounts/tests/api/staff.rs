@@ -4,19 +4,20 @@ use std::sync::atomic::Ordering;
 
 use serde_json::{Value, json};
 use totp_rs::{Builder, Secret};
+use vyuha_accounts::ThrownOut;
 
 use crate::client::Answer;
 use crate::node::{ADMIN_KEY, Node, PASSWORD};
 
 /// Somebody of the staff, signed in with a second factor.
 pub struct Member {
-    account: i64,
+    pub account: i64,
     pub token: String,
 }
 
 impl Member {
     /// A new account with the second factor on.
-    async fn new(node: &mut Node, email: &str) -> Member {
+    pub async fn new(node: &mut Node, email: &str) -> Member {
         let account = node.register(email).await;
         let (token, _) = node.tokens(email).await;
         let password = json!({ "password": PASSWORD });
@@ -40,7 +41,7 @@ impl Member {
         node.call(method, path, &self.token, body).await
     }
 
-    async fn appoint(&self, node: &Node, other: &Member, role: &str) -> Answer {
+    pub async fn appoint(&self, node: &Node, other: &Member, role: &str) -> Answer {
         let path = format!("/staff/members/{}", other.account);
         self.call(node, "PUT", &path, Some(json!({ "role": role }))).await
     }
@@ -129,7 +130,7 @@ async fn who_is_suspended_is_out_until_it_is_over() {
     let now_ms = node.clock_ms.load(Ordering::Relaxed);
     admin.suspend(&node, player, Some(now_ms)).await.expect(422, "body_invalid");
     admin.suspend(&node, player, Some(now_ms + 60_000)).await.expect(204, "");
-    assert_eq!(node.thrown_out().await, player);
+    assert_eq!(node.thrown_out().await, ThrownOut::Suspended(player));
     node.call("GET", "/me", &access, None).await.expect(401, "unauthorized");
     node.post("/sessions/refresh", json!({ "refresh_token": refresh })).await.expect(401, "refresh_invalid");
     assert_eq!(node.service.redeem_ticket(ticket).await.unwrap(), None);

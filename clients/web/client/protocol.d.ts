@@ -554,6 +554,8 @@ export type ErrorName =
   | "AwayTooLong"
   | "AddressLimit"
   | "AccountSuspended"
+  | "AddressBanned"
+  | "Kicked"
   | "AccountNameInvalid"
   | "AccountNameTaken"
   | "PasswordInvalid"

@@ -26,6 +26,8 @@ export const ERROR_NAMES = {
   15: "AwayTooLong",
   16: "AddressLimit",
   17: "AccountSuspended",
+  18: "AddressBanned",
+  19: "Kicked",
   20: "AccountNameInvalid",
   21: "AccountNameTaken",
   22: "PasswordInvalid",

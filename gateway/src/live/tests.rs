@@ -14,6 +14,7 @@ fn live() -> (Live, Instant) {
         walls: vec![0; 8],
     };
     let node = NodeInfo {
+        staff: None,
         version: "0.1.0".into(),
         commit: "abc".into(),
         started: std::time::SystemTime::UNIX_EPOCH,

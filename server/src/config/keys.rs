@@ -354,6 +354,11 @@ keys! {
         /// How long an answer may take before Redis is left alone for a while.
         timeout: Duration = "1s" in "50ms"..="30s";
     }
+    /// Where traces go.
+    telemetry: Telemetry {
+        /// Address of an OpenTelemetry collector that takes traces by OTLP over HTTP, such as http://localhost:4318; empty for none.
+        otlp_endpoint: String = "";
+    }
     /// What the node says of itself.
     log: Log {
         /// Least severe line that is logged.

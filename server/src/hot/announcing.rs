@@ -56,8 +56,13 @@ struct Announcer {
 
 impl Announcer {
     async fn send(&self, mut orders: mpsc::Receiver<Announcement>) {
-        while let Some(Announcement { text, answer }) = orders.recv().await {
+        while let Some(Announcement { text, everywhere, answer }) = orders.recv().await {
             self.tell_players(text.clone());
+            if !everywhere {
+                // Whoever asked may have gone.
+                let _ = answer.send(Ok(()));
+                continue;
+            }
             let announced = Announced { node: self.node.clone(), text };
             let message = serde_json::to_vec(&announced).expect("texts can be written as JSON");
             let published = self.hot.store.publish(ANNOUNCEMENTS_CHANNEL, &message).await;

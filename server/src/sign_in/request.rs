@@ -93,6 +93,22 @@ impl Request {
         }
     }
 
+    /// What is asked for, in traces.
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Request::Hello { .. } => "hello",
+            Request::Register { .. } => "register",
+            Request::Login { .. } => "log_in",
+            Request::Ticket { .. } => "redeem_ticket",
+            Request::List { .. } => "list_characters",
+            Request::Create { .. } => "create_character",
+            Request::Select { .. } => "select_character",
+            Request::Resume { .. } => "resume",
+            Request::Ping { .. } => "ping",
+            Request::Game { .. } => "game",
+        }
+    }
+
     /// The request id, of those that have one.
     pub(super) fn number(&self) -> Option<u32> {
         match self {

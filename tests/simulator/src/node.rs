@@ -367,6 +367,7 @@ fn limits() -> Limits {
 static FIGURES: LazyLock<(Arc<Metrics>, Feed, Gateway)> = LazyLock::new(|| {
     let metrics = Arc::new(Metrics::new(SHARDS_MAX, "", ""));
     let node = NodeInfo {
+        staff: None,
         version: String::new(),
         commit: String::new(),
         started: SystemTime::UNIX_EPOCH,

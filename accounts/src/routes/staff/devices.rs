@@ -6,12 +6,13 @@ use axum::response::Json;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::devices::{Devices, needs_device};
-use super::staff::{Staff, needs_reason, number};
+use super::bans::needs_terms;
+use super::{Staff, number};
 use crate::devices::links::End;
 use crate::devices::{bans, enrolled};
 use crate::http::{App, Body};
 use crate::problem::{Problem, ProblemBody};
+use crate::routes::devices::{Devices, needs_device};
 use crate::sessions::EndReason;
 use crate::staff::Permission;
 
@@ -64,7 +65,7 @@ pub(crate) async fn ban(
     caller.needs(Permission::Suspend)?;
     needs_device(&device)?;
     let (id, now_ms) = (device.clone(), app.now_ms());
-    needs_reason(&reason, until_ms, now_ms)?;
+    needs_terms(&reason, until_ms, now_ms)?;
     let ended = app
         .sql
         .transaction(move |tx| {

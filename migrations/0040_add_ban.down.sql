@@ -1,0 +1,2 @@
+DROP TABLE appeal;
+DROP TABLE ban;
