@@ -12,6 +12,7 @@
 pub mod appeals;
 pub mod bans;
 pub mod browser;
+pub mod devices;
 pub mod email;
 mod http;
 pub mod identities;

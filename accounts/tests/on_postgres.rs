@@ -10,6 +10,8 @@ mod bans;
 mod browser;
 #[path = "api/client.rs"]
 mod client;
+#[path = "api/devices.rs"]
+mod devices;
 #[path = "api/document.rs"]
 mod document;
 #[path = "api/factor.rs"]

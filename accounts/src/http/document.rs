@@ -44,6 +44,7 @@ const COOKIE: &str = "browser_session";
         (name = "account", description = "The account itself."),
         (name = "second factor", description = "Codes beside the password."),
         (name = "identities", description = "Signing in at an identity provider (OpenID Connect with PKCE)."),
+        (name = "devices", description = "Devices that sign in by a key of their own, and the link over which they tell each other what happened: see docs/devices.md."),
         (name = "game", description = "The way into the game."),
         (name = "staff", description = "Looking accounts up, bans and appeals, announcements, and the log of all that. Needs a role and a second factor."),
         (name = "keys", description = "For services that verify access tokens.")

@@ -30,7 +30,8 @@ pub(crate) use body::{Body, Parameters};
 pub(crate) use caller::{Caller, From};
 
 use crate::routes::{
-    browser, identity, keys, me, password, registration, second_factor, session, staff, ticket,
+    browser, device_staff, devices, identity, keys, me, password, registration, second_factor, session,
+    staff, ticket,
 };
 use crate::service::Service;
 
@@ -94,6 +95,14 @@ fn table() -> OpenApiRouter<App> {
         routes!(identity::begin_link),
         routes!(identity::link),
         routes!(identity::unlink),
+        routes!(devices::challenge),
+        routes!(devices::server_key),
+        routes!(devices::sign_in),
+        routes!(devices::link),
+        routes!(devices::list, devices::enrol),
+        routes!(devices::rename, devices::revoke),
+        routes!(device_staff::list),
+        routes!(device_staff::ban, device_staff::lift),
         routes!(ticket::issue),
         routes!(staff::members::me),
         routes!(staff::members::first),

@@ -5,6 +5,7 @@ mod attacks;
 mod bans;
 mod browser;
 mod client;
+mod devices;
 mod document;
 mod factor;
 mod frame;

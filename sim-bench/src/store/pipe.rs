@@ -7,6 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
+use rustix::time::{ClockId, clock_gettime};
 use vyuha_game::ledger::LedgerRow;
 use vyuha_game::systems::TABLES;
 use vyuha_net::cpu::threads_by_name;
@@ -35,7 +36,7 @@ const SEED_PEOPLE_PER_BATCH: u32 = 100;
 /// Processor time that was taken.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Cpu {
-    /// By the persistence thread.
+    /// By the persistence thread, and what merges ahead of it.
     pub persistence: Duration,
     /// By the server's processes.
     pub postgres: Duration,
@@ -44,9 +45,13 @@ pub struct Cpu {
 impl Cpu {
     /// Since the processes and threads began.
     pub fn read(postgres: &Postgres) -> anyhow::Result<Cpu> {
-        let persistence = threads_by_name("vyuha-store").context("the threads cannot be listed")?;
-        let persistence = persistence.iter().map(|thread| thread.cpu).sum();
-        Ok(Cpu { persistence, postgres: postgres.cpu() })
+        // What merges ahead are threads of a moment, so it is counted as what is not others'.
+        let threads = threads_by_name("").context("the threads cannot be listed")?;
+        let others = threads.iter().filter(|thread| !thread.name.starts_with("vyuha-store"));
+        let others: Duration = others.map(|thread| thread.cpu).sum();
+        let all = clock_gettime(ClockId::ProcessCPUTime);
+        let all = Duration::new(all.tv_sec as u64, all.tv_nsec as u32);
+        Ok(Cpu { persistence: all.saturating_sub(others), postgres: postgres.cpu() })
     }
 
     /// Since another reading.
