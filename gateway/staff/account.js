@@ -10,7 +10,7 @@ const ROLES = [["support", "support: looks up, ends sessions, kicks"], ["moderat
 
 export async function accountPage(view, id, { me, again }) {
   const path = `/staff/accounts/${id}`;
-  const { account, ban, characters, sessions } = await get(path);
+  const [{ account, ban, characters, sessions }, { devices }] = await Promise.all([get(path), get(`${path}/devices`)]);
   const may = (permission) => me.permissions.includes(permission);
   const isOther = account.account !== me.account;
   const action = (text, options) =>
@@ -88,6 +88,20 @@ export async function accountPage(view, id, { me, again }) {
           if (done) await again("The session is over.");
         }, { className: "small", "aria-label": `End the session from ${session.address}` })
       : null;
+  const banDevice = (device) =>
+    may("suspend") && isOther
+      ? button("Ban…", async () => {
+          const done = await ask({
+            title: `Ban the device ${device.name}`,
+            text: "Its key signs nobody in and is enrolled by nobody until it is over. The account may come in by other ways.",
+            fields: [reason("The device is told."), ...span()],
+            verb: "Ban",
+            danger: true,
+            onSubmit: (values) => call("PUT", `/staff/devices/${device.id}/ban`, { reason: values.reason, until_ms: untilOf(values) }),
+          });
+          if (done) await again("The device is banned.");
+        }, { className: "small", "aria-label": `Ban the device ${device.name}` })
+      : null;
   const bans = await pages("Bans of the account", BAN_HEADS, "It was never banned.", async (before) => {
     const page = await get("/staff/bans", { account: id, before, limit: 5 });
     return { rows: page.bans.map((one) => banRow(one)), next: page.next };
@@ -111,6 +125,7 @@ export async function accountPage(view, id, { me, again }) {
       panel("Account", element("dl", { className: "facts" }, ...facts.flatMap(([name, value]) => [element("dt", {}, name), element("dd", {}, value)]))),
       panel("Characters", characters.length ? table("Characters", ["Number", "Name", "Zone", "Made"], characters.map((one) => [String(one.character), one.name, String(one.zone), when(one.created_ms)])) : element("p", { className: "nothing" }, "It has none."))),
     panel("Sessions", sessions.length ? table("Sessions", ["Client", "From", "Opened", "Last seen", "Ends", ""], sessions.map((one) => [one.agent || "–", element("code", {}, one.address), when(one.created_ms), when(one.seen_ms), when(one.expires_ms), endSession(one)])) : element("p", { className: "nothing" }, "Nobody is signed in.")),
+    ...(devices.length ? [panel("Devices", table("Devices", ["Name", "Platform", "Enrolled", "Last seen", ""], devices.map((one) => [one.name, one.platform, when(one.enrolled_ms), when(one.seen_ms), banDevice(one)])))] : []),
     panel("Bans", bans),
     panel("Log", deeds),
     element("p", {}, link("#/accounts", "← All accounts")),

@@ -3,7 +3,7 @@
 import { get } from "./api.js";
 import { account, chip, element, field, pages, panel, when } from "./parts.js";
 
-const ACTIONS = ["ban", "suspend", "lift", "kick", "end_session", "end_sessions", "grant_appeal", "refuse_appeal", "announce", "appoint", "dismiss"];
+const ACTIONS = ["ban", "suspend", "lift", "ban_device", "lift_device_ban", "kick", "end_session", "end_sessions", "grant_appeal", "refuse_appeal", "announce", "appoint", "dismiss"];
 
 export const DEED_HEADS = ["Number", "When", "Who", "What", "Whom", "Detail"];
 

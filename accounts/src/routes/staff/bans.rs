@@ -6,7 +6,7 @@ use axum::response::Json;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::{Staff, cut, needs_text, page};
+use super::{Staff, cut, needs_reason, page};
 use crate::bans::{self, Ban, Filter, Target, parse_range};
 use crate::http::{App, Body, From, Parameters};
 use crate::one_time;
@@ -167,7 +167,7 @@ pub(crate) async fn put(
 ) -> Result<(StatusCode, Json<BanPut>), Problem> {
     caller.needs(Permission::Suspend)?;
     let now_ms = app.now_ms();
-    needs_terms(&reason, until_ms, now_ms)?;
+    needs_reason(&reason, until_ms, now_ms)?;
     let ban = match (account, addresses) {
         (Some(account), None) => ban_account(&app, caller, account, until_ms, reason, "ban").await?,
         (None, Some(addresses)) => {
@@ -250,15 +250,6 @@ pub(super) async fn ban_account(
     app.revoke(&ended);
     app.throw_out(subject);
     Ok(ban)
-}
-
-/// Whether a reason can be told, and an end is in the future.
-pub(super) fn needs_terms(reason: &str, until_ms: Option<i64>, now_ms: i64) -> Result<(), Problem> {
-    needs_text(reason, "a reason")?;
-    if until_ms.is_some_and(|until_ms| until_ms <= now_ms || until_ms == i64::MAX) {
-        return Err(Problem::from(Code::BodyInvalid).detail("the end of a ban is in the future"));
-    }
-    Ok(())
 }
 
 /// What the log says of a ban.

@@ -66,7 +66,7 @@ impl FromRequestParts<App> for Staff {
 }
 
 impl Staff {
-    fn needs(&self, permission: Permission) -> Result<(), Problem> {
+    pub(super) fn needs(&self, permission: Permission) -> Result<(), Problem> {
         let may = match self {
             Staff::Member { role, .. } => role.may(permission),
             Staff::Service(signed) => signed.permissions.contains(&permission),
@@ -83,7 +83,7 @@ impl Staff {
     }
 
     /// Whether they may do something to an account, which there must be.
-    fn needs_touch(&self, tx: &mut dyn SqlTransaction, subject: i64) -> Result<(), Problem> {
+    pub(super) fn needs_touch(&self, tx: &mut dyn SqlTransaction, subject: i64) -> Result<(), Problem> {
         if tx.query("SELECT id FROM account WHERE id = ?1", &[subject.into()])?.is_empty() {
             return Err(Code::AccountUnknown.into());
         }
@@ -100,7 +100,7 @@ impl Staff {
     }
 
     /// Adds what they did to the log.
-    fn record(
+    pub(super) fn record(
         &self,
         tx: &mut dyn SqlTransaction,
         now_ms: i64,
@@ -118,8 +118,17 @@ impl Staff {
     }
 }
 
-fn number(text: &str) -> Result<i64, Problem> {
+pub(super) fn number(text: &str) -> Result<i64, Problem> {
     text.parse().map_err(|_| Code::AccountUnknown.into())
+}
+
+/// Whether this can be why something is refused to somebody, and until when.
+pub(super) fn needs_reason(reason: &str, until_ms: Option<i64>, now_ms: i64) -> Result<(), Problem> {
+    needs_text(reason, "a reason")?;
+    if until_ms.is_some_and(|until_ms| until_ms <= now_ms || until_ms == i64::MAX) {
+        return Err(Problem::from(Code::BodyInvalid).detail("what ends, ends in the future"));
+    }
+    Ok(())
 }
 
 /// Whether a text can be told to people: so long, and nothing in it that a database does not take.

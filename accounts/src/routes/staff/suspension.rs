@@ -5,8 +5,8 @@ use axum::http::StatusCode;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::bans::{ban_account, needs_terms};
-use super::{Staff, number};
+use super::bans::ban_account;
+use super::{Staff, needs_reason, number};
 use crate::bans;
 use crate::http::{App, Body};
 use crate::problem::{Problem, ProblemBody};
@@ -41,7 +41,7 @@ pub(crate) async fn suspend(
 ) -> Result<StatusCode, Problem> {
     caller.needs(Permission::Suspend)?;
     let (subject, now_ms) = (number(&subject)?, app.now_ms());
-    needs_terms(&reason, until_ms, now_ms)?;
+    needs_reason(&reason, until_ms, now_ms)?;
     ban_account(&app, caller, subject, until_ms, reason, "suspend").await?;
     Ok(StatusCode::NO_CONTENT)
 }
