@@ -10,6 +10,7 @@
 //! sessions that ended within a quarter of an hour.
 
 pub mod browser;
+pub mod devices;
 pub mod email;
 mod http;
 pub mod identities;
@@ -17,6 +18,7 @@ pub mod jwt;
 pub mod keyring;
 pub mod login;
 pub mod mail;
+mod notice;
 pub mod oidc;
 pub mod one_time;
 pub mod problem;
@@ -32,6 +34,7 @@ pub mod staff;
 #[cfg(test)]
 mod testing;
 pub mod throttle;
+mod topics;
 pub mod vault;
 
 pub use http::{BODY_BYTES_MAX, REQUEST_TIMEOUT, document, router, serve};

@@ -7,8 +7,11 @@ use tokio::sync::mpsc;
 use vyuha_gateway::Metrics;
 use vyuha_gateway::accounts::Accounts;
 use vyuha_store::sql::Sql;
+use vyuha_topics::{CloseReason, Hub};
 
 use crate::browser::Site;
+use crate::devices::links::Links;
+use crate::devices::{self, Devices};
 use crate::jwt::{ACCESS_MS, AUDIENCE, Algorithm, Claims};
 use crate::keyring::Keyring;
 use crate::mail::Mailer;
@@ -64,6 +67,8 @@ pub struct Parts {
     pub admin_key: Option<String>,
     /// Takes the accounts that are to be thrown out of the game.
     pub thrown_out: mpsc::Sender<i64>,
+    /// What pages listen to.
+    pub topics: Hub,
     /// Where requests are counted.
     pub metrics: Arc<Metrics>,
     /// The time.
@@ -79,12 +84,14 @@ pub struct Service {
     pub(crate) vault: Arc<Vault>,
     pub(crate) keys: Keyring,
     pub(crate) revoked: Revoked,
+    pub(crate) devices: Devices,
     pub(crate) throttle: Arc<Throttle>,
     pub(crate) mailer: Mailer,
     pub(crate) providers: Providers,
     pub(crate) peers: ServiceKeys,
     admin_key: Option<AdminKey>,
     thrown_out: mpsc::Sender<i64>,
+    pub(crate) topics: Hub,
     pub(crate) metrics: Arc<Metrics>,
     clock: Clock,
 }
@@ -112,6 +119,7 @@ impl Service {
             peers,
             admin_key,
             thrown_out,
+            topics,
             metrics,
             clock,
         } = parts;
@@ -119,20 +127,25 @@ impl Service {
             let key = hmac::Key::new(hmac::HMAC_SHA256, &random::<32>()?);
             Ok::<_, Problem>(AdminKey { tag: hmac::sign(&key, admin_key.as_bytes()), key })
         });
+        let (vault, now_ms) = (Arc::new(vault), clock());
+        let sealed = vault.clone();
+        let devices = sql.transaction(move |tx| Devices::open(tx, &sealed, now_ms)).await?;
         let service = Service {
             site: Site::new(&config.site, &config.origins),
             config,
             sql,
             hasher,
-            vault: Arc::new(vault),
+            vault,
             keys: Keyring::default(),
             revoked: Revoked::default(),
+            devices,
             throttle,
             mailer,
             providers,
             peers,
             admin_key: admin_key.transpose()?,
             thrown_out,
+            topics,
             metrics,
             clock,
         };
@@ -172,6 +185,7 @@ impl Service {
                 ] {
                     tx.execute(sql, &[now_ms.into()])?;
                 }
+                devices::tidy(tx, now_ms)?;
                 Keyring::turn(tx, &vault, algorithm, fresh.as_deref(), now_ms)
             })
             .await?;
@@ -186,6 +200,11 @@ impl Service {
     pub async fn redeem_ticket(&self, ticket: String) -> Result<Option<i64>, Problem> {
         let now_ms = self.now_ms();
         self.sql.transaction(move |tx| one_time::redeem(tx, Kind::Ticket, &ticket, now_ms)).await
+    }
+
+    /// The links of devices that are open.
+    pub fn links(&self) -> &Links {
+        &self.devices.links
     }
 
     /// Whether this is the key that makes the first administrator.
@@ -222,10 +241,14 @@ impl Service {
         self.keys.sign(&claims, now_ms).ok_or_else(|| Code::Internal.into())
     }
 
-    /// Access tokens of these sessions are good no longer.
+    /// Access tokens of these sessions are good no longer; their links are closed, and whoever listens by one is let go.
     pub(crate) fn revoke(&self, sessions: &[String]) {
         for session in sessions {
             self.revoked.add(session, self.now_ms());
         }
+        self.devices.links.close_sessions(sessions);
+        self.topics.lock().close_all(CloseReason::SessionEnded, |identity| {
+            identity.is_some_and(|identity| sessions.contains(&identity.session))
+        });
     }
 }

@@ -8,6 +8,8 @@ mod attacks;
 mod browser;
 #[path = "api/client.rs"]
 mod client;
+#[path = "api/devices.rs"]
+mod devices;
 #[path = "api/document.rs"]
 mod document;
 #[path = "api/factor.rs"]
@@ -28,5 +30,7 @@ mod people;
 mod service;
 #[path = "api/staff.rs"]
 mod staff;
+#[path = "api/topics.rs"]
+mod topics;
 #[path = "api/visible.rs"]
 mod visible;

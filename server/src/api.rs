@@ -18,9 +18,11 @@ use vyuha_accounts::{ApiConfig, Parts, Service};
 use vyuha_gateway::Metrics;
 use vyuha_gateway::accounts::Accounts;
 use vyuha_store::Durability;
+use vyuha_topics::Hub;
 
 use crate::config::{Config, TokenAlgorithm};
 use crate::port::PortThread;
+use crate::topics::{TopicFeeds, relay};
 
 /// Transactions that may wait for the database; the next request is told to try again.
 const TRANSACTIONS_MAX: usize = 1024;
@@ -42,11 +44,12 @@ pub struct ApiPort {
 }
 
 impl ApiPort {
-    /// Serves the API on `listener`, with the accounts in the node's database.
+    /// Serves the API on `listener`, with the accounts in the node's database, and relays what shards tell of to topics.
     pub fn start(
         config: &Config,
         durability: &Durability,
         hasher: Accounts,
+        (topics, feeds): (Hub, TopicFeeds),
         metrics: Arc<Metrics>,
         listener: TcpListener,
     ) -> anyhow::Result<ApiPort> {
@@ -83,7 +86,8 @@ impl ApiPort {
             peers: service_keys(&config.api.service_keys_file)?,
             admin_key,
             thrown_out: out,
-            metrics,
+            topics: topics.clone(),
+            metrics: metrics.clone(),
             clock: Arc::new(crate::clock::unix_ms),
         };
         let runtime = PortThread::runtime()?;
@@ -95,6 +99,7 @@ impl ApiPort {
             let listener = tokio::net::TcpListener::from_std(listener)?;
             tokio::spawn(postman.run());
             tokio::spawn(tidy(served.clone()));
+            tokio::spawn(relay(topics, feeds, metrics));
             vyuha_accounts::serve(listener, served, stopping.stopped()).await.context("the API's port failed")
         })?;
         Ok(ApiPort { service, thrown_out: Some(thrown_out), thread })

@@ -19,11 +19,11 @@ use vyuha_gateway::{Gateway, Metrics, NodeBeat, NodeInfo, NodeLoad, ZoneInfo};
 use vyuha_net::probe::{self, Finding, Needs, Severity, Verdict};
 use vyuha_net::runtime::Driver;
 use vyuha_record::{Record, Table};
-use vyuha_store::logs::{LogStore, LogTable, Period};
+use vyuha_store::logs::{LogTable, Period};
 use vyuha_store::migrate::OlderSchema;
 use vyuha_store::{
-    AccountRow, BreakerState, DataDir, Durability, DurabilityConfig, Handle, LINGER, OnStopped,
-    PersistenceConfig, PostgresSettings, Producer, StoreConfig, TypedStore,
+    AccountRow, BreakerState, Durability, DurabilityConfig, Handle, LINGER, OnStopped, PersistenceConfig,
+    PostgresSettings, Producer, StoreConfig, TypedStore,
 };
 
 use crate::api::ApiPort;
@@ -39,6 +39,7 @@ use crate::run::{self, RunRow, source};
 use crate::scan::{self, Scanner};
 use crate::shards::{self, Shards, World, zones_of_shards};
 use crate::telemetry::{SharedTotals, Telemetry};
+use crate::topics::{self, TopicFeeds};
 
 /// Connections that the kernel may hold before they are accepted.
 const LISTEN_BACKLOG: u32 = 1024;
@@ -125,12 +126,14 @@ impl Node {
         add_checks(&mut gateway, &durability.handle(), &failure);
         share_hot(&mut gateway, &hot);
         let move_orders = gateway.move_orders();
-        let (events, writer) = events::open(log_producer, run, metrics.events_lost.clone());
-        let scanner = start_scanner(config, &content, &metrics, &events, &mut gateway)?;
+        let topics = topics::open()?;
+        let (events, writer) = events::open(log_producer, run, topics.clone(), metrics.events_lost.clone());
+        let scanner = start_scanner(config, &durability, &content, &metrics, &events, &mut gateway)?;
         let neighbours = Neighbours::all(shards, &table);
         let (doors, requests) = ShardDoors::new(shards, table.clone());
         let (departures, leaving) = Departures::new(shards);
         let (feeds, hot_feed) = HotFeeds::new(shards, config.shard.tick_hz, &metrics.hot.dropped);
+        let (topic_feeds, topic_feed) = TopicFeeds::new(shards, config.shard.tick_hz);
         let sharing = Sharing {
             hot,
             runs,
@@ -138,6 +141,7 @@ impl Node {
             feeds,
             beat: node_beat(config, listen_address, admin_address),
             load: gateway.load_probe(),
+            topics: topics.clone(),
             announcements: gateway.announcements(),
         };
         let draining = Arc::new(AtomicBool::new(false));
@@ -154,6 +158,7 @@ impl Node {
                 neighbours,
                 leaving,
                 hot: hot_feed,
+                topics: topic_feed,
                 draining: &draining,
                 recordings,
             },
@@ -168,9 +173,11 @@ impl Node {
             crate::web::serve(config, &content, metrics.clone(), web, identity.as_ref())?;
         let accounts = start_hashing(config)?;
         let api_address = api.as_ref().map(TcpListener::local_addr).transpose()?;
-        let api = api
-            .map(|listener| ApiPort::start(config, &durability, accounts.clone(), metrics.clone(), listener))
-            .transpose()?;
+        let listened = (topics, topic_feeds);
+        let start_api = |listener| {
+            ApiPort::start(config, &durability, accounts.clone(), listened, metrics.clone(), listener)
+        };
+        let api = api.map(start_api).transpose()?;
         let assets_address = assets.as_ref().map(TcpListener::local_addr).transpose()?;
         let assets = assets.map(|listener| crate::assets::serve(config, listener)).transpose()?;
         let control = Control {
@@ -384,15 +391,13 @@ fn logs(config: &Config, content: &Content) -> Vec<LogTable> {
 
 fn start_scanner(
     config: &Config,
+    durability: &Durability,
     content: &Arc<Content>,
     metrics: &Arc<Metrics>,
     events: &Events,
     gateway: &mut Gateway,
 ) -> anyhow::Result<Scanner> {
-    let store = match store_config(config)? {
-        StoreConfig::Sqlite => LogStore::Sqlite(DataDir::database_in(&config.data.dir)),
-        StoreConfig::Postgres { settings, .. } => LogStore::Postgres(settings),
-    };
+    let store = durability.log_store();
     let (orders, scans) = gateway.scan_orders();
     let (content, metrics, events) = (content.clone(), metrics.clone(), events.clone());
     let interval = config.store.scan_interval;
@@ -423,12 +428,12 @@ async fn load_world(durability: &Durability) -> anyhow::Result<World> {
     let began_ms = crate::clock::unix_ms();
     let seed = began_ms as u64;
     tracing::info!(seed, "what is random follows this seed");
+    // Each run gives ids of a range of its own, so that none is ever given twice, whatever was deleted since.
+    let next_item_id = source(durability.epoch() as i64, 0);
     let world = store
         .call(move |store| {
             let ground = store.load::<ItemRow>(&[("place", PLACE_GROUND.into())])?;
             let known = store.load::<ZoneRow>(&[])?;
-            // Each run gives ids of a range of its own, so that none is ever given twice, whatever was deleted since.
-            let next_item_id = source(store.position()?.epoch as i64, 0);
             Ok(World { ground, known, next_item_id, seed, began_ms })
         })
         .await?;

@@ -1,6 +1,8 @@
 //! The routes, a file to each thing that they are about.
 
 pub(crate) mod browser;
+pub(crate) mod device_staff;
+pub(crate) mod devices;
 pub(crate) mod identity;
 pub(crate) mod keys;
 pub(crate) mod me;
@@ -10,3 +12,4 @@ pub(crate) mod second_factor;
 pub(crate) mod session;
 pub(crate) mod staff;
 pub(crate) mod ticket;
+pub(crate) mod topics;

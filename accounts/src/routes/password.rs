@@ -7,10 +7,12 @@ use utoipa::ToSchema;
 use vyuha_gateway::accounts::check_password;
 use vyuha_store::sql::SqlTransaction;
 
+use crate::devices::enrolled;
 use crate::email::Email;
 use crate::http::{App, Body, Caller, From};
 use crate::login;
 use crate::mail::Topic;
+use crate::notice::Notice;
 use crate::one_time::{self, NOBODY, RESET_MS};
 use crate::problem::{Code, Problem, ProblemBody};
 use crate::secret::Kind;
@@ -92,7 +94,7 @@ pub(crate) async fn request_reset(
 
 /// Set the new password
 ///
-/// The token is good once. Every session of the account ends.
+/// The token is good once. Every session of the account ends, and its devices are revoked.
 #[utoipa::path(post, path = "/api/v1/password-resets/confirm", tag = "password", operation_id = "reset_password",
     request_body = ResetPassword,
     responses(
@@ -116,14 +118,17 @@ pub(crate) async fn reset(
         let set = move |tx: &mut dyn SqlTransaction| {
             let account = one_time::redeem(tx, Kind::Reset, &token, now_ms)?.ok_or(Code::TokenInvalid)?;
             login::set_password(tx, account, &hash)?;
-            let ended = sessions::end_all(tx, account, None, EndReason::Password, now_ms)?;
+            // Whoever had the account may have enrolled one.
+            let mut ended = enrolled::revoke_all(tx, account, EndReason::Password, now_ms)?;
+            ended.extend(sessions::end_all(tx, account, None, EndReason::Password, now_ms)?);
             one_time::revoke(tx, Kind::Ticket, account)?;
-            Ok::<_, Problem>((ended, login::email_of(tx, account)?))
+            Ok::<_, Problem>((account, ended, login::email_of(tx, account)?))
         };
         app.sql.transaction(set).await
     };
-    let (ended, email) = counted.judge(judged.await)?;
+    let (account, ended, email) = counted.judge(judged.await)?;
     app.revoke(&ended);
+    app.notify(account, &Notice::PasswordChanged);
     if let Some(email) = email {
         app.mailer.send(Topic::PasswordChanged, &email, None);
     }
@@ -165,6 +170,8 @@ pub(crate) async fn change(
         })
         .await?;
     app.revoke(&ended);
+    app.notify(caller.account, &Notice::PasswordChanged);
+    app.notify_ended(caller.account, &ended, EndReason::Password);
     if let Some(email) = email {
         app.mailer.send(Topic::PasswordChanged, &email, None);
     }

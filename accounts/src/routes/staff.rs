@@ -65,7 +65,7 @@ impl FromRequestParts<App> for Staff {
 }
 
 impl Staff {
-    fn needs(&self, permission: Permission) -> Result<(), Problem> {
+    pub(super) fn needs(&self, permission: Permission) -> Result<(), Problem> {
         let may = match self {
             Staff::Member { role, .. } => role.may(permission),
             Staff::Service(signed) => signed.permissions.contains(&permission),
@@ -74,7 +74,7 @@ impl Staff {
     }
 
     /// Whether they may do something to an account, which there must be.
-    fn needs_touch(&self, tx: &mut dyn SqlTransaction, subject: i64) -> Result<(), Problem> {
+    pub(super) fn needs_touch(&self, tx: &mut dyn SqlTransaction, subject: i64) -> Result<(), Problem> {
         if tx.query("SELECT id FROM account WHERE id = ?1", &[subject.into()])?.is_empty() {
             return Err(Code::AccountUnknown.into());
         }
@@ -91,7 +91,7 @@ impl Staff {
     }
 
     /// Adds what they did to the log.
-    fn record(
+    pub(super) fn record(
         &self,
         tx: &mut dyn SqlTransaction,
         now_ms: i64,
@@ -408,13 +408,7 @@ pub(crate) async fn suspend(
 ) -> Result<StatusCode, Problem> {
     caller.needs(Permission::Suspend)?;
     let (subject, now_ms) = (number(&subject)?, app.now_ms());
-    let length = reason.chars().count();
-    // A database may take no text with a zero in it.
-    let is_text = (1..=REASON_CHARS_MAX).contains(&length) && !reason.contains('\0');
-    if !is_text || until_ms.is_some_and(|until_ms| until_ms <= now_ms) {
-        let detail = "a reason has 1 to 500 characters, and the end of a suspension is in the future";
-        return Err(Problem::from(Code::BodyInvalid).detail(detail));
-    }
+    needs_reason(&reason, until_ms, now_ms)?;
     let ended = app
         .sql
         .transaction(move |tx| {
@@ -494,8 +488,20 @@ pub(crate) async fn log(
     Ok(Json(StaffLog { deeds: deeds.into_iter().map(logged).collect(), next }))
 }
 
-fn number(text: &str) -> Result<i64, Problem> {
+pub(super) fn number(text: &str) -> Result<i64, Problem> {
     text.parse().map_err(|_| Code::AccountUnknown.into())
+}
+
+/// Whether this can be why something is refused to somebody, and until when.
+pub(super) fn needs_reason(reason: &str, until_ms: Option<i64>, now_ms: i64) -> Result<(), Problem> {
+    let length = reason.chars().count();
+    // A database may take no text with a zero in it.
+    let is_text = (1..=REASON_CHARS_MAX).contains(&length) && !reason.contains('\0');
+    if !is_text || until_ms.is_some_and(|until_ms| until_ms <= now_ms) {
+        let detail = "a reason has 1 to 500 characters, and its end is in the future";
+        return Err(Problem::from(Code::BodyInvalid).detail(detail));
+    }
+    Ok(())
 }
 
 fn page(limit: Option<usize>) -> Result<usize, Problem> {

@@ -7,6 +7,7 @@ mod api;
 mod histogram;
 mod hot;
 mod process;
+mod topics;
 
 use std::sync::atomic::AtomicU64;
 
@@ -19,6 +20,7 @@ use prometheus_client::registry::{Registry, Unit};
 pub use api::ApiMetrics;
 pub use histogram::DurationHistogram;
 pub use hot::HotMetrics;
+pub use topics::TopicMetrics;
 
 /// A gauge that is never negative.
 pub type Level = Gauge<u64, AtomicU64>;
@@ -139,6 +141,8 @@ pub struct Metrics {
     pub dupe_scan_findings: Level,
     /// When the last search came to its end, in seconds since 1970; 0 before the first.
     pub dupe_scan_last_success: Level,
+    /// By when the next search is to come to its end, in seconds since 1970; 0 where none is to.
+    pub dupe_scan_due: Level,
     /// How long it took.
     pub dupe_scan_seconds: SecondsLevel,
     tls_reloads: Family<ResultLabel, Counter>,
@@ -182,6 +186,8 @@ pub struct Metrics {
     pub api: ApiMetrics,
     /// Hot data.
     pub hot: HotMetrics,
+    /// Topics of web clients.
+    pub topics: TopicMetrics,
     pub(crate) web_connections: Level,
     pub(crate) telemetry_dropped: Counter,
     pub(crate) watchers: Level,
@@ -238,6 +244,11 @@ impl Metrics {
                 vyuha,
                 "dupe_scan_last_success",
                 "When the last search for doubled items came to its end, in seconds since 1970; 0 before the first",
+            ),
+            dupe_scan_due: level(
+                vyuha,
+                "dupe_scan_due",
+                "By when the next search for doubled items is to come to its end, in seconds since 1970; 0 where another node searches, or none",
             ),
             dupe_scan_seconds: {
                 let level = SecondsLevel::default();
@@ -308,6 +319,7 @@ impl Metrics {
             ),
             api: ApiMetrics::new(vyuha),
             hot: HotMetrics::register(vyuha),
+            topics: TopicMetrics::register(vyuha),
             web_connections: level(vyuha, "web_connections", "WebSockets of players that are open"),
             telemetry_dropped: counter(
                 vyuha,

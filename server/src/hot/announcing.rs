@@ -1,4 +1,4 @@
-//! Announcements: from the admin port to this node's players and to the other nodes, and from those to this node's players.
+//! Announcements: from the admin port to this node's players and listening pages and to the other nodes, and from those to ours.
 //!
 //! Told at most once: who crosses from shard to shard in that very tick, or a node that is cut off from Redis, misses it.
 
@@ -9,14 +9,21 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 use vyuha_gateway::{ANNOUNCEMENTS_CHANNEL, Announcement, Metrics};
+use vyuha_hot::Subscription;
 use vyuha_protocol::text::check_chat;
+use vyuha_topics::{Hub, Topic};
 
 use super::Hot;
 use super::telling::said;
+use crate::clock;
 use crate::doors::{ShardDoors, Telling};
+use crate::topics;
 
 /// How long it is waited before a subscription that ended is made again.
 const SUBSCRIBE_AGAIN: Duration = Duration::from_millis(500);
+/// How often it is looked whether Redis was connected anew. A subscription asks nothing, so that it never learns by itself that its
+/// connection is dead.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// What goes from node to node.
 #[derive(Serialize, Deserialize)]
@@ -31,10 +38,11 @@ pub async fn announce(
     hot: Hot,
     node: String,
     doors: Rc<ShardDoors>,
+    topics: Hub,
     metrics: Arc<Metrics>,
     orders: mpsc::Receiver<Announcement>,
 ) {
-    let announcer = Announcer { hot, node, doors, metrics };
+    let announcer = Announcer { hot, node, doors, topics, metrics };
     tokio::join!(announcer.send(orders), announcer.hear());
 }
 
@@ -42,6 +50,7 @@ struct Announcer {
     hot: Hot,
     node: String,
     doors: Rc<ShardDoors>,
+    topics: Hub,
     metrics: Arc<Metrics>,
 }
 
@@ -59,12 +68,25 @@ impl Announcer {
 
     async fn hear(&self) {
         loop {
-            if let Ok(mut subscription) = self.hot.store.subscribe(ANNOUNCEMENTS_CHANNEL).await {
-                while let Some(message) = subscription.next().await {
-                    self.heard(&message);
-                }
+            if let Ok(subscription) = self.hot.store.subscribe(ANNOUNCEMENTS_CHANNEL).await {
+                self.listen(subscription).await;
             }
             tokio::time::sleep(SUBSCRIBE_AGAIN).await;
+        }
+    }
+
+    /// Listens until the subscription ends, or has probably died as another connection to Redis has.
+    async fn listen(&self, mut subscription: Subscription) {
+        let connections = self.hot.connections();
+        let mut look = tokio::time::interval(LOOK);
+        while self.hot.connections() == connections {
+            tokio::select! {
+                message = subscription.next() => match message {
+                    Some(message) => self.heard(&message),
+                    None => return,
+                },
+                _ = look.tick() => {}
+            }
         }
     }
 
@@ -80,6 +102,8 @@ impl Announcer {
 
     fn tell_players(&self, text: String) {
         self.metrics.hot.announcements.inc();
+        let announced = topics::Announced { text: &text };
+        self.topics.publish(Topic::Announcements, &announced, clock::unix_ms());
         let frames: Arc<[Vec<u8>]> = [said(String::new(), text)].into();
         self.doors.tell_all(&Telling { account: None, frames });
     }

@@ -14,6 +14,7 @@ mod online;
 mod registry;
 mod telling;
 
+use std::cell::RefCell;
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -24,13 +25,16 @@ use tokio::task::{JoinHandle, spawn_local};
 use vyuha_gateway::{Announcement, HotState, LoadProbe, Metrics, NodeBeat};
 use vyuha_hot::{HotStore, Lifetimes, MemoryHot, RedisHot, RedisSettings, RedisStats};
 use vyuha_store::Handle;
+use vyuha_topics::Hub;
 
 use crate::config::{Config, Redis, RedisUrl};
 use crate::doors::ShardDoors;
 use crate::run::RunRow;
 
+pub use events::BehindSince;
 pub use feed::{HotFeed, HotFeeds};
-pub use telling::Presence;
+use online::Online;
+use telling::Presence;
 
 /// The store of hot data that the configuration names. Clones share it.
 #[derive(Clone)]
@@ -100,14 +104,18 @@ pub struct Sharing {
     pub beat: NodeBeat,
     /// What changes of it.
     pub load: LoadProbe,
+    /// What pages listen to.
+    pub topics: Hub,
     /// Announcements, from the admin port.
     pub announcements: mpsc::Receiver<Announcement>,
 }
 
 /// The tasks that tell the others of this node.
 pub struct Shared {
-    /// Who plays here.
-    pub presence: Presence,
+    /// Since when a row of the ledger is in no stream.
+    pub events_behind_since: BehindSince,
+    presence: Presence,
+    node: String,
     hot: Hot,
     tasks: Vec<JoinHandle<()>>,
 }
@@ -115,19 +123,37 @@ pub struct Shared {
 impl Sharing {
     /// Begins, on the thread of the control plane.
     pub fn start(self, doors: &Rc<ShardDoors>, metrics: &Arc<Metrics>) -> Shared {
-        let Sharing { hot, runs, store, feeds, beat, load, announcements } = self;
-        let (presence, node) = (Presence::new(&beat.name), beat.name.clone());
+        let Sharing { hot, runs, store, feeds, beat, load, announcements, topics } = self;
+        let node = beat.name.clone();
+        let presence = Presence::new(RefCell::new(Online::new(&node)));
+        let events_behind_since = BehindSince::default();
         let (doors, metrics) = (|| doors.clone(), || metrics.clone());
         let mut tasks = vec![
             spawn_local(registry::beat(hot.clone(), beat, load)),
-            spawn_local(announcing::announce(hot.clone(), node.clone(), doors(), metrics(), announcements)),
-            spawn_local(telling::tell(hot.clone(), feeds, presence.clone(), doors(), metrics())),
+            spawn_local(announcing::announce(
+                hot.clone(),
+                node.clone(),
+                doors(),
+                topics,
+                metrics(),
+                announcements,
+            )),
+            spawn_local(telling::tell(
+                hot.clone(),
+                node.clone(),
+                feeds,
+                presence.clone(),
+                doors(),
+                metrics(),
+            )),
         ];
         // In the process nobody would ever read them.
         if hot.redis.is_some() {
-            tasks.push(spawn_local(events::publish(hot.clone(), node, runs, store, metrics())));
+            let behind_since = events_behind_since.clone();
+            let publish = events::publish(hot.clone(), node.clone(), runs, store, metrics(), behind_since);
+            tasks.push(spawn_local(publish));
         }
-        Shared { presence, hot, tasks }
+        Shared { events_behind_since, presence, node, hot, tasks }
     }
 }
 
@@ -135,7 +161,7 @@ impl Shared {
     /// Ends, and says that nobody plays here any more.
     pub async fn end(self) {
         self.tasks.iter().for_each(JoinHandle::abort);
-        telling::tell_the_end(self.hot, self.presence).await;
+        telling::tell_the_end(self.hot, &self.node, self.presence).await;
     }
 }
 
