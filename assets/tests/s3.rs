@@ -47,7 +47,7 @@ impl Bucket {
                 Some(content) => ("200 OK", content.clone()),
                 None => ("404 Not Found", Vec::new()),
             },
-            _ => ("501 Not Implemented", Vec::new()),
+            _ => ("405 Method Not Allowed", Vec::new()),
         }
     }
 }
