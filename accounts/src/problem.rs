@@ -123,6 +123,8 @@ codes! {
     IdentityUnknown = "identity_unknown", NOT_FOUND, "The account has no identity of this provider.";
     /// Without this identity nobody could sign in.
     LastWayIn = "last_way_in", CONFLICT, "This is the last way in to the account: set a password first.";
+    /// Too many calls.
+    RateLimited = "rate_limited", TOO_MANY_REQUESTS, "Too many calls: wait as long as Retry-After says.";
     /// Too many attempts.
     TooManyAttempts = "too_many_attempts", TOO_MANY_REQUESTS, "Too many attempts: wait a while.";
     /// A service behind this one is away or busy.

@@ -6,18 +6,22 @@ use ring::hmac;
 use tokio::sync::mpsc;
 use vyuha_gateway::Metrics;
 use vyuha_gateway::accounts::Accounts;
+use vyuha_hot::HotStore;
 use vyuha_store::sql::Sql;
 
 use crate::browser::Site;
 use crate::jwt::{ACCESS_MS, AUDIENCE, Algorithm, Claims};
 use crate::keyring::Keyring;
+use crate::limits::Limits;
 use crate::mail::Mailer;
 use crate::oidc::Providers;
 use crate::one_time;
+use crate::overview::Overviews;
 use crate::problem::{Code, Problem};
 use crate::revoked::Revoked;
 use crate::secret::{Kind, random};
 use crate::sessions;
+use crate::sharing::Meeting;
 use crate::signed::ServiceKeys;
 use crate::throttle::{Counted, Throttle};
 use crate::vault::Vault;
@@ -54,6 +58,10 @@ pub struct Parts {
     pub vault: Vault,
     /// Failed attempts, the same for every way in.
     pub throttle: Arc<Throttle>,
+    /// How often the interface may be called.
+    pub limits: Limits,
+    /// Where this node meets others, if there are any; limits and throttle are made to be settled then.
+    pub hot: Option<Arc<dyn HotStore>>,
     /// Mail.
     pub mailer: Mailer,
     /// Identity providers.
@@ -79,7 +87,10 @@ pub struct Service {
     pub(crate) vault: Arc<Vault>,
     pub(crate) keys: Keyring,
     pub(crate) revoked: Revoked,
+    pub(crate) overviews: Overviews,
     pub(crate) throttle: Arc<Throttle>,
+    pub(crate) limits: Limits,
+    pub(crate) meeting: Option<Meeting>,
     pub(crate) mailer: Mailer,
     pub(crate) providers: Providers,
     pub(crate) peers: ServiceKeys,
@@ -107,6 +118,8 @@ impl Service {
             hasher,
             vault,
             throttle,
+            limits,
+            hot,
             mailer,
             providers,
             peers,
@@ -126,8 +139,11 @@ impl Service {
             hasher,
             vault: Arc::new(vault),
             keys: Keyring::default(),
-            revoked: Revoked::default(),
+            revoked: Revoked::new(hot.is_some()),
+            overviews: Overviews::default(),
             throttle,
+            limits,
+            meeting: hot.map(Meeting::new),
             mailer,
             providers,
             peers,
@@ -140,7 +156,7 @@ impl Service {
         let now_ms = service.now_ms();
         let ended = service.sql.transaction(move |tx| sessions::ended_since(tx, now_ms - ACCESS_MS)).await?;
         for (session, ended_ms) in ended {
-            service.revoked.add(&session, ended_ms);
+            service.revoked.hear(&session, ended_ms);
         }
         Ok(service)
     }

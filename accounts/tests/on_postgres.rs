@@ -14,6 +14,8 @@ mod document;
 mod factor;
 #[path = "api/frame.rs"]
 mod frame;
+#[path = "api/limits.rs"]
+mod limits;
 #[path = "api/mailbox.rs"]
 mod mailbox;
 #[path = "api/node.rs"]
@@ -24,6 +26,8 @@ mod outage;
 mod people;
 #[path = "api/service.rs"]
 mod service;
+#[path = "api/several.rs"]
+mod several;
 #[path = "api/staff.rs"]
 mod staff;
 #[path = "api/visible.rs"]

@@ -31,9 +31,10 @@ impl FromRequestParts<App> for Caller {
         match app.site.token(&parts.headers) {
             Some(cookie) if !parts.headers.contains_key(header::AUTHORIZATION) => {
                 app.site.needs_own_page(&parts.method, &parts.headers)?;
-                let (cookie, now_ms) = (cookie.to_owned(), app.now_ms());
+                let (cookie, noted, now_ms) = (cookie.to_owned(), cookie.to_owned(), app.now_ms());
                 let found = app.sql.transaction(move |tx| browser::find(tx, &cookie, now_ms)).await?;
                 let (account, session) = found.ok_or(Code::Unauthorized)?;
+                app.limits.note_cookie(&noted, account);
                 Ok(Caller { account, session })
             }
             _ => by_token(parts, app),
@@ -48,7 +49,7 @@ fn by_token(parts: &Parts, app: &App) -> Result<Caller, Problem> {
     if app.revoked.contains(&claims.sid) {
         return Err(Code::Unauthorized.into());
     }
-    Ok(Caller { account, session: claims.sid })
+    Ok(Caller { account, session: claims.sid.clone() })
 }
 
 /// Where a call comes from.

@@ -108,6 +108,7 @@ pub(crate) async fn confirm(
     let counted = app.throttle.count(now_ms, &[(CODE, &account.to_string())]).map_err(Problem::too_many)?;
     let recovery_codes =
         app.sql.transaction(move |tx| second_factor::confirm(tx, &vault, account, &code, now_ms)).await?;
+    app.overviews.forget(account);
     app.throttle.take_back(&counted);
     Ok(Json(SecondFactorConfirmed { recovery_codes }))
 }
@@ -133,5 +134,6 @@ pub(crate) async fn remove(
     }
     prove_code(&app, account.id, Some(code)).await?;
     app.sql.transaction(move |tx| second_factor::remove(tx, account.id)).await?;
+    app.overviews.forget(account.id);
     Ok(StatusCode::NO_CONTENT)
 }
