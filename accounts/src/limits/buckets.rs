@@ -81,17 +81,21 @@ impl Buckets {
             return Err(Empty { wait, left });
         }
         for (name, rule) in wanted {
-            table.spend(now_ms, name, *rule, 1);
+            table.spend(now_ms, name, *rule);
         }
         let left: Vec<i64> = left.into_iter().map(|micro| micro - BucketRule::MICRO).collect();
         Ok(told(&left))
     }
 
     /// Puts a token back into each of these buckets.
-    pub fn give_back(&self, now_ms: i64, given: &[(String, BucketRule)]) {
+    pub fn give_back(&self, given: &[(String, BucketRule)]) {
         let mut table = self.lock();
         for (name, rule) in given {
-            table.spend(now_ms, name, *rule, -1);
+            // One that was forgotten is full.
+            if let Some(level) = table.known.get(name) {
+                level.micro = (level.micro + BucketRule::MICRO).min(rule.capacity_micro());
+            }
+            table.note(name, *rule, -1);
         }
     }
 
@@ -142,14 +146,18 @@ impl Table {
         level.map_or(rule.capacity_micro(), |level| rule.after(level.micro, now_ms - level.at_ms, 0))
     }
 
-    /// Takes tokens out, or puts them back where they are fewer than none.
-    fn spend(&mut self, now_ms: i64, name: &str, rule: BucketRule, tokens: i32) {
-        let micro = self.level(now_ms, name, rule) - i64::from(tokens) * BucketRule::MICRO;
-        let level = Level { at_ms: now_ms, micro: micro.min(rule.capacity_micro()) };
+    /// Takes a token out.
+    fn spend(&mut self, now_ms: i64, name: &str, rule: BucketRule) {
+        let level = Level { at_ms: now_ms, micro: self.level(now_ms, name, rule) - BucketRule::MICRO };
         match self.known.get(name) {
             Some(known) => *known = level,
             None => self.known.put(name.to_owned(), level),
         }
+        self.note(name, rule, 1);
+    }
+
+    /// Tokens that were taken out, or put back where they are fewer than none, are to be told.
+    fn note(&mut self, name: &str, rule: BucketRule, tokens: i32) {
         let Some(untold) = &mut self.untold else { return };
         let is_full = untold.len() >= BUCKETS_MAX;
         match untold.entry(name.to_owned()) {

@@ -113,15 +113,15 @@ fn what_is_given_back_before_it_was_told_is_never_told() {
     let rule = BucketRule { capacity: 2, fills_in: Duration::from_mins(1) };
     let (buckets, wanted) = (Buckets::new(true), [("a".to_owned(), rule)]);
     buckets.take(0, &wanted).unwrap();
-    buckets.give_back(0, &wanted);
+    buckets.give_back(&wanted);
     assert_eq!(buckets.untold(9), []);
     buckets.take(0, &wanted).unwrap();
     let spent = |tokens| Spent { bucket: "a".into(), rule, tokens };
     assert_eq!(buckets.untold(9), [spent(1)]);
-    buckets.give_back(0, &wanted);
+    buckets.give_back(&wanted);
     assert_eq!(buckets.untold(9), [spent(-1)]);
     // It is full, and holds no more than that.
-    buckets.give_back(0, &wanted);
+    buckets.give_back(&wanted);
     assert!(buckets.take(0, &wanted).is_ok() && buckets.take(0, &wanted).is_ok());
     assert!(buckets.take(0, &wanted).is_err());
 }
@@ -259,7 +259,7 @@ proptest! {
                         prop_assert!(by_itself.is_ok());
                     } else if let Ok(left) = by_itself {
                         prop_assert!(left[0].tokens as f64 <= between, "{:?} is left", left);
-                        alone.give_back(game.now_ms, &wanted);
+                        alone.give_back(&wanted);
                     }
                 }
             }

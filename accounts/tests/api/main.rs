@@ -10,6 +10,7 @@ mod frame;
 mod limits;
 mod mailbox;
 mod node;
+mod owner;
 mod people;
 mod service;
 mod several;

@@ -22,14 +22,14 @@ use vyuha_test_postgres::Postgres;
 
 use super::world::People;
 
-/// As the server has it unless it is told otherwise.
+/// The defaults of the server's settings.
 const TIMEOUT: Duration = Duration::from_secs(10);
 const LEASE: Duration = Duration::from_secs(15);
 const QUEUE_BATCHES: usize = 1024;
 const LEDGER_RETENTION: Duration = Duration::from_hours(730 * 24);
 /// More than any backlog of this program.
 const JOURNAL_BYTES_MAX: u64 = 64 << 30;
-/// Rows of one batch when the database is filled.
+/// People of one batch when the database is filled, each of them a character and its items.
 const SEED_PEOPLE_PER_BATCH: u32 = 100;
 
 /// Processor time that was taken.
@@ -149,9 +149,18 @@ impl Pipe {
 
     /// Waits until all that is on disk is in the database.
     pub fn drain(&self, patience: Duration) -> anyhow::Result<()> {
-        let (handle, target) = (self.durability.handle(), self.durability.durable_seq());
+        self.wait_for(self.durability.durable_seq(), patience)
+    }
+
+    /// Waits until more is in the database than this.
+    pub fn drain_past(&self, applied_seq: u64, patience: Duration) -> anyhow::Result<()> {
+        self.wait_for(applied_seq + 1, patience)
+    }
+
+    fn wait_for(&self, applied_seq: u64, patience: Duration) -> anyhow::Result<()> {
+        let handle = self.durability.handle();
         let deadline = Instant::now() + patience;
-        while handle.applied() < target {
+        while handle.applied() < applied_seq {
             ensure!(!self.failed.load(Ordering::Relaxed), "the store stopped, see above");
             if Instant::now() > deadline {
                 bail!("the database did not catch up within {patience:?}: {:?}", handle.stats().last_error);
