@@ -21,7 +21,7 @@ pub const ACCESS_MS: i64 = 15 * 60_000;
 /// How far two machines' clocks may be apart.
 const SKEW_S: i64 = 30;
 /// The longest token that is looked at, in bytes.
-const TOKEN_BYTES_MAX: usize = 2048;
+pub const TOKEN_BYTES_MAX: usize = 2048;
 /// Whom our tokens are for.
 pub const AUDIENCE: &str = "vyuha";
 
@@ -84,6 +84,17 @@ pub struct Claims {
     pub iat: i64,
     /// Until when it is good, seconds since 1970 UTC.
     pub exp: i64,
+}
+
+impl Claims {
+    /// Whether whoever signed them said that they are good, for us and at this time.
+    pub fn are_good(&self, issuer: &str, now_ms: i64) -> bool {
+        let now_s = now_ms / 1000;
+        self.iss == issuer
+            && self.aud == AUDIENCE
+            && self.iat <= now_s.saturating_add(SKEW_S)
+            && self.exp > now_s
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -215,12 +226,7 @@ pub fn verify<'k>(
     key.verify(signed.as_bytes(), &signature)?;
     let claims = URL_SAFE_NO_PAD.decode(claims).map_err(|_| TokenError)?;
     let claims: Claims = serde_json::from_slice(&claims).map_err(|_| TokenError)?;
-    let now_s = now_ms / 1000;
-    let good = claims.iss == issuer
-        && claims.aud == AUDIENCE
-        && claims.iat <= now_s.saturating_add(SKEW_S)
-        && claims.exp > now_s;
-    if good { Ok(claims) } else { Err(TokenError) }
+    if claims.are_good(issuer, now_ms) { Ok(claims) } else { Err(TokenError) }
 }
 
 fn encode(part: &impl Serialize) -> String {

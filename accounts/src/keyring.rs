@@ -3,17 +3,22 @@
 //! A key is published for a day before it signs, so that whoever keeps a copy of the key set has it, and for a day after it
 //! stopped, far longer than any token that it signed. Where the algorithm was changed, the same holds: the next key is of the
 //! new one, and signs a day later.
+//!
+//! What a signature said is remembered under the token's SHA-256 sum, since verifying one takes tens of microseconds; issuer and
+//! times are judged each time, and nothing is remembered beyond a change of the keys.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use ring::digest::{SHA256, SHA256_OUTPUT_LEN, digest};
 use serde::Serialize;
 use utoipa::ToSchema;
 use vyuha_store::sql::SqlTransaction;
 
-use crate::jwt::{ACCESS_MS, Algorithm, Claims, PublicKey, SigningKey, TokenError, verify};
+use crate::jwt::{ACCESS_MS, Algorithm, Claims, PublicKey, SigningKey, TOKEN_BYTES_MAX, TokenError, verify};
 use crate::problem::{Code, Problem};
+use crate::recent::Recent;
 use crate::secret::random_id;
 use crate::vault::Vault;
 
@@ -24,10 +29,13 @@ pub const SIGNS_MS: i64 = 30 * DAY_MS;
 pub const PUBLISHED_MS: i64 = DAY_MS;
 const _: () = assert!(PUBLISHED_MS > 2 * ACCESS_MS);
 
+/// Tokens whose signatures are remembered at once, of at most about 0.5 KiB each.
+pub const VERIFIED_MAX: usize = 16_384;
+
 /// The keys in use.
-#[derive(Default)]
 pub struct Keyring {
     keys: RwLock<Arc<Vec<Dated>>>,
+    verified: Mutex<Recent<[u8; SHA256_OUTPUT_LEN], Arc<Claims>>>,
 }
 
 struct Dated {
@@ -76,7 +84,17 @@ pub struct JwkSet {
     keys: Vec<Jwk>,
 }
 
+impl Default for Keyring {
+    fn default() -> Keyring {
+        Keyring::with(Vec::new())
+    }
+}
+
 impl Keyring {
+    fn with(keys: Vec<Dated>) -> Keyring {
+        Keyring { keys: RwLock::new(Arc::new(keys)), verified: Mutex::new(Recent::new(VERIFIED_MAX)) }
+    }
+
     /// Whether a new key, by `algorithm`, is due.
     pub fn is_due(tx: &mut dyn SqlTransaction, algorithm: Algorithm, now_ms: i64) -> Result<bool, Problem> {
         Ok(look(tx, algorithm, now_ms)?.make)
@@ -113,13 +131,14 @@ impl Keyring {
             let key = SigningKey::new(kid.clone(), algorithm, &opened).map_err(|error| unusable(&error))?;
             keys.push(Dated { created_ms, key });
         }
-        Ok(Keyring { keys: RwLock::new(Arc::new(keys)) })
+        Ok(Keyring::with(keys))
     }
 
     /// Uses the keys of another from now on.
     pub fn replace(&self, other: Keyring) {
         let keys = other.keys.into_inner().unwrap_or_else(PoisonError::into_inner);
         *self.keys.write().unwrap_or_else(PoisonError::into_inner) = keys;
+        self.verified().clear();
     }
 
     /// Signs claims; `None` before there is a key.
@@ -130,9 +149,25 @@ impl Keyring {
     }
 
     /// Verifies a token.
-    pub fn verify(&self, token: &str, issuer: &str, now_ms: i64) -> Result<Claims, TokenError> {
+    pub fn verify(&self, token: &str, issuer: &str, now_ms: i64) -> Result<Arc<Claims>, TokenError> {
+        if token.len() > TOKEN_BYTES_MAX {
+            return Err(TokenError);
+        }
+        let sum = digest(&SHA256, token.as_bytes());
+        let sum = <[u8; SHA256_OUTPUT_LEN]>::try_from(sum.as_ref()).map_err(|_| TokenError)?;
+        let remembered = self.verified().get(&sum).cloned();
+        if let Some(claims) = remembered {
+            return if claims.are_good(issuer, now_ms) { Ok(claims) } else { Err(TokenError) };
+        }
         let keys = self.keys();
-        verify(token, issuer, now_ms, |kid| keys.iter().map(|dated| &dated.key).find(|key| key.kid == kid))
+        let find = |kid: &str| keys.iter().map(|dated| &dated.key).find(|key| key.kid == kid);
+        let claims = Arc::new(verify(token, issuer, now_ms, find)?);
+        let mut verified = self.verified();
+        // Keys that were replaced meanwhile clear this after they were; what they said is not put back.
+        if Arc::ptr_eq(&keys, &self.keys()) {
+            verified.put(sum, claims.clone());
+        }
+        Ok(claims)
     }
 
     /// The public keys.
@@ -148,6 +183,11 @@ impl Keyring {
             }
         };
         JwkSet { keys: self.keys().iter().map(jwk).collect() }
+    }
+
+    fn verified(&self) -> MutexGuard<'_, Recent<[u8; SHA256_OUTPUT_LEN], Arc<Claims>>> {
+        // A panic between two of its statements leaves it usable.
+        self.verified.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn keys(&self) -> Arc<Vec<Dated>> {
@@ -262,5 +302,32 @@ mod tests {
                 assert!(created.contains(&signed), "{signed} was put away at {now_ms}");
             }
         }
+    }
+
+    #[test]
+    fn a_signature_is_remembered_and_times_and_keys_are_not() {
+        let key = |kid: &str, seed: u8| {
+            let key = SigningKey::new(kid.into(), Algorithm::EdDsa, &[seed; 32]).unwrap();
+            Keyring::with(vec![Dated { created_ms: 0, key }])
+        };
+        let keyring = key("k1", 7);
+        let (aud, sub, sid) = (crate::jwt::AUDIENCE.into(), "7".into(), "s".into());
+        let claims = Claims { iss: "here".into(), aud, sub, sid, iat: 100, exp: 1_000 };
+        let token = keyring.sign(&claims, 0).unwrap();
+        for (issuer, now_ms, is_good) in [
+            ("here", 100_000, true),
+            ("here", 999_999, true),
+            ("there", 100_000, false),
+            ("here", 1_000_000, false),
+            ("here", 69_000, false),
+            ("here", 100_000, true),
+        ] {
+            let verified = keyring.verify(&token, issuer, now_ms);
+            assert_eq!(verified.is_ok_and(|found| *found == claims), is_good, "{issuer} at {now_ms}");
+        }
+        let forged = key("k1", 8).sign(&claims, 0).unwrap();
+        assert!(keyring.verify(&forged, "here", 100_000).is_err());
+        keyring.replace(key("k1", 9));
+        assert!(keyring.verify(&token, "here", 100_000).is_err());
     }
 }

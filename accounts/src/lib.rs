@@ -6,7 +6,7 @@
 //! decides. Tokens are kept as hashes; keys and shared secrets are sealed. No answer and no answer's time tells who has an
 //! account, and nothing secret is logged.
 //!
-//! Memory is bounded: [`throttle::WINDOWS_MAX`] windows, [`mail::QUEUE_MAX`] mails, 4,096 kept answers of at most 16 KiB, and the
+//! Memory is bounded: [`limits::BUCKETS_MAX`] buckets, [`throttle::WINDOWS_MAX`] windows, [`mail::QUEUE_MAX`] mails, 4,096 kept answers of at most 16 KiB, and the
 //! sessions that ended within a quarter of an hour.
 
 pub mod appeals;
@@ -18,12 +18,15 @@ mod http;
 pub mod identities;
 pub mod jwt;
 pub mod keyring;
+pub mod limits;
 pub mod login;
 pub mod mail;
 mod notice;
 pub mod oidc;
 pub mod one_time;
+pub mod overview;
 pub mod problem;
+mod recent;
 pub mod registration;
 mod revoked;
 mod routes;
@@ -31,6 +34,7 @@ pub mod second_factor;
 pub mod secret;
 mod service;
 pub mod sessions;
+pub mod sharing;
 pub mod signed;
 pub mod staff;
 #[cfg(test)]

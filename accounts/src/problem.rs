@@ -159,6 +159,8 @@ codes! {
     AppealUnknown = "appeal_unknown", NOT_FOUND, "There is no such appeal.";
     /// The appeal was decided.
     AppealDecided = "appeal_decided", CONFLICT, "The appeal is decided already.";
+    /// Too many calls.
+    RateLimited = "rate_limited", TOO_MANY_REQUESTS, "Too many calls: wait as long as Retry-After says.";
     /// Too many attempts.
     TooManyAttempts = "too_many_attempts", TOO_MANY_REQUESTS, "Too many attempts: wait a while.";
     /// The path takes a WebSocket, some a sub-protocol of their own.

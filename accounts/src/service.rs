@@ -7,6 +7,7 @@ use ring::hmac;
 use tokio::sync::mpsc;
 use vyuha_gateway::accounts::Accounts;
 use vyuha_gateway::{Announcement, Metrics};
+use vyuha_hot::HotStore;
 use vyuha_store::sql::Sql;
 use vyuha_topics::{CloseReason, Hub};
 
@@ -16,13 +17,16 @@ use crate::devices::links::Links;
 use crate::devices::{self, Devices};
 use crate::jwt::{ACCESS_MS, AUDIENCE, Algorithm, Claims};
 use crate::keyring::Keyring;
+use crate::limits::Limits;
 use crate::mail::Mailer;
 use crate::oidc::Providers;
 use crate::one_time;
+use crate::overview::Overviews;
 use crate::problem::{Code, Problem};
 use crate::revoked::Revoked;
 use crate::secret::{Kind, random};
 use crate::sessions;
+use crate::sharing::Meeting;
 use crate::signed::ServiceKeys;
 use crate::throttle::Throttle;
 use crate::vault::Vault;
@@ -59,6 +63,10 @@ pub struct Parts {
     pub vault: Vault,
     /// Failed attempts, the same for every way in.
     pub throttle: Arc<Throttle>,
+    /// How often the interface may be called.
+    pub limits: Limits,
+    /// Where this node meets others, if there are any; limits and throttle are made to be settled then.
+    pub hot: Option<Arc<dyn HotStore>>,
     /// Mail.
     pub mailer: Mailer,
     /// Identity providers.
@@ -98,7 +106,10 @@ pub struct Service {
     pub(crate) keys: Keyring,
     pub(crate) revoked: Revoked,
     pub(crate) devices: Devices,
+    pub(crate) overviews: Overviews,
     pub(crate) throttle: Arc<Throttle>,
+    pub(crate) limits: Limits,
+    pub(crate) meeting: Option<Meeting>,
     pub(crate) mailer: Mailer,
     pub(crate) providers: Providers,
     pub(crate) peers: ServiceKeys,
@@ -129,6 +140,8 @@ impl Service {
             hasher,
             vault,
             throttle,
+            limits,
+            hot,
             mailer,
             providers,
             peers,
@@ -153,9 +166,12 @@ impl Service {
             hasher,
             vault,
             keys: Keyring::default(),
-            revoked: Revoked::default(),
+            revoked: Revoked::new(hot.is_some()),
             devices,
+            overviews: Overviews::default(),
             throttle,
+            limits,
+            meeting: hot.map(Meeting::new),
             mailer,
             providers,
             peers,
@@ -172,7 +188,7 @@ impl Service {
         let now_ms = service.now_ms();
         let ended = service.sql.transaction(move |tx| sessions::ended_since(tx, now_ms - ACCESS_MS)).await?;
         for (session, ended_ms) in ended {
-            service.revoked.add(&session, ended_ms);
+            service.revoked.hear(&session, ended_ms);
         }
         Ok(service)
     }
@@ -289,6 +305,14 @@ impl Service {
     pub(crate) fn revoke(&self, sessions: &[String]) {
         for session in sessions {
             self.revoked.add(session, self.now_ms());
+        }
+        self.let_go(sessions);
+    }
+
+    /// Closes what these sessions, which are over, have open.
+    pub(crate) fn let_go(&self, sessions: &[String]) {
+        if sessions.is_empty() {
+            return;
         }
         self.devices.links.close_sessions(sessions);
         self.topics.lock().close_all(CloseReason::SessionEnded, |identity| {

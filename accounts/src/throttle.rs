@@ -2,13 +2,20 @@
 //!
 //! An attempt is counted before it is judged, so that many at once are no more than many in a row; it is taken back unless it was
 //! judged to have failed. Subjects are counted whether they exist or not, and only as hashes. Counts do not outlive the process.
+//!
+//! Where there are other nodes, what is counted here is settled with them as well ([`crate::sharing`]): a token bucket that holds
+//! as many attempts as a window and fills within one is emptied by all nodes together, and nobody tries where it is empty. By
+//! itself a node's window is always the first to refuse.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
+use vyuha_hot::BucketRule;
 
+use crate::limits::{Buckets, Empty};
 use crate::problem::Problem;
 
 /// Windows kept at once; past it the one that was used longest ago is forgotten. A window takes at most about 1 KiB.
@@ -23,30 +30,39 @@ pub struct Rule {
     pub name: &'static str,
     /// Attempts, 1 and more.
     pub most: usize,
-    /// In milliseconds.
+    /// In milliseconds, up to a day.
     pub window_ms: i64,
+    /// Whether attempts at other nodes count as well.
+    pub everywhere: bool,
 }
 
 /// Failed logins of one account from one address.
-pub const LOGIN_PAIR: Rule = Rule { name: "login", most: 5, window_ms: 15 * MINUTE_MS };
+pub const LOGIN_PAIR: Rule = Rule { name: "login", most: 5, window_ms: 15 * MINUTE_MS, everywhere: true };
 /// Failed logins from one address, whatever the account: many passwords of many people.
-pub const LOGIN_ADDRESS: Rule = Rule { name: "login_address", most: 50, window_ms: 15 * MINUTE_MS };
+pub const LOGIN_ADDRESS: Rule =
+    Rule { name: "login_address", most: 50, window_ms: 15 * MINUTE_MS, everywhere: true };
 /// Failed logins of one account, wherever from: many machines at one person. High, since it shuts the owner out as well.
-pub const LOGIN_ACCOUNT: Rule = Rule { name: "login_account", most: 100, window_ms: 15 * MINUTE_MS };
+pub const LOGIN_ACCOUNT: Rule =
+    Rule { name: "login_account", most: 100, window_ms: 15 * MINUTE_MS, everywhere: true };
 /// Wrong codes of one account's second factor.
-pub const CODE: Rule = Rule { name: "code", most: 5, window_ms: 15 * MINUTE_MS };
+pub const CODE: Rule = Rule { name: "code", most: 5, window_ms: 15 * MINUTE_MS, everywhere: true };
 /// Requests that send mail, from one address.
-pub const MAIL_ADDRESS: Rule = Rule { name: "mail_address", most: 20, window_ms: 60 * MINUTE_MS };
+pub const MAIL_ADDRESS: Rule =
+    Rule { name: "mail_address", most: 20, window_ms: 60 * MINUTE_MS, everywhere: true };
 /// Mails to one mailbox.
-pub const MAILBOX: Rule = Rule { name: "mailbox", most: 3, window_ms: 15 * MINUTE_MS };
+pub const MAILBOX: Rule = Rule { name: "mailbox", most: 3, window_ms: 15 * MINUTE_MS, everywhere: true };
 /// Shown tokens that were wrong, from one address.
-pub const TOKEN_ADDRESS: Rule = Rule { name: "token_address", most: 50, window_ms: 15 * MINUTE_MS };
+pub const TOKEN_ADDRESS: Rule =
+    Rule { name: "token_address", most: 50, window_ms: 15 * MINUTE_MS, everywhere: true };
 /// Devices that did not show who they are, from one address.
-pub const DEVICE_ADDRESS: Rule = Rule { name: "device_address", most: 50, window_ms: 15 * MINUTE_MS };
+pub const DEVICE_ADDRESS: Rule =
+    Rule { name: "device_address", most: 50, window_ms: 15 * MINUTE_MS, everywhere: true };
 /// Sign-ins at an identity provider that one address begins.
-pub const FLOW_ADDRESS: Rule = Rule { name: "flow_address", most: 30, window_ms: 15 * MINUTE_MS };
+pub const FLOW_ADDRESS: Rule =
+    Rule { name: "flow_address", most: 30, window_ms: 15 * MINUTE_MS, everywhere: true };
 /// Times that one identity provider's keys are fetched for the sake of a key that is not among them.
-pub const PROVIDER_KEYS: Rule = Rule { name: "provider_keys", most: 5, window_ms: MINUTE_MS };
+pub const PROVIDER_KEYS: Rule =
+    Rule { name: "provider_keys", most: 5, window_ms: MINUTE_MS, everywhere: false };
 
 type Key = [u8; 16];
 
@@ -54,6 +70,7 @@ type Key = [u8; 16];
 #[derive(Debug, Default)]
 pub struct Throttle {
     windows: Mutex<HashMap<Key, VecDeque<i64>>>,
+    shared: Option<Buckets>,
 }
 
 /// Attempts that were counted. Dropped, they are taken back: what succeeded, could not be judged or was given up on the way was
@@ -63,6 +80,7 @@ pub struct Throttle {
 pub struct Counted<'t> {
     throttle: &'t Throttle,
     keys: Vec<Key>,
+    shared: Vec<(String, BucketRule)>,
     at_ms: i64,
 }
 
@@ -70,6 +88,7 @@ impl Counted<'_> {
     /// They stay counted.
     pub fn stands(mut self) {
         self.keys.clear();
+        self.shared.clear();
     }
 
     /// They stay counted where what was tried was refused; a fault of ours is no refusal.
@@ -86,6 +105,9 @@ impl Counted<'_> {
 
 impl Drop for Counted<'_> {
     fn drop(&mut self) {
+        if let Some(buckets) = &self.throttle.shared {
+            buckets.give_back(&self.shared);
+        }
         let mut windows = self.throttle.windows();
         for key in &self.keys {
             let Some(window) = windows.get_mut(key) else { continue };
@@ -100,6 +122,16 @@ impl Drop for Counted<'_> {
 }
 
 impl Throttle {
+    /// One whose counts somebody settles with other nodes.
+    pub fn settled() -> Throttle {
+        Throttle { shared: Some(Buckets::new(true)), ..Throttle::default() }
+    }
+
+    /// What is to be settled with other nodes.
+    pub fn shared(&self) -> Option<&Buckets> {
+        self.shared.as_ref()
+    }
+
     /// Counts an attempt under each of these rules, or under none.
     ///
     /// # Errors
@@ -115,13 +147,19 @@ impl Throttle {
         if let Some(wait_ms) = waits.max() {
             return Err(wait_ms);
         }
+        let shared = self.shared.as_ref().map(|buckets| {
+            let everywhere = subjects.iter().zip(&keys).filter(|((rule, _), _)| rule.everywhere);
+            let wanted: Vec<_> = everywhere.map(|((rule, _), key)| bucket(*rule, key)).collect();
+            buckets.take(now_ms, &wanted).map(|_| wanted)
+        });
+        let shared = shared.transpose().map_err(|Empty { wait, .. }| wait.as_millis() as i64)?;
         for key in &keys {
             if windows.len() >= WINDOWS_MAX && !windows.contains_key(key) {
                 forget_oldest(&mut windows);
             }
             windows.entry(*key).or_default().push_back(now_ms);
         }
-        Ok(Counted { throttle: self, keys, at_ms: now_ms })
+        Ok(Counted { throttle: self, keys, shared: shared.unwrap_or_default(), at_ms: now_ms })
     }
 
     fn windows(&self) -> MutexGuard<'_, HashMap<Key, VecDeque<i64>>> {
@@ -146,6 +184,13 @@ fn key(rule: Rule, subject: &str) -> Key {
     std::array::from_fn(|index| sum[index])
 }
 
+/// The bucket of what all nodes count under a key.
+fn bucket(rule: Rule, key: &Key) -> (String, BucketRule) {
+    let name = key.iter().fold(format!("tried:{}:", rule.name), |name, byte| name + &format!("{byte:02x}"));
+    let capacity = u32::try_from(rule.most).unwrap_or(u32::MAX);
+    (name, BucketRule { capacity, fills_in: Duration::from_millis(rule.window_ms.unsigned_abs()) })
+}
+
 fn forget_oldest(windows: &mut HashMap<Key, VecDeque<i64>>) {
     let oldest = windows.iter().min_by_key(|(_, window)| window.back().copied()).map(|(key, _)| *key);
     if let Some(key) = oldest {
@@ -159,7 +204,7 @@ mod tests {
     use crate::problem::Code;
     use proptest::prelude::*;
 
-    const RULE: Rule = Rule { name: "test", most: 3, window_ms: 100 };
+    const RULE: Rule = Rule { name: "test", most: 3, window_ms: 100, everywhere: true };
 
     #[test]
     fn a_window_slides() {

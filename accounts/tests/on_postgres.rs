@@ -18,6 +18,8 @@ mod document;
 mod factor;
 #[path = "api/frame.rs"]
 mod frame;
+#[path = "api/limits.rs"]
+mod limits;
 #[path = "api/mailbox.rs"]
 mod mailbox;
 #[path = "api/node.rs"]
@@ -30,6 +32,8 @@ mod owner;
 mod people;
 #[path = "api/service.rs"]
 mod service;
+#[path = "api/several.rs"]
+mod several;
 #[path = "api/staff.rs"]
 mod staff;
 #[path = "api/topics.rs"]

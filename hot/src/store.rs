@@ -27,6 +27,8 @@ pub struct Lifetimes {
     pub chat_lines: usize,
     /// A node, from its last beat. Default 30 s.
     pub node: Duration,
+    /// A session on the list of those that were revoked. Default 15 min, as long as its access tokens are good.
+    pub revoked: Duration,
     /// About how many events a stream keeps, the oldest going first. Default 100,000.
     pub stream_events: usize,
 }
@@ -39,6 +41,7 @@ impl Default for Lifetimes {
             chat: Duration::from_hours(1),
             chat_lines: 100,
             node: Duration::from_secs(30),
+            revoked: Duration::from_mins(15),
             stream_events: 100_000,
         }
     }
@@ -81,6 +84,15 @@ pub struct Bucket {
     pub tokens: i64,
     /// How long until it holds a whole token; zero where it does.
     pub next_token: Duration,
+}
+
+/// Which sessions were revoked.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Revoked {
+    /// Their names, in no order.
+    pub sessions: Vec<String>,
+    /// The store's time, in milliseconds.
+    pub now_ms: i64,
 }
 
 /// An event's id: unique and rising within its stream. Its producer chooses it.
@@ -176,9 +188,15 @@ pub trait HotStore: Send + Sync {
     /// The last lines of a channel's chat, `lines_max` of them at the most, oldest first.
     fn recent_chat<'a>(&'a self, channel: &'a str, lines_max: usize) -> HotFuture<'a, Vec<Vec<u8>>>;
 
-    /// Takes what was spent, `0..=1,000,000` tokens, out of a bucket, and says what is left. It takes them
-    /// whether there were as many or not: the caller has judged already, by what it last was told.
-    fn settle<'a>(&'a self, bucket: &'a str, rule: BucketRule, spent: u32) -> HotFuture<'a, Bucket>;
+    /// Takes what was spent, up to 1,000,000 tokens, out of a bucket, or puts as many back where it is less than
+    /// none, and says what is left. It takes them whether there were as many or not: the caller has judged
+    /// already, by what it last was told.
+    fn settle<'a>(&'a self, bucket: &'a str, rule: BucketRule, spent: i32) -> HotFuture<'a, Bucket>;
+
+    /// Puts sessions on the list of those that were revoked, each for [`Lifetimes::revoked`], and says which were put there
+    /// from `since_ms` on, by the store's own clock; these among them. With what it says the time is, and a zero at first,
+    /// whoever asks again and again misses none.
+    fn revoke<'a>(&'a self, sessions: &'a [String], since_ms: i64) -> HotFuture<'a, Revoked>;
 
     /// Says that a node lives, and how it is reached; holds for [`Lifetimes::node`].
     fn beat<'a>(&'a self, node: &'a str, description: &'a [u8]) -> HotFuture<'a, ()>;
@@ -265,23 +283,28 @@ pub(crate) fn check_events(after: EventId, events: &[Event]) -> Result<(), HotEr
     }
 }
 
+/// Whoever judges by itself between two settlements counts in the same way as a store.
 impl BucketRule {
-    /// Millionths of a token that come in a millisecond.
-    const MICRO: i64 = 1_000_000;
+    /// Millionths in a token.
+    pub const MICRO: i64 = 1_000_000;
 
-    pub(crate) fn check(self, spent: u32) -> Result<(), HotError> {
+    /// Succeeds where capacity, time to fill and what was spent are in their ranges.
+    ///
+    /// # Errors
+    /// [`HotError::Invalid`].
+    pub fn check(self, spent: i32) -> Result<(), HotError> {
         let fills = (Duration::from_millis(1)..=Duration::from_hours(24)).contains(&self.fills_in);
-        if fills && (1..=1_000_000).contains(&self.capacity) && spent <= 1_000_000 {
+        if fills && (1..=1_000_000).contains(&self.capacity) && spent.unsigned_abs() <= 1_000_000 {
             Ok(())
         } else {
             Err(HotError::Invalid(
-                "a bucket holds 1 to 1,000,000 tokens, fills in 1 ms to a day, and is asked for at most 1,000,000",
+                "a bucket holds 1 to 1,000,000 tokens, fills in 1 ms to a day, and is asked for at most 1,000,000, or given as many back",
             ))
         }
     }
 
     /// The capacity in millionths of a token.
-    pub(crate) fn capacity_micro(self) -> i64 {
+    pub fn capacity_micro(self) -> i64 {
         i64::from(self.capacity) * Self::MICRO
     }
 
@@ -290,18 +313,18 @@ impl BucketRule {
         self.fills_in.as_millis() as i64
     }
 
-    /// A bucket's content after `elapsed_ms` and after `spent` tokens were taken out, in millionths.
-    pub(crate) fn after(self, micro: i64, elapsed_ms: i64, spent: u32) -> i64 {
+    /// A bucket's content after `elapsed_ms` and after `spent` tokens were taken out, or put back, in millionths.
+    pub fn after(self, micro: i64, elapsed_ms: i64, spent: i32) -> i64 {
         let capacity = self.capacity_micro();
         // Beyond twice the time to fill even the deepest debt is paid; the bound keeps products small.
         let elapsed_ms = elapsed_ms.clamp(0, 2 * self.fills_ms());
         let gained = i128::from(elapsed_ms) * i128::from(capacity) / i128::from(self.fills_ms());
         let filled = (micro + gained as i64).min(capacity);
-        (filled - i64::from(spent) * Self::MICRO).max(-capacity)
+        (filled - i64::from(spent) * Self::MICRO).clamp(-capacity, capacity)
     }
 
     /// What a content in millionths means.
-    pub(crate) fn bucket(self, micro: i64) -> Bucket {
+    pub fn bucket(self, micro: i64) -> Bucket {
         let lacking = (Self::MICRO - micro).max(0) as u128;
         let next_ms = (lacking * self.fills_in.as_millis()).div_ceil(self.capacity_micro() as u128);
         Bucket { tokens: micro.div_euclid(Self::MICRO), next_token: Duration::from_millis(next_ms as u64) }
@@ -329,6 +352,9 @@ mod tests {
             (-60, 60_000, 0, 0, 1_000),
             (-60, 1_000_000_000, 0, 60, 0),
             (10, -5_000, 0, 10, 0),
+            (10, 0, -5, 15, 0),
+            (-3, 0, -3, 0, 1_000),
+            (58, 1_000, -5, 60, 0),
         ];
         for (tokens, elapsed_ms, spent, left, next_ms) in cases {
             let bucket = MINUTE.bucket(MINUTE.after(tokens * 1_000_000, elapsed_ms, spent));
@@ -347,7 +373,9 @@ mod tests {
             (rule(1_000_001, 1), 0, false),
             (rule(1, 0), 0, false),
             (rule(1, 86_400_001), 0, false),
+            (rule(1, 1), -1_000_000, true),
             (rule(1, 1), 1_000_001, false),
+            (rule(1, 1), -1_000_001, false),
         ] {
             assert_eq!(rule.check(spent).is_ok(), ok, "{rule:?} {spent}");
         }
@@ -374,7 +402,7 @@ mod tests {
         #[test]
         fn a_bucket_gives_no_more_than_it_gets(
             capacity in 1u32..1_000, fills_ms in 1u64..100_000,
-            takes in proptest::collection::vec((0i64..5_000, 0u32..50), 0..100),
+            takes in proptest::collection::vec((0i64..5_000, 0i32..50), 0..100),
         ) {
             let rule = BucketRule { capacity, fills_in: Duration::from_millis(fills_ms) };
             let mut micro = rule.capacity_micro();
@@ -383,10 +411,10 @@ mod tests {
                 elapsed += ms;
                 let before = rule.after(micro, ms, 0);
                 // Whoever asks only for what is there never gets into debt.
-                let granted = wanted.min(rule.bucket(before).tokens.max(0) as u32);
+                let granted = wanted.min(rule.bucket(before).tokens.max(0) as i32);
                 micro = rule.after(micro, ms, granted);
                 prop_assert!(micro >= 0);
-                spent += u64::from(granted);
+                spent += u64::from(granted.unsigned_abs());
             }
             let most = u128::from(capacity) * (fills_ms as u128 + elapsed as u128) / u128::from(fills_ms);
             prop_assert!(u128::from(spent) <= most, "{spent} of {most}");

@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
 use vyuha_accounts::bans;
 use vyuha_accounts::jwt::Algorithm;
+use vyuha_accounts::limits::{By, LimitConfig, Limits};
 use vyuha_accounts::mail::{self, Outlet, Templates};
 use vyuha_accounts::oidc::{ProviderConfig, Providers};
 use vyuha_accounts::signed::{ServiceKeyConfig, ServiceKeys};
@@ -22,6 +23,7 @@ use vyuha_store::Durability;
 use vyuha_topics::Hub;
 
 use crate::config::{Config, TokenAlgorithm};
+use crate::hot::Hot;
 use crate::port::PortThread;
 use crate::topics::{TopicFeeds, relay};
 
@@ -76,13 +78,17 @@ impl ApiPort {
             path if path.as_os_str().is_empty() => None,
             path => Some(read_secret(path, "api.admin_key_file")?),
         };
+        // A connection of its own, on the API's thread: neither waits for the other.
+        let hot = Hot::open(config)?.shared();
         let (out, thrown_out) = mpsc::channel(THROWN_OUT_MAX);
         let parts = Parts {
             config: api,
             sql: durability.services(TRANSACTIONS_MAX)?,
             hasher,
             vault: Vault::open(&config.data.dir.join(KEY_FILE))?,
-            throttle: Arc::new(Throttle::default()),
+            throttle: Arc::new(if hot.is_some() { Throttle::settled() } else { Throttle::default() }),
+            limits: limits(config, hot.is_some())?,
+            hot,
             mailer,
             providers: providers(&config.api.providers_file)?,
             peers: service_keys(&config.api.service_keys_file)?,
@@ -104,6 +110,7 @@ impl ApiPort {
             tokio::spawn(tidy(served.clone()));
             tokio::spawn(relay(topics, feeds, metrics));
             tokio::spawn(refresh_bans(served.clone()));
+            tokio::spawn(served.clone().share());
             vyuha_accounts::serve(listener, served, stopping.stopped()).await.context("the API's port failed")
         })?;
         Ok(ApiPort { service, thrown_out: Some(thrown_out), thread })
@@ -135,6 +142,25 @@ struct ProvidersFile {
 #[serde(deny_unknown_fields)]
 struct ServiceKeysFile {
     key: Vec<ServiceKeyConfig>,
+}
+
+/// The file of limits.
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LimitsFile {
+    limit: Vec<LimitConfig>,
+}
+
+/// The limits of all calls, and those of a file.
+fn limits(config: &Config, is_settled: bool) -> anyhow::Result<Limits> {
+    let mut limits = vec![
+        LimitConfig::per_minute("calls", By::Caller, config.api.calls_per_minute),
+        LimitConfig::per_minute("address", By::Address, config.api.address_calls_per_minute),
+    ];
+    let path = &config.api.limits_file;
+    let file: Option<LimitsFile> = read_table(path, "api.limits_file")?;
+    limits.extend(file.into_iter().flat_map(|file| file.limit));
+    Limits::new(&limits, is_settled).with_context(|| format!("api.limits_file = {}", path.display()))
 }
 
 /// The identity providers of a file.

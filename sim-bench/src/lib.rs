@@ -1,6 +1,6 @@
 //! What a tick of the zone costs, and what it could cost on this machine: scenarios, benches by pass, a
 //! flamegraph, a chart, and peers that do the same work side by side. And what the clients' sockets ([`wire`]), the
-//! rings between threads ([`rings`]) and the way to the database ([`store`]) cost.
+//! rings between threads ([`rings`]), the way to the database ([`store`]) and signing in ([`login`]) cost.
 //!
 //! Everything is driven through [`vyuha_core::Zone`] and [`vyuha_net::transport::Transport`] as the server drives them, so
 //! what is measured is what runs.
@@ -9,6 +9,7 @@
 pub mod bandwidth;
 pub mod chart;
 pub mod flame;
+pub mod login;
 #[cfg(feature = "peers")]
 pub mod peers;
 pub mod progress;

@@ -11,7 +11,7 @@ use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use sim_bench::scenario::{Scenario, Shape};
 use sim_bench::wire::{self, Mode};
-use sim_bench::{chart, flame, queries, rings, store, tick};
+use sim_bench::{chart, flame, login, queries, rings, store, tick};
 use vyuha_core::SimdLevel;
 
 /// The allocator of the server.
@@ -99,6 +99,24 @@ enum Command {
         /// For how many seconds each of these has its turn
         #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
         phase_seconds: u32,
+        /// Print the report as one JSON object on the last line of stdout
+        #[arg(long)]
+        json: bool,
+    },
+    /// Signs people in through the account service over HTTP beside a shard that ticks, and asks for /me beside a bare handler
+    Login {
+        /// How many rounds count; in each, everything has its turn
+        #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+        rounds: u32,
+        /// For how many seconds people sign in, and nobody does, in a round
+        #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..))]
+        phase_seconds: u32,
+        /// Clients that sign in at once
+        #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=i64::from(login::CLIENTS_MAX)))]
+        clients: u32,
+        /// How many players walk on the shard
+        #[arg(long, default_value_t = 10_000, value_parser = parse_players)]
+        players: u32,
         /// Print the report as one JSON object on the last line of stdout
         #[arg(long)]
         json: bool,
@@ -237,6 +255,13 @@ fn main() -> anyhow::Result<ExitCode> {
                 phase_seconds,
                 simd,
             })?;
+            write!(io::stdout(), "{report}")?;
+            if json {
+                writeln!(io::stdout(), "{}", serde_json::to_string(&report)?)?;
+            }
+        }
+        Command::Login { rounds, phase_seconds, clients, players, json } => {
+            let report = login::measure(&login::Options { rounds, phase_seconds, clients, players, simd })?;
             write!(io::stdout(), "{report}")?;
             if json {
                 writeln!(io::stdout(), "{}", serde_json::to_string(&report)?)?;

@@ -13,6 +13,15 @@ pub struct Spread {
     pub p99: f64,
 }
 
+impl Spread {
+    /// To thousandths.
+    #[must_use]
+    pub fn rounded(self) -> Spread {
+        let Spread { min, p50, p99 } = self;
+        Spread { min: thousandths(min), p50: thousandths(p50), p99: thousandths(p99) }
+    }
+}
+
 /// The spread of a series, by nearest rank.
 ///
 /// # Panics

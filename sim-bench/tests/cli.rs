@@ -269,3 +269,31 @@ fn store_measures_all_that_it_is_to() {
         positive(&report["tick"][key]["p50"]);
     }
 }
+
+#[test]
+fn login_measures_all_that_it_is_to() {
+    let arguments = ["--rounds", "1", "--phase-seconds", "1", "--clients", "2", "--players", "200", "--json"];
+    let stdout = succeeds(&[&["login"], &arguments[..]].concat());
+    assert!(stdout.contains("sign-ins by password") && stdout.contains("GET /api/v1/me"));
+    let report: Value = serde_json::from_str(stdout.lines().last().unwrap()).unwrap();
+    let expected = ["clients", "hashing", "load", "me", "processors", "sign_ins", "tick"];
+    assert_eq!((keys(&report), &report["clients"]), (expected.to_vec(), &Value::from(2)));
+    // OWASP's parameters.
+    for (key, value) in [("memory_kib", 19 << 10), ("passes", 2), ("lanes", 1)] {
+        assert_eq!(report["hashing"][key], value, "{key}");
+    }
+    let sign_ins = &report["sign_ins"][0];
+    assert_eq!(sign_ins["way"], "password");
+    for key in ["count", "per_s", "per_s_core"] {
+        positive(&sign_ins[key]);
+    }
+    assert!(positive(&sign_ins["ms"]["min"]) <= positive(&sign_ins["ms"]["p99"]));
+    for key in ["idle_us", "login_us"] {
+        positive(&report["tick"][key]["p99"]);
+    }
+    positive(&report["tick"]["p99_ratio"]);
+    let [ours, bare] = ["per_s_core", "bare_per_s_core"].map(|key| positive(&report["me"][key]));
+    assert!((positive(&report["me"]["ratio"]) - ours / bare).abs() < 0.01, "{report}");
+    let output = sim_bench(&["login", "--clients", "0"]);
+    assert!(!output.status.success());
+}

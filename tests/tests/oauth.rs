@@ -43,7 +43,8 @@ impl Place {
         );
         std::fs::write(&file, text).expect("there is room for a file");
         let options = Options::test_world().with("api-enabled", "true").with("api-address", "127.0.0.1:0");
-        let options = options.with("shard-count", "1");
+        // What is called again and again until it answers is not to be too much.
+        let options = options.with("shard-count", "1").with("api-calls-per-minute", "100000");
         let node =
             Node::start(&options.with("api-providers-file", file.to_str().expect("the path is UTF-8")));
         let api = node.api.expect("the API is on");

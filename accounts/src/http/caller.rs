@@ -32,9 +32,10 @@ impl FromRequestParts<App> for Caller {
         match app.site.token(&parts.headers) {
             Some(cookie) if !parts.headers.contains_key(header::AUTHORIZATION) => {
                 app.site.needs_own_page(&parts.method, &parts.headers)?;
-                let (cookie, now_ms) = (cookie.to_owned(), app.now_ms());
+                let (cookie, noted, now_ms) = (cookie.to_owned(), cookie.to_owned(), app.now_ms());
                 let found = app.sql.transaction(move |tx| browser::find(tx, &cookie, now_ms)).await?;
                 let (account, session) = found.ok_or(Code::Unauthorized)?;
+                app.limits.note_cookie(&noted, account);
                 Ok(Caller { account, session })
             }
             _ => by_token(parts, app),
@@ -75,7 +76,7 @@ pub(crate) fn identify_token(token: &str, app: &App) -> Result<Identity, Problem
     if app.revoked.contains(&claims.sid) {
         return Err(Code::Unauthorized.into());
     }
-    Ok(Identity { account, session: claims.sid, expires_ms: Some(claims.exp * 1000) })
+    Ok(Identity { account, session: claims.sid.clone(), expires_ms: Some(claims.exp * 1000) })
 }
 
 /// Where a call comes from.

@@ -33,6 +33,8 @@ const COOKIE: &str = "browser_session";
             **Errors** are problem details (RFC 9457) with a stable `code`.\n\n\
             **Writes** may carry an `Idempotency-Key`: sent again within 15 minutes, the request is answered again and not \
             done again.\n\n\
+            **Limits** on how often it may be called are told in `RateLimit-Policy` and `RateLimit`; a call that is too many is \
+            answered with 429 and `Retry-After`.\n\n\
             Every answer carries `X-Request-Id`, which a caller may choose.",
         license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0")
     ),
@@ -83,8 +85,14 @@ pub(super) fn complete(mut document: OpenApi) -> OpenApi {
 }
 
 fn complete_operation(operation: &mut Operation, writes: bool) {
-    let mut codes =
-        vec![Code::VersionUnknown, Code::RequestTimeout, Code::Internal, Code::Unavailable, Code::NotFound];
+    let mut codes = vec![
+        Code::VersionUnknown,
+        Code::RequestTimeout,
+        Code::Internal,
+        Code::Unavailable,
+        Code::NotFound,
+        Code::RateLimited,
+    ];
     if operation.request_body.is_some() {
         codes.extend([
             Code::BodyMalformed,

@@ -6,6 +6,7 @@ mod caller;
 pub(crate) mod document;
 mod frame;
 mod idempotency;
+mod limit;
 mod signature;
 
 use std::future::Future;
@@ -164,6 +165,7 @@ pub fn router(service: Arc<Service>) -> Router {
     let (routes, document) = table().split_for_parts();
     let routes = routes
         .method_not_allowed_fallback(frame::method_not_allowed)
+        .layer(middleware::from_fn_with_state(service.clone(), limit::judge))
         .layer(middleware::from_fn_with_state(service.clone(), signature::judge))
         .layer(middleware::from_fn_with_state(service.clone(), banned::judge))
         .layer(Extension(service.clone()))
@@ -193,7 +195,13 @@ fn cors(origins: Vec<HeaderValue>) -> CorsLayer {
             frame::REQUEST_ID,
             HeaderName::from_static(idempotency::KEY),
         ])
-        .expose_headers([header::RETRY_AFTER, frame::API_VERSION, frame::REQUEST_ID])
+        .expose_headers([
+            header::RETRY_AFTER,
+            frame::API_VERSION,
+            frame::REQUEST_ID,
+            limit::POLICY,
+            limit::LEFT,
+        ])
         // The cookie is SameSite=Strict: it goes to no origin of another site, listed or not.
         .allow_credentials(AllowCredentials::predicate(move |origin, _| known.contains(origin)))
         .max_age(CORS_AGE)

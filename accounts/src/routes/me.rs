@@ -6,6 +6,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::http::{App, Caller};
+use crate::overview::{self, Overview};
 use crate::problem::{Code, Problem};
 
 /// An account as its owner sees it.
@@ -30,21 +31,16 @@ pub(crate) struct Me {
     security(("access_token" = [])),
     responses((status = 200, description = "The account.", body = Me)))]
 pub(crate) async fn me(State(app): State<App>, caller: Caller) -> Result<Json<Me>, Problem> {
-    let id = caller.account;
-    app.sql
-        .transaction(move |tx| {
-            let rows = tx.query(
-                "SELECT name, email, second_factor_ms, created_ms FROM account WHERE id = ?1",
-                &[id.into()],
-            )?;
-            let row = rows.first().ok_or(Code::Unauthorized)?;
-            Ok(Json(Me {
-                account: id,
-                name: row.text(0)?,
-                email: row.optional_text(1)?,
-                second_factor: row.optional_int(2)?.is_some(),
-                created_ms: row.int(3)?,
-            }))
-        })
-        .await
+    let (account, now_ms) = (caller.account, app.now_ms());
+    let overview = match app.overviews.get(account, now_ms) {
+        Ok(overview) => overview,
+        Err(unknown) => {
+            let read = app.sql.transaction(move |tx| overview::load(tx, account)).await?;
+            let read = read.ok_or(Code::Unauthorized)?;
+            app.overviews.keep(unknown, account, now_ms, read.clone());
+            read
+        }
+    };
+    let Overview { name, email, second_factor, created_ms } = overview;
+    Ok(Json(Me { account, name, email, second_factor, created_ms }))
 }

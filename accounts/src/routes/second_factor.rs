@@ -116,6 +116,7 @@ pub(crate) async fn confirm(
         move |tx: &mut dyn SqlTransaction| second_factor::confirm(tx, &vault, account, &code, now_ms);
     let recovery_codes = counted.judge(app.sql.transaction(confirm).await)?;
     app.notify(account, &Notice::SecondFactorOn);
+    app.overviews.forget(account);
     Ok(Json(SecondFactorConfirmed { recovery_codes }))
 }
 
@@ -140,5 +141,6 @@ pub(crate) async fn remove(
     }
     app.sql.transaction(move |tx| second_factor::remove(tx, account.id)).await?;
     app.notify(caller.account, &Notice::SecondFactorOff);
+    app.overviews.forget(account.id);
     Ok(StatusCode::NO_CONTENT)
 }

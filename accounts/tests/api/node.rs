@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use vyuha_accounts::jwt::Algorithm;
+use vyuha_accounts::limits::{LimitConfig, Limits};
 use vyuha_accounts::mail::{self, Outlet, Templates};
 use vyuha_accounts::oidc::{ProviderConfig, Providers};
 use vyuha_accounts::signed::{ServiceKeyConfig, ServiceKeys};
@@ -18,6 +19,7 @@ use vyuha_accounts::vault::Vault;
 use vyuha_accounts::{ApiConfig, Parts, Service, ThrownOut};
 use vyuha_gateway::accounts::{Accounts, AccountsConfig, HashCost};
 use vyuha_gateway::{Announcement, Metrics};
+use vyuha_hot::HotStore;
 use vyuha_record::Record as _;
 use vyuha_store::migrate::OlderSchema;
 use vyuha_store::sql::{Sql, SqliteSql};
@@ -98,6 +100,26 @@ fn on_postgres() -> bool {
     std::env::args_os().next().is_some_and(|test| test.to_string_lossy().contains("on_postgres"))
 }
 
+/// What a service is made of, where it is not what most tests need.
+pub struct Setup {
+    pub config: ApiConfig,
+    pub cost: HashCost,
+    pub admin_key: Option<String>,
+    /// By default as many calls as anybody likes.
+    pub limits: Vec<LimitConfig>,
+    /// Where it meets other nodes.
+    pub hot: Option<Arc<dyn HotStore>>,
+    /// Another node's database.
+    pub sql: Option<Sql>,
+}
+
+impl Default for Setup {
+    fn default() -> Setup {
+        let admin_key = Some(ADMIN_KEY.into());
+        Setup { config: config(), cost: CHEAP, admin_key, limits: Vec::new(), hot: None, sql: None }
+    }
+}
+
 pub struct Node {
     pub address: SocketAddr,
     pub service: Arc<Service>,
@@ -120,7 +142,7 @@ impl Node {
 
     pub async fn without_admin_key() -> Node {
         let dir = tempfile::tempdir().unwrap();
-        let mut node = Node::open_with(dir.path(), config(), CHEAP, None).await;
+        let mut node = Node::set_up(dir.path(), Setup { admin_key: None, ..Setup::default() }).await;
         node.folder = Some(dir);
         node
     }
@@ -136,12 +158,15 @@ impl Node {
 
     /// A service on the data of this folder.
     pub async fn open(dir: &Path, config: ApiConfig, cost: HashCost) -> Node {
-        Node::open_with(dir, config, cost, Some(ADMIN_KEY.into())).await
+        Node::set_up(dir, Setup { config, cost, ..Setup::default() }).await
     }
 
-    async fn open_with(dir: &Path, config: ApiConfig, cost: HashCost, admin_key: Option<String>) -> Node {
+    pub async fn set_up(dir: &Path, Setup { config, cost, admin_key, limits, hot, sql }: Setup) -> Node {
         let folder = dir.to_owned();
-        let sql = tokio::task::spawn_blocking(move || open_database(&folder)).await.unwrap();
+        let sql = match sql {
+            Some(sql) => sql,
+            None => tokio::task::spawn_blocking(move || open_database(&folder)).await.unwrap(),
+        };
         let (smtp, mails) = mailbox::start().await;
         let outlet = Outlet::Smtp { url: format!("smtp://{smtp}"), login: None };
         let templates = Templates::load(None).unwrap();
@@ -159,7 +184,9 @@ impl Node {
             sql: sql.clone(),
             hasher: Accounts::start(AccountsConfig { cost, ..AccountsConfig::default() }).unwrap(),
             vault: Vault::open(&dir.join("key")).unwrap(),
-            throttle: Arc::new(Throttle::default()),
+            throttle: Arc::new(if hot.is_some() { Throttle::settled() } else { Throttle::default() }),
+            limits: Limits::new(&limits, hot.is_some()).unwrap(),
+            hot,
             mailer,
             providers: Providers::new(vec![provider()]).unwrap(),
             peers: ServiceKeys::new(vec![service_key()]).unwrap(),

@@ -119,6 +119,8 @@ async fn while_the_database_is_away_every_call_is_told_and_all_is_well_when_it_i
             "paused" => postgres.pause(),
             _ => postgres.kill(),
         }
+        // What was shown a moment ago could be shown once more.
+        node.wait_ms(vyuha_accounts::overview::FRESH_MS);
         let unexpected = call_all(&node, &admin.token, account, outage).await;
         assert_eq!(unexpected, WITHOUT, "{outage}");
         if outage == "stopped" {

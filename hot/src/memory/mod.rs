@@ -1,21 +1,22 @@
 //! Hot data in the process: for a node by itself, and for tests.
 //!
 //! What has expired is dropped when anything of its kind is written, so memory is bounded by what was
-//! written within a lifetime; streams by [`Lifetimes::stream_events`].
+//! written within a lifetime; streams by [`Lifetimes::stream_events`]. Time is tokio's, which tests may hold.
 
 mod stream;
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use self::stream::Stream;
 use crate::store::{check_events, check_names, check_place, check_values};
 use crate::{
-    Bucket, BucketRule, Event, EventId, HotError, HotFuture, HotStore, Lifetimes, Near, Position,
+    Bucket, BucketRule, Event, EventId, HotError, HotFuture, HotStore, Lifetimes, Near, Position, Revoked,
     Subscription,
 };
 
@@ -23,7 +24,18 @@ use crate::{
 #[derive(Debug, Default)]
 pub struct MemoryHot {
     lifetimes: Lifetimes,
+    begun: Begun,
     data: Mutex<Data>,
+}
+
+/// What the store's clock counts from.
+#[derive(Debug)]
+struct Begun(Instant);
+
+impl Default for Begun {
+    fn default() -> Begun {
+        Begun(Instant::now())
+    }
 }
 
 #[derive(Debug, Default)]
@@ -33,6 +45,8 @@ struct Data {
     chat: Expiring<String, VecDeque<Vec<u8>>>,
     buckets: Expiring<String, (Instant, i64)>,
     nodes: Expiring<String, Vec<u8>>,
+    /// When each was revoked.
+    revoked: Expiring<String, i64>,
     subscribers: HashMap<String, Vec<mpsc::Sender<Vec<u8>>>>,
     streams: HashMap<String, Stream>,
 }
@@ -78,7 +92,7 @@ impl<K: Eq + std::hash::Hash, V> Expiring<K, V> {
 impl MemoryHot {
     /// An empty store.
     pub fn new(lifetimes: Lifetimes) -> Self {
-        Self { lifetimes, data: Mutex::default() }
+        Self { lifetimes, ..Self::default() }
     }
 
     /// Every change is whole before anything can panic, so a poisoned lock guards sound data.
@@ -97,7 +111,7 @@ impl MemoryHot {
         stream.append(after, events, self.lifetimes.stream_events).ok_or(HotError::Behind)
     }
 
-    fn settle_now(&self, bucket: &str, rule: BucketRule, spent: u32) -> Result<Bucket, HotError> {
+    fn settle_now(&self, bucket: &str, rule: BucketRule, spent: i32) -> Result<Bucket, HotError> {
         check_names(&[bucket])?;
         rule.check(spent)?;
         let now = Instant::now();
@@ -109,6 +123,19 @@ impl MemoryHot {
         let at = at + Duration::from_millis(elapsed_ms as u64);
         buckets.put(now, 2 * rule.fills_in, bucket.to_owned(), (at, micro));
         Ok(rule.bucket(micro))
+    }
+
+    fn revoke_now(&self, sessions: &[String], since_ms: i64) -> Result<Revoked, HotError> {
+        sessions.iter().try_for_each(|session| check_names(&[session]))?;
+        let now = Instant::now();
+        // From 1 on: nothing was revoked at the time that stands for the beginning.
+        let now_ms = now.duration_since(self.begun.0).as_millis() as i64 + 1;
+        let revoked = &mut self.data().revoked;
+        for session in sessions {
+            revoked.put(now, self.lifetimes.revoked, session.clone(), now_ms);
+        }
+        let since = revoked.iter(now).filter(|(_, at_ms)| **at_ms >= since_ms);
+        Ok(Revoked { sessions: since.map(|(session, _)| session.clone()).collect(), now_ms })
     }
 
     fn near_now(
@@ -250,8 +277,12 @@ impl HotStore for MemoryHot {
         }))
     }
 
-    fn settle<'a>(&'a self, bucket: &'a str, rule: BucketRule, spent: u32) -> HotFuture<'a, Bucket> {
+    fn settle<'a>(&'a self, bucket: &'a str, rule: BucketRule, spent: i32) -> HotFuture<'a, Bucket> {
         ready(self.settle_now(bucket, rule, spent))
+    }
+
+    fn revoke<'a>(&'a self, sessions: &'a [String], since_ms: i64) -> HotFuture<'a, Revoked> {
+        ready(self.revoke_now(sessions, since_ms))
     }
 
     fn beat<'a>(&'a self, node: &'a str, description: &'a [u8]) -> HotFuture<'a, ()> {

@@ -18,7 +18,7 @@ use ::redis::{Cmd, ErrorKind, Script, ServerErrorKind};
 use self::connection::Connection;
 use crate::store::{check_events, check_names, check_place, check_values};
 use crate::{
-    Bucket, BucketRule, Event, EventId, HotError, HotFuture, HotStore, Lifetimes, Near, Position,
+    Bucket, BucketRule, Event, EventId, HotError, HotFuture, HotStore, Lifetimes, Near, Position, Revoked,
     Subscription,
 };
 
@@ -38,6 +38,7 @@ pub struct RedisHot {
     positions: Script,
     append: Script,
     end: Script,
+    revoke: Script,
 }
 
 impl RedisHot {
@@ -51,6 +52,7 @@ impl RedisHot {
             positions: Script::new(include_str!("positions.lua")),
             append: Script::new(include_str!("append.lua")),
             end: Script::new(include_str!("end.lua")),
+            revoke: Script::new(include_str!("revoke.lua")),
         }
     }
 
@@ -140,13 +142,25 @@ impl RedisHot {
         self.connection.pipe(&pipe).await
     }
 
-    async fn settle_in_redis(&self, bucket: &str, rule: BucketRule, spent: u32) -> Result<Bucket, HotError> {
+    async fn settle_in_redis(&self, bucket: &str, rule: BucketRule, spent: i32) -> Result<Bucket, HotError> {
         check_names(&[bucket])?;
         rule.check(spent)?;
         let mut call = self.settle.prepare_invoke();
         call.key(self.key("bucket", bucket));
         call.arg(rule.capacity_micro()).arg(rule.fills_ms()).arg(i64::from(spent) * 1_000_000);
         Ok(rule.bucket(self.connection.script(&call).await?))
+    }
+
+    async fn revoke_in_redis(&self, sessions: &[String], since_ms: i64) -> Result<Revoked, HotError> {
+        sessions.iter().try_for_each(|session| check_names(&[session]))?;
+        let mut call = self.revoke.prepare_invoke();
+        call.key(format!("{}:revoked", self.prefix));
+        call.arg(millis(self.lifetimes.revoked)).arg(since_ms);
+        for session in sessions {
+            call.arg(session);
+        }
+        let (now_ms, sessions) = self.connection.script(&call).await?;
+        Ok(Revoked { sessions, now_ms })
     }
 
     async fn beat_in_redis(&self, node: &str, description: &[u8]) -> Result<(), HotError> {
@@ -237,8 +251,12 @@ impl HotStore for RedisHot {
         })
     }
 
-    fn settle<'a>(&'a self, bucket: &'a str, rule: BucketRule, spent: u32) -> HotFuture<'a, Bucket> {
+    fn settle<'a>(&'a self, bucket: &'a str, rule: BucketRule, spent: i32) -> HotFuture<'a, Bucket> {
         Box::pin(self.settle_in_redis(bucket, rule, spent))
+    }
+
+    fn revoke<'a>(&'a self, sessions: &'a [String], since_ms: i64) -> HotFuture<'a, Revoked> {
+        Box::pin(self.revoke_in_redis(sessions, since_ms))
     }
 
     fn beat<'a>(&'a self, node: &'a str, description: &'a [u8]) -> HotFuture<'a, ()> {

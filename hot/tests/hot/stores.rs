@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use vyuha_hot::{
     Bucket, BucketRule, Event, EventId, HotError, HotStore, Lifetimes, MemoryHot, NAME_BYTES_MAX, Position,
-    VALUE_BYTES_MAX,
+    Revoked, VALUE_BYTES_MAX,
 };
 use vyuha_test_redis::RedisServer;
 
@@ -23,6 +23,7 @@ fn lifetimes() -> Lifetimes {
         chat: SHORT,
         chat_lines: 5,
         node: SHORT,
+        revoked: SHORT,
         stream_events: 1_000,
     }
 }
@@ -134,10 +135,44 @@ fn a_bucket_is_settled() {
         assert!(bucket.tokens == -2 && (25_800..=25_920).contains(&next(bucket)), "{bucket:?}");
         assert_eq!(hot.settle("a", slow, 1_000_000).await.unwrap().tokens, -10);
         assert_eq!(hot.settle("b", slow, 1).await.unwrap().tokens, 9);
+        // What is given back fills it, and no more than that.
+        assert_eq!(hot.settle("b", slow, 8).await.unwrap().tokens, 1);
+        assert_eq!(hot.settle("b", slow, -3).await.unwrap().tokens, 4);
+        assert_eq!(hot.settle("b", slow, -9).await.unwrap().tokens, 10);
+        assert_eq!(hot.settle("b", slow, 1).await.unwrap().tokens, 9);
         let fast = BucketRule { capacity: 1_000, fills_in: Duration::from_secs(1) };
         assert!(hot.settle("c", fast, 1_000).await.unwrap().tokens < 900);
         tokio::time::sleep(Duration::from_millis(300)).await;
         assert!((250..=1_000).contains(&hot.settle("c", fast, 0).await.unwrap().tokens));
+    });
+}
+
+#[test]
+fn revoked_sessions_are_told_until_they_expire() {
+    on_each(async |hot| {
+        let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        let told = async |new: &[&str], since_ms| {
+            let Revoked { mut sessions, now_ms } = hot.revoke(&names(new), since_ms).await.unwrap();
+            sessions.sort();
+            (sessions, now_ms)
+        };
+        let (nobody, began_ms) = told(&[], 0).await;
+        assert_eq!(nobody, names(&[]));
+        assert_eq!(told(&["a", "b"], 0).await.0, names(&["a", "b"]));
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        let (since, now_ms) = told(&["c"], began_ms + 20).await;
+        assert_eq!(since, names(&["c"]));
+        assert!((began_ms + 20..began_ms + 1_000).contains(&now_ms), "{began_ms} {now_ms}");
+        assert_eq!(told(&[], 0).await.0, names(&["a", "b", "c"]));
+        assert_eq!(told(&[], now_ms).await.0, names(&["c"]));
+        assert_eq!(told(&[], now_ms + 1).await.0, names(&[]));
+        tokio::time::sleep(SHORT * 2 / 3).await;
+        // One that is revoked again stays from then on.
+        told(&["a"], 0).await;
+        tokio::time::sleep(SHORT / 2).await;
+        assert_eq!(told(&[], 0).await.0, names(&["a"]));
+        expire().await;
+        assert_eq!(told(&[], 0).await.0, names(&[]));
     });
 }
 
@@ -302,6 +337,8 @@ fn what_is_out_of_range_is_refused_and_changes_nothing() {
         let rule = BucketRule { capacity: 0, fills_in: SHORT };
         assert!(invalid(hot.settle("b", rule, 1).await.map(drop)));
         assert!(invalid(hot.settle(&long, BucketRule { capacity: 1, ..rule }, 1).await.map(drop)));
+        assert!(invalid(hot.revoke(&["a".to_owned(), long.clone()], 0).await.map(drop)));
+        assert!(hot.revoke(&[], 0).await.unwrap().sessions.is_empty());
         assert!(invalid(hot.beat("", b"").await));
         assert!(invalid(hot.beat("n", &big).await));
         assert!(hot.nodes().await.unwrap().is_empty());

@@ -195,6 +195,12 @@ keys! {
         token_algorithm: TokenAlgorithm = "eddsa";
         /// TOML file of the identity providers at whom people may sign in; empty for none.
         providers_file: PathBuf = "";
+        /// Calls a minute of one account or, by nobody who is signed in, from one address; what is more is answered with 429.
+        calls_per_minute: u32 = "100" in "1"..="1000000";
+        /// Calls a minute from one address, whoever makes them.
+        address_calls_per_minute: u32 = "1000" in "1"..="1000000";
+        /// TOML file of limits of some operations' own; empty for none.
+        limits_file: PathBuf = "";
         /// TOML file of the keys with which other servers sign their calls, and of what each may do; empty for none.
         service_keys_file: PathBuf = "";
     }

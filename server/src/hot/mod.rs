@@ -60,6 +60,11 @@ impl Hot {
         Ok(Hot { store: redis.clone(), redis: Some(redis) })
     }
 
+    /// The store, where other nodes use it too.
+    pub fn shared(&self) -> Option<Arc<dyn HotStore>> {
+        self.redis.clone().map(|redis| redis as Arc<dyn HotStore>)
+    }
+
     /// How Redis is doing, where there is one.
     pub fn stats(&self) -> Option<RedisStats> {
         self.redis.as_ref().map(|redis| redis.stats())

@@ -8,7 +8,7 @@
 mod peer;
 mod pipe;
 mod ticks;
-mod world;
+pub(crate) mod world;
 
 use std::fmt;
 use std::fs;
@@ -28,6 +28,7 @@ use crate::progress::Progress;
 use crate::statistics::{spread, thousandths};
 
 pub use self::ticks::TickReport;
+pub(crate) use self::ticks::own_processor;
 
 /// Most players: one zone holds them.
 pub const PLAYERS_MAX: u32 = 20_000;
@@ -380,7 +381,7 @@ fn beside(rounds: &[[Cost; 2]]) -> Beside {
 }
 
 /// Over the last minute; 0 where the system does not tell.
-fn load_average() -> f64 {
+pub(crate) fn load_average() -> f64 {
     let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
     text.split(' ').next().and_then(|field| field.parse().ok()).unwrap_or(0.0)
 }

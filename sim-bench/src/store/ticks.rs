@@ -191,7 +191,7 @@ impl Bench {
 }
 
 /// Puts the calling thread on a processor of its own and before all others, as far as that is allowed; says whether it is.
-fn own_processor(cpu: Option<usize>) -> bool {
+pub(crate) fn own_processor(cpu: Option<usize>) -> bool {
     let Some(cpu) = cpu else { return false };
     let mut set = CpuSet::new();
     set.set(cpu);
@@ -314,8 +314,7 @@ fn probe_disk(folder: &Path) -> anyhow::Result<Spread> {
 }
 
 fn rounded(series: &[f64]) -> Spread {
-    let Spread { min, p50, p99 } = spread(series);
-    Spread { min: thousandths(min), p50: thousandths(p50), p99: thousandths(p99) }
+    spread(series).rounded()
 }
 
 impl fmt::Display for TickReport {

@@ -35,10 +35,12 @@ const ARROWS: &[(&str, May)] = &[
         "vyuha-accounts",
         May::Only(&[
             "vyuha-breaker",
+            "vyuha-hot",
             "vyuha-protocol",
             "vyuha-record",
             "vyuha-store",
             "vyuha-test-postgres",
+            "vyuha-test-redis",
             "vyuha-gateway",
             "vyuha-topics",
         ]),
