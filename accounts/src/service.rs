@@ -9,14 +9,17 @@ use vyuha_gateway::accounts::Accounts;
 use vyuha_store::sql::Sql;
 
 use crate::browser::Site;
+use crate::characters::{self, Newcomer};
+use crate::game::Game;
 use crate::jwt::{ACCESS_MS, AUDIENCE, Algorithm, Claims};
 use crate::keyring::Keyring;
 use crate::mail::Mailer;
+use crate::names::Names;
 use crate::oidc::Providers;
-use crate::one_time;
+use crate::one_time::{self, Admitted};
 use crate::problem::{Code, Problem};
 use crate::revoked::Revoked;
-use crate::secret::{Kind, random};
+use crate::secret::random;
 use crate::sessions;
 use crate::signed::ServiceKeys;
 use crate::throttle::{Counted, Throttle};
@@ -40,6 +43,10 @@ pub struct ApiConfig {
     pub behind_proxy: bool,
     /// Where players connect, as they are told.
     pub game_address: String,
+    /// Profiles that an account may have, at least 1.
+    pub profiles_max: usize,
+    /// How long a deleted character can be restored, in milliseconds.
+    pub character_grace_ms: i64,
 }
 
 /// What the service is made of.
@@ -64,6 +71,12 @@ pub struct Parts {
     pub admin_key: Option<String>,
     /// Takes the accounts that are to be thrown out of the game.
     pub thrown_out: mpsc::Sender<i64>,
+    /// The way to the game.
+    pub game: Game,
+    /// What characters may be called.
+    pub names: Names,
+    /// Where characters begin.
+    pub newcomer: Newcomer,
     /// Where requests are counted.
     pub metrics: Arc<Metrics>,
     /// The time.
@@ -85,6 +98,9 @@ pub struct Service {
     pub(crate) peers: ServiceKeys,
     admin_key: Option<AdminKey>,
     thrown_out: mpsc::Sender<i64>,
+    pub(crate) game: Game,
+    pub(crate) names: Names,
+    pub(crate) newcomer: Newcomer,
     pub(crate) metrics: Arc<Metrics>,
     clock: Clock,
 }
@@ -112,6 +128,9 @@ impl Service {
             peers,
             admin_key,
             thrown_out,
+            game,
+            names,
+            newcomer,
             metrics,
             clock,
         } = parts;
@@ -133,6 +152,9 @@ impl Service {
             peers,
             admin_key: admin_key.transpose()?,
             thrown_out,
+            game,
+            names,
+            newcomer,
             metrics,
             clock,
         };
@@ -169,13 +191,22 @@ impl Service {
         Ok(())
     }
 
-    /// The account that a ticket lets into the game; the ticket is used up. `None` if it is unknown, was used or is too old.
+    /// Does what is due and needs the game, which must run: characters that were deleted go for good. To be called about once an
+    /// hour.
+    ///
+    /// # Errors
+    /// Where the database or the game is away; the rest is done the next time.
+    pub async fn upkeep(&self) -> Result<(), Problem> {
+        characters::purge_due(self).await
+    }
+
+    /// Whom a ticket lets into the game; the ticket is used up. `None` if it is unknown, was used or is too old.
     ///
     /// # Errors
     /// Where the database is away.
-    pub async fn redeem_ticket(&self, ticket: String) -> Result<Option<i64>, Problem> {
+    pub async fn redeem_ticket(&self, ticket: String) -> Result<Option<Admitted>, Problem> {
         let now_ms = self.now_ms();
-        self.sql.transaction(move |tx| one_time::redeem(tx, Kind::Ticket, &ticket, now_ms)).await
+        self.sql.transaction(move |tx| one_time::redeem_ticket(tx, &ticket, now_ms)).await
     }
 
     /// Whether this is the key that makes the first administrator.

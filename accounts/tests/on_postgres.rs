@@ -22,6 +22,8 @@ mod node;
 mod outage;
 #[path = "api/people.rs"]
 mod people;
+#[path = "api/profiles.rs"]
+mod profiles;
 #[path = "api/service.rs"]
 mod service;
 #[path = "api/staff.rs"]

@@ -8,8 +8,11 @@ use std::time::Duration;
 use anyhow::Context as _;
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
+use vyuha_accounts::characters::Newcomer;
+use vyuha_accounts::game::{ASKS_MAX, Ask, Game};
 use vyuha_accounts::jwt::Algorithm;
 use vyuha_accounts::mail::{self, Outlet, Templates};
+use vyuha_accounts::names::Names;
 use vyuha_accounts::oidc::{ProviderConfig, Providers};
 use vyuha_accounts::signed::{ServiceKeyConfig, ServiceKeys};
 use vyuha_accounts::throttle::Throttle;
@@ -17,13 +20,11 @@ use vyuha_accounts::vault::Vault;
 use vyuha_accounts::{ApiConfig, Parts, Service};
 use vyuha_gateway::Metrics;
 use vyuha_gateway::accounts::Accounts;
-use vyuha_store::Durability;
+use vyuha_store::sql::Sql;
 
 use crate::config::{Config, TokenAlgorithm};
 use crate::port::PortThread;
 
-/// Transactions that may wait for the database; the next request is told to try again.
-const TRANSACTIONS_MAX: usize = 1024;
 /// How often keys are turned and what is over is deleted.
 const TIDY_INTERVAL: Duration = Duration::from_hours(1);
 /// Accounts that wait to be thrown out of the game.
@@ -37,6 +38,8 @@ pub struct ApiPort {
     pub service: Arc<Service>,
     /// Accounts that are to be thrown out of the game, until somebody takes them.
     pub thrown_out: Option<mpsc::Receiver<i64>>,
+    /// What it asks of the game, until somebody takes that.
+    pub asks: Option<mpsc::Receiver<Ask>>,
     /// What serves it.
     pub thread: PortThread,
 }
@@ -45,7 +48,9 @@ impl ApiPort {
     /// Serves the API on `listener`, with the accounts in the node's database.
     pub fn start(
         config: &Config,
-        durability: &Durability,
+        sql: Sql,
+        names: Names,
+        newcomer: Newcomer,
         hasher: Accounts,
         metrics: Arc<Metrics>,
         listener: TcpListener,
@@ -63,6 +68,8 @@ impl ApiPort {
                 "" => config.listen.address.to_string(),
                 address => address.to_owned(),
             },
+            profiles_max: config.accounts.profiles_max as usize,
+            character_grace_ms: config.accounts.character_grace.as_millis() as i64,
         };
         let content = Some(config.content.dir.as_path()).filter(|dir| !dir.as_os_str().is_empty());
         let templates = Templates::load(content)?;
@@ -72,9 +79,10 @@ impl ApiPort {
             path => Some(read_secret(path, "api.admin_key_file")?),
         };
         let (out, thrown_out) = mpsc::channel(THROWN_OUT_MAX);
+        let (ask, asks) = mpsc::channel(ASKS_MAX);
         let parts = Parts {
             config: api,
-            sql: durability.services(TRANSACTIONS_MAX)?,
+            sql,
             hasher,
             vault: Vault::open(&config.data.dir.join(KEY_FILE))?,
             throttle: Arc::new(Throttle::default()),
@@ -83,6 +91,9 @@ impl ApiPort {
             peers: service_keys(&config.api.service_keys_file)?,
             admin_key,
             thrown_out: out,
+            game: Game(ask),
+            names,
+            newcomer,
             metrics,
             clock: Arc::new(crate::clock::unix_ms),
         };
@@ -95,11 +106,9 @@ impl ApiPort {
             let listener = tokio::net::TcpListener::from_std(listener)?;
             tokio::spawn(postman.run());
             tokio::spawn(tidy(served.clone()));
-            vyuha_accounts::serve(listener, served, stopping.stopped())
-                .await
-                .context("the API's port failed")
+            vyuha_accounts::serve(listener, served, stopping.stopped()).await.context("the API's port failed")
         })?;
-        Ok(ApiPort { service, thrown_out: Some(thrown_out), thread })
+        Ok(ApiPort { service, thrown_out: Some(thrown_out), asks: Some(asks), thread })
     }
 }
 
@@ -170,5 +179,6 @@ async fn tidy(service: Arc<Service>) {
         every.tick().await;
         // What failed is in the log, and is done the next time.
         let _ = service.tidy().await;
+        let _ = service.upkeep().await;
     }
 }

@@ -11,12 +11,16 @@ use anyhow::{Context as _, bail};
 use governor::clock::MonotonicClock;
 use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use vyuha_accounts::characters::Newcomer;
+use vyuha_accounts::game::Ask;
+use vyuha_accounts::names::Names;
 use vyuha_game::Content;
 use vyuha_gateway::accounts::Accounts;
 use vyuha_gateway::play::WebPlayer;
 use vyuha_gateway::{Gateway, Metrics, MoveOrder};
 use vyuha_net::tls::{Identity, ServerConfig, Session};
 use vyuha_protocol::ErrorCode;
+use vyuha_store::sql::Sql;
 use vyuha_store::{Durability, Handle, JournalStats, PersistenceStats};
 
 use crate::addresses::Addresses;
@@ -73,6 +77,12 @@ pub struct Control {
     pub failure: watch::Receiver<Option<String>>,
     /// Password hashing.
     pub accounts: Accounts,
+    /// The way to the database for account services.
+    pub sql: Sql,
+    /// What characters may be called.
+    pub names: Names,
+    /// Where they begin.
+    pub newcomer: Newcomer,
     /// The HTTP API, where it is on.
     pub api: Option<ApiPort>,
     /// Client assets, if they are served.
@@ -117,6 +127,9 @@ impl Control {
             hosts,
             mut failure,
             accounts,
+            sql,
+            names,
+            newcomer,
             mut api,
             assets,
             web,
@@ -149,6 +162,9 @@ impl Control {
             accounts,
             api: api.as_ref().map(|api| api.service.clone()),
             store: store.clone(),
+            sql,
+            names,
+            newcomer,
             seats: seats.clone(),
             doors,
             metrics: metrics.clone(),
@@ -163,6 +179,8 @@ impl Control {
         let thrown_out = api.as_mut().and_then(|api| api.thrown_out.take());
         let throwing_out =
             thrown_out.map(|thrown_out| tokio::task::spawn_local(throw_out(thrown_out, sign_in.clone())));
+        let asks = api.as_mut().and_then(|api| api.asks.take());
+        let answering = asks.map(|asks| tokio::task::spawn_local(answer(asks, sign_in.clone())));
         let (end, ended) = watch::channel(false);
         let accepting = tokio::task::spawn_local(accept(
             tokio::net::TcpListener::from_std(listener)?,
@@ -236,6 +254,9 @@ impl Control {
         }
         if let Some(throwing_out) = throwing_out {
             throwing_out.abort();
+        }
+        if let Some(answering) = answering {
+            answering.abort();
         }
         // The last departures free seats that nobody waits for any more.
         leaving.abort();
@@ -384,12 +405,35 @@ async fn throw_out(mut accounts: mpsc::Receiver<i64>, sign_in: Rc<SignIn>) {
             About { account, ..About::default() },
             "its account was suspended",
         );
-        // Its shard may change, or be too busy to hear, until it is asked.
-        while let Some(shard) = sign_in.seats.shard_of(account)
-            && !sign_in.doors.kick(shard, account, ErrorCode::AccountSuspended)
-        {
-            tokio::time::sleep(KICK_AGAIN).await;
+        kick(&sign_in, account, ErrorCode::AccountSuspended).await;
+    }
+}
+
+/// Answers what the API asks of the game.
+async fn answer(mut asks: mpsc::Receiver<Ask>, sign_in: Rc<SignIn>) {
+    while let Some(ask) = asks.recv().await {
+        match ask {
+            // Whoever asked may have gone.
+            Ask::Playing { account, answer } => drop(answer.send(sign_in.seats.character_of(account))),
+            Ask::Frozen { account, characters } => {
+                let playing = sign_in.seats.character_of(account);
+                if playing.is_some_and(|character| characters.contains(&character)) {
+                    let about = About { account, ..About::default() };
+                    sign_in.events.note(What::ThrownOut, about, "its profile was frozen");
+                    kick(&sign_in, account, ErrorCode::ProfileFrozen).await;
+                }
+            }
         }
+    }
+}
+
+/// Ends the session that plays with an account, if there is one.
+async fn kick(sign_in: &SignIn, account: i64, code: ErrorCode) {
+    // Its shard may change, or be too busy to hear, until it is asked.
+    while let Some(shard) = sign_in.seats.shard_of(account)
+        && !sign_in.doors.kick(shard, account, code)
+    {
+        tokio::time::sleep(KICK_AGAIN).await;
     }
 }
 

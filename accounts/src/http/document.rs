@@ -42,6 +42,7 @@ const COOKIE: &str = "browser_session";
         (name = "account", description = "The account itself."),
         (name = "second factor", description = "Codes beside the password."),
         (name = "identities", description = "Signing in at an identity provider (OpenID Connect with PKCE)."),
+        (name = "profiles", description = "What an account plays as: profiles with their settings and characters."),
         (name = "game", description = "The way into the game."),
         (name = "staff", description = "Looking accounts up, suspending them, and the log of that. Needs a role and a second factor."),
         (name = "keys", description = "For services that verify access tokens.")

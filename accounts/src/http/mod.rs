@@ -25,11 +25,12 @@ use utoipa_axum::routes;
 use utoipa_swagger_ui::SwaggerUi;
 use vyuha_gateway::listener::{self, BoundedListener, Bounds};
 
-pub(crate) use body::{Body, Parameters};
+pub(crate) use body::{Body, BodyIfAny, Parameters};
 pub(crate) use caller::{Caller, From};
 
 use crate::routes::{
-    browser, identity, keys, me, password, registration, second_factor, session, staff, ticket,
+    browser, character, identity, keys, me, password, profile, profile_staff, registration, second_factor,
+    session, staff, ticket,
 };
 use crate::service::Service;
 
@@ -92,6 +93,15 @@ fn table() -> OpenApiRouter<App> {
         routes!(identity::list),
         routes!(identity::begin_link),
         routes!(identity::link, identity::unlink),
+        routes!(profile::list, profile::create),
+        routes!(profile::activate),
+        routes!(profile::rename, profile::delete),
+        routes!(profile::settings, profile::put_settings),
+        routes!(profile::freeze, profile::unfreeze),
+        routes!(character::list),
+        routes!(character::create),
+        routes!(character::delete),
+        routes!(character::restore),
         routes!(ticket::issue),
         routes!(staff::first),
         routes!(staff::appoint, staff::dismiss),
@@ -99,6 +109,8 @@ fn table() -> OpenApiRouter<App> {
         routes!(staff::end_sessions),
         routes!(staff::suspend, staff::lift),
         routes!(staff::log),
+        routes!(profile_staff::list),
+        routes!(profile_staff::freeze, profile_staff::unfreeze),
         routes!(keys::public),
     ];
     // Around what a path does, not around the paths: a method that a path does not take is refused whatever its key.
@@ -143,11 +155,12 @@ fn cors(origins: Vec<HeaderValue>) -> CorsLayer {
         .allow_headers([
             header::AUTHORIZATION,
             header::CONTENT_TYPE,
+            header::IF_MATCH,
             frame::API_VERSION,
             frame::REQUEST_ID,
             HeaderName::from_static(idempotency::KEY),
         ])
-        .expose_headers([header::RETRY_AFTER, frame::API_VERSION, frame::REQUEST_ID])
+        .expose_headers([header::ETAG, header::RETRY_AFTER, frame::API_VERSION, frame::REQUEST_ID])
         // The cookie is SameSite=Strict: it goes to no origin of another site, listed or not.
         .allow_credentials(AllowCredentials::predicate(move |origin, _| known.contains(origin)))
         .max_age(CORS_AGE)

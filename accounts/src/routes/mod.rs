@@ -1,10 +1,13 @@
 //! The routes, a file to each thing that they are about.
 
 pub(crate) mod browser;
+pub(crate) mod character;
 pub(crate) mod identity;
 pub(crate) mod keys;
 pub(crate) mod me;
 pub(crate) mod password;
+pub(crate) mod profile;
+pub(crate) mod profile_staff;
 pub(crate) mod registration;
 pub(crate) mod second_factor;
 pub(crate) mod session;

@@ -65,7 +65,7 @@ impl FromRequestParts<App> for Staff {
 }
 
 impl Staff {
-    fn needs(&self, permission: Permission) -> Result<(), Problem> {
+    pub(super) fn needs(&self, permission: Permission) -> Result<(), Problem> {
         let may = match self {
             Staff::Member { role, .. } => role.may(permission),
             Staff::Service(signed) => signed.permissions.contains(&permission),
@@ -74,10 +74,8 @@ impl Staff {
     }
 
     /// Whether they may do something to an account, which there must be.
-    fn needs_touch(&self, tx: &mut dyn SqlTransaction, subject: i64) -> Result<(), Problem> {
-        if tx.query("SELECT id FROM account WHERE id = ?1", &[subject.into()])?.is_empty() {
-            return Err(Code::AccountUnknown.into());
-        }
+    pub(super) fn needs_touch(&self, tx: &mut dyn SqlTransaction, subject: i64) -> Result<(), Problem> {
+        needs_account(tx, subject)?;
         let other = staff::role_of(tx, subject)?;
         let may = match self {
             // The role may have been taken away since the request came.
@@ -91,7 +89,7 @@ impl Staff {
     }
 
     /// Adds what they did to the log.
-    fn record(
+    pub(super) fn record(
         &self,
         tx: &mut dyn SqlTransaction,
         now_ms: i64,
@@ -493,7 +491,14 @@ pub(crate) async fn log(
     Ok(Json(StaffLog { deeds: deeds.into_iter().map(logged).collect(), next }))
 }
 
-fn number(text: &str) -> Result<i64, Problem> {
+/// # Errors
+/// [`Code::AccountUnknown`].
+pub(super) fn needs_account(tx: &mut dyn SqlTransaction, account: i64) -> Result<(), Problem> {
+    let found = tx.query("SELECT id FROM account WHERE id = ?1", &[account.into()])?;
+    if found.is_empty() { Err(Code::AccountUnknown.into()) } else { Ok(()) }
+}
+
+pub(super) fn number(text: &str) -> Result<i64, Problem> {
     text.parse().map_err(|_| Code::AccountUnknown.into())
 }
 

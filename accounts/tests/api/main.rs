@@ -10,6 +10,7 @@ mod frame;
 mod mailbox;
 mod node;
 mod people;
+mod profiles;
 mod service;
 mod staff;
 mod visible;

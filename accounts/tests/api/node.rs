@@ -1,16 +1,19 @@
 //! The service on a port, with a clock that stands and a mailbox that can be read.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
+use vyuha_accounts::game::{Ask, Game};
 use vyuha_accounts::jwt::Algorithm;
 use vyuha_accounts::mail::{self, Outlet, Templates};
+use vyuha_accounts::names::Names;
 use vyuha_accounts::oidc::{ProviderConfig, Providers};
 use vyuha_accounts::signed::{ServiceKeyConfig, ServiceKeys};
 use vyuha_accounts::throttle::Throttle;
@@ -45,6 +48,8 @@ pub fn config() -> ApiConfig {
         origins: vec!["https://play.example.com".into()],
         behind_proxy: false,
         game_address: "127.0.0.1:7777".into(),
+        profiles_max: 4,
+        character_grace_ms: 7 * 24 * 60 * 60_000,
     }
 }
 
@@ -97,11 +102,47 @@ fn on_postgres() -> bool {
     std::env::args_os().next().is_some_and(|test| test.to_string_lossy().contains("on_postgres"))
 }
 
+/// A game in which somebody plays when a test says so.
+#[derive(Clone, Default)]
+pub struct FakeGame {
+    /// Which character plays with which account.
+    pub playing: Arc<Mutex<HashMap<i64, i64>>>,
+}
+
+impl FakeGame {
+    async fn run(self, mut asks: mpsc::Receiver<Ask>) {
+        while let Some(ask) = asks.recv().await {
+            match ask {
+                Ask::Playing { account, answer } => drop(answer.send(self.character_of(account))),
+                Ask::Frozen { account, characters } => {
+                    let mut playing = self.playing.lock().unwrap();
+                    if playing.get(&account).is_some_and(|character| characters.contains(character)) {
+                        playing.remove(&account);
+                    }
+                }
+            }
+        }
+    }
+
+    pub fn character_of(&self, account: i64) -> Option<i64> {
+        self.playing.lock().unwrap().get(&account).copied()
+    }
+
+    pub fn play(&self, account: i64, character: i64) {
+        self.playing.lock().unwrap().insert(account, character);
+    }
+
+    pub fn leave(&self, account: i64) {
+        self.playing.lock().unwrap().remove(&account);
+    }
+}
+
 pub struct Node {
     pub address: SocketAddr,
     pub service: Arc<Service>,
     pub clock_ms: Arc<AtomicI64>,
     pub sql: Sql,
+    pub game: FakeGame,
     mails: mpsc::UnboundedReceiver<Mail>,
     thrown_out: mpsc::Receiver<i64>,
     pub metrics: Arc<Metrics>,
@@ -145,6 +186,9 @@ impl Node {
             mail::open(&outlet, "Vyuha <noreply@example.com>", &config.site, templates).unwrap();
         tokio::spawn(postman.run());
         let (out, thrown_out) = mpsc::channel(8);
+        let (ask, asks) = mpsc::channel(8);
+        let game = FakeGame::default();
+        tokio::spawn(game.clone().run(asks));
         let clock_ms = Arc::new(AtomicI64::new(1_700_000_000_000));
         let clock = clock_ms.clone();
         let metrics = Arc::new(Metrics::new(1, "test", "test"));
@@ -159,6 +203,9 @@ impl Node {
             peers: ServiceKeys::new(vec![service_key()]).unwrap(),
             admin_key,
             thrown_out: out,
+            game: Game(ask),
+            names: Names::load(None).unwrap(),
+            newcomer: Arc::new(|id| (1, id, id)),
             metrics: metrics.clone(),
             clock: Arc::new(move || clock.load(Ordering::Relaxed)),
         };
@@ -166,7 +213,12 @@ impl Node {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         tokio::spawn(vyuha_accounts::serve(listener, service.clone(), std::future::pending()));
-        Node { address, service, clock_ms, sql, mails, thrown_out, metrics, folder: None }
+        Node { address, service, clock_ms, sql, game, mails, thrown_out, metrics, folder: None }
+    }
+
+    /// What time it is.
+    pub fn service_ms(&self) -> i64 {
+        self.clock_ms.load(Ordering::Relaxed)
     }
 
     /// Lets time pass.

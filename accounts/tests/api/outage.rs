@@ -37,6 +37,10 @@ fn body(operation: &str, outage: &str) -> Option<Value> {
         "refresh_session" => json!({ "refresh_token": format!("vyr_{}", "A".repeat(43)) }),
         "become_first_administrator" => json!({ "key": ADMIN_KEY }),
         "appoint_staff" => json!({ "role": "support" }),
+        "create_profile" | "rename_profile" | "create_character" => json!({ "name": "Abe" }),
+        "choose_profile" => json!({ "profile": 1 }),
+        "put_profile_settings" => json!({ "settings": {} }),
+        "freeze_profile" | "freeze_profile_of_account" => json!({ "reason": "why" }),
         "suspend_account" => json!({ "reason": "bots" }),
         _ => return None,
     })
@@ -49,11 +53,15 @@ async fn call_all(node: &Node, token: &str, subject: i64, outage: &str) -> Vec<S
         for (method, operation) in item.as_object().unwrap() {
             let name = operation["operationId"].as_str().unwrap();
             let at = path.replace("{account}", &subject.to_string()).replace("{session}", "AAAAAAAA");
-            let at = at.replace("{provider}", "example");
+            let at =
+                at.replace("{provider}", "example").replace("{profile}", "1").replace("{character}", "1");
             let method =
                 ["GET", "POST", "PUT", "DELETE"].into_iter().find(|known| known.eq_ignore_ascii_case(method));
             // Some are for pages of the site alone.
             let mut request = Request::new(method.unwrap(), &at).header("Origin", "https://play.example.com");
+            if name == "put_profile_settings" {
+                request = request.header("If-Match", "*");
+            }
             if operation.get("security").is_some() {
                 request = request.bearer(token);
             }

@@ -10,7 +10,7 @@ use crate::node::{ADMIN_KEY, Node, PASSWORD};
 
 /// Somebody of the staff, signed in with a second factor.
 pub struct Member {
-    account: i64,
+    pub account: i64,
     pub token: String,
 }
 
