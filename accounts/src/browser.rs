@@ -85,7 +85,7 @@ impl Site {
 }
 
 /// A new token for a session.
-pub fn begin(tx: &mut dyn SqlTransaction, session: &str) -> Result<Token, Problem> {
+pub(crate) fn begin(tx: &mut dyn SqlTransaction, session: &str) -> Result<Token, Problem> {
     let token = Token::new(Kind::Browser)?;
     let sql = "INSERT INTO browser_session (hash, session) VALUES (?1, ?2)";
     tx.execute(sql, &[token.hash.clone().into(), session.into()])?;
@@ -112,7 +112,7 @@ pub fn find(tx: &mut dyn SqlTransaction, text: &str, now_ms: i64) -> Result<Opti
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sessions::{self, EndReason};
+    use crate::sessions::{self, EndReason, Grant};
     use crate::testing::with_tx;
 
     fn site() -> Site {
@@ -180,17 +180,24 @@ mod tests {
     #[test]
     fn a_token_is_good_while_its_session_lasts() {
         with_tx(|tx| {
-            let opened = sessions::open(tx, 7, "", "", 0)?;
-            let token = begin(tx, &opened.session)?;
+            let opened = sessions::open(tx, 7, Grant::Cookie, "", "", 0)?;
+            let token = &opened.token;
             assert_eq!(find(tx, &token.text, 1)?, Some((7, opened.session.clone())));
-            for text in ["", "vyc_", "vyc_x", &opened.refresh.text] {
+            assert!(tx.query("SELECT hash FROM refresh_token", &[])?.is_empty(), "one that nobody was given");
+            let other = sessions::open(tx, 7, Grant::Refresh, "", "", 0)?.token;
+            for text in ["", "vyc_", "vyc_x", &other.text] {
                 assert_eq!(find(tx, text, 1)?, None, "{text}");
             }
             assert_eq!(find(tx, &token.text, SESSION_MS)?, None);
-            find(tx, &token.text, SEEN_INTERVAL_MS - 1)?;
-            assert_eq!(sessions::list(tx, 7, None, 9, 1)?[0].seen_ms, 0);
-            find(tx, &token.text, SEEN_INTERVAL_MS)?;
-            assert_eq!(sessions::list(tx, 7, None, 9, 1)?[0].seen_ms, SEEN_INTERVAL_MS);
+            let mut seen_ms = |at_ms: i64| {
+                find(tx, &token.text, at_ms)?;
+                let listed = sessions::list(tx, 7, None, 9, 1)?;
+                Ok::<_, Problem>(
+                    listed.into_iter().find(|one| one.id == opened.session).map(|one| one.seen_ms),
+                )
+            };
+            assert_eq!(seen_ms(SEEN_INTERVAL_MS - 1)?, Some(0));
+            assert_eq!(seen_ms(SEEN_INTERVAL_MS)?, Some(SEEN_INTERVAL_MS));
             sessions::end(tx, 7, &opened.session, EndReason::Owner, 2)?;
             assert_eq!(find(tx, &token.text, 3)?, None);
             Ok(())

@@ -77,21 +77,24 @@ pub struct JwkSet {
 }
 
 impl Keyring {
-    /// Loads the keys, makes a new one where it is due, and forgets those that no token can be signed with any more. A new
-    /// one signs by `algorithm`.
+    /// Whether a new key, by `algorithm`, is due.
+    pub fn is_due(tx: &mut dyn SqlTransaction, algorithm: Algorithm, now_ms: i64) -> Result<bool, Problem> {
+        Ok(look(tx, algorithm, now_ms)?.make)
+    }
+
+    /// Loads the keys, takes `fresh` for the new one where one is due still, and forgets those that no token can be signed with
+    /// any more. `fresh` is a private key of `algorithm`: making one takes too long for a transaction.
     pub fn turn(
         tx: &mut dyn SqlTransaction,
         vault: &Vault,
         algorithm: Algorithm,
+        fresh: Option<&[u8]>,
         now_ms: i64,
     ) -> Result<Keyring, Problem> {
-        let rows = tx.query("SELECT created_ms, algorithm FROM signing_key ORDER BY created_ms, kid", &[])?;
-        let created = rows.iter().map(|row| row.int(0)).collect::<Result<Vec<_>, _>>()?;
-        let newest = rows.last().map(|row| row.text(1)).transpose()?;
-        let Turn { make, forget_before_ms } = turn(&created, now_ms);
-        if make || newest.is_some_and(|newest| newest != algorithm.as_str()) {
+        let Turn { make, forget_before_ms } = look(tx, algorithm, now_ms)?;
+        if let Some(fresh) = fresh.filter(|_| make) {
             let kid = random_id()?;
-            let secret = vault.seal(&place(&kid), &algorithm.generate()?)?;
+            let secret = vault.seal(&place(&kid), fresh)?;
             let sql = "INSERT INTO signing_key (kid, secret, created_ms, algorithm) VALUES (?1, ?2, ?3, ?4)";
             tx.execute(sql, &[kid.into(), secret.into(), now_ms.into(), algorithm.as_str().into()])?;
         }
@@ -152,6 +155,16 @@ impl Keyring {
     }
 }
 
+/// What is to be done with the keys that there are.
+fn look(tx: &mut dyn SqlTransaction, algorithm: Algorithm, now_ms: i64) -> Result<Turn, Problem> {
+    let rows = tx.query("SELECT created_ms, algorithm FROM signing_key ORDER BY created_ms, kid", &[])?;
+    let created = rows.iter().map(|row| row.int(0)).collect::<Result<Vec<_>, _>>()?;
+    let newest = rows.last().map(|row| row.text(1)).transpose()?;
+    let Turn { make, forget_before_ms } = turn(&created, now_ms);
+    let is_other = newest.is_some_and(|newest| newest != algorithm.as_str());
+    Ok(Turn { make: make || is_other, forget_before_ms })
+}
+
 fn place(kid: &str) -> String {
     format!("signing_key {kid}")
 }
@@ -176,6 +189,7 @@ fn turn(created_ms: &[i64], now_ms: i64) -> Turn {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::with_tx;
 
     #[test]
     fn a_key_is_made_when_it_is_due() {
@@ -191,6 +205,25 @@ mod tests {
         check(&[0, 29 * DAY_MS], 31 * DAY_MS, false, 29 * DAY_MS);
         // The node was off for a year.
         check(&[0], 365 * DAY_MS, true, i64::MIN);
+    }
+
+    #[test]
+    fn a_key_that_was_made_beforehand_is_taken_where_one_is_due_still() {
+        let dir = tempfile::tempdir().unwrap();
+        let vault = Vault::open(&dir.path().join("key")).unwrap();
+        with_tx(|tx| {
+            let algorithm = Algorithm::EdDsa;
+            let count = |keys: Keyring| keys.public().keys.len();
+            assert!(Keyring::is_due(tx, algorithm, 0)?);
+            assert_eq!(count(Keyring::turn(tx, &vault, algorithm, None, 0)?), 0, "none is made here");
+            let (one, other) = (algorithm.generate()?, algorithm.generate()?);
+            assert_eq!(count(Keyring::turn(tx, &vault, algorithm, Some(&one), 0)?), 1);
+            // Another node was first.
+            assert!(!Keyring::is_due(tx, algorithm, 1)?);
+            assert_eq!(count(Keyring::turn(tx, &vault, algorithm, Some(&other), 1)?), 1);
+            assert!(Keyring::is_due(tx, Algorithm::Rs256, 1)?);
+            Ok(())
+        });
     }
 
     #[test]

@@ -3,12 +3,18 @@
 use vyuha_record::Value;
 use vyuha_store::sql::SqlTransaction;
 
+use crate::http::Caller;
 use crate::problem::{Code, Problem};
+use crate::second_factor;
 use crate::service::Service;
-use crate::throttle::{Counted, LOGIN_ACCOUNT, LOGIN_ADDRESS, LOGIN_PAIR, Rule, Throttle};
+use crate::sessions;
+use crate::throttle::{CODE, Counted, LOGIN_ACCOUNT, LOGIN_ADDRESS, LOGIN_PAIR, Rule, Throttle};
 
 /// The longest text that is looked up as a login, in bytes: that of an e-mail address.
 const LOGIN_BYTES_MAX: usize = 254;
+
+/// How long after a session was opened its owner counts as one who has just signed in.
+pub const FRESH_MS: i64 = 5 * 60_000;
 
 /// The columns of [`Account`].
 macro_rules! columns {
@@ -54,7 +60,12 @@ impl Account {
 ///
 /// # Errors
 /// How long to wait, in milliseconds.
-pub fn count_attempt(throttle: &Throttle, login: &str, site: &str, now_ms: i64) -> Result<Counted, i64> {
+pub fn count_attempt<'t>(
+    throttle: &'t Throttle,
+    login: &str,
+    site: &str,
+    now_ms: i64,
+) -> Result<Counted<'t>, i64> {
     let login = login.to_ascii_lowercase();
     let pair = format!("{login}\0{site}");
     let subjects: [(Rule, &str); 3] = [(LOGIN_PAIR, &pair), (LOGIN_ADDRESS, site), (LOGIN_ACCOUNT, &login)];
@@ -117,30 +128,57 @@ pub fn email_of(tx: &mut dyn SqlTransaction, account: i64) -> Result<Option<Stri
     Ok(rows.first().map(|row| row.optional_text(0)).transpose()?.flatten())
 }
 
-/// The account of somebody signed in who shows the password once more.
+/// The account of somebody signed in who shows once more that it is theirs: by the password; where there is none, by a session
+/// that was opened a moment ago; and by a code of the second factor, where there is one.
 ///
 /// # Errors
-/// [`Code::CredentialsWrong`], and after some of those [`Code::TooManyAttempts`].
-pub async fn prove_password(
+/// [`Code::CredentialsWrong`], [`Code::SignInAgain`], those of [`prove_code`], and after some of them [`Code::TooManyAttempts`].
+pub(crate) async fn prove_owner(
     service: &Service,
-    id: i64,
+    caller: &Caller,
     site: &str,
-    password: &str,
+    password: Option<String>,
+    code: Option<String>,
 ) -> Result<Account, Problem> {
-    let counted = count_attempt(&service.throttle, &format!("#{id}"), site, service.now_ms())
-        .map_err(Problem::too_many)?;
-    let judged = async {
-        let account = service.sql.transaction(move |tx| load(tx, id)).await?.ok_or(Code::Unauthorized)?;
-        let right = verify(service, password, Some(&account)).await?;
-        Ok::<_, Problem>((account, right))
-    };
-    // What could not be judged was no failure.
-    let (account, right) = judged.await.inspect_err(|_| service.throttle.take_back(&counted))?;
-    if !right {
-        return Err(Code::CredentialsWrong.into());
+    let (id, session, now_ms) = (caller.account, caller.session.clone(), service.now_ms());
+    let found = service.sql.transaction(move |tx| {
+        // The access token may be good for longer than the session.
+        let opened_ms = sessions::opened_ms(tx, id, &session, now_ms)?.ok_or(Code::Unauthorized)?;
+        Ok::<_, Problem>((load(tx, id)?.ok_or(Code::Unauthorized)?, opened_ms))
+    });
+    let (account, opened_ms) = found.await?;
+    if account.has_password() {
+        let counted = count_attempt(&service.throttle, &format!("#{id}"), site, now_ms);
+        let counted = counted.map_err(Problem::too_many)?;
+        if !verify(service, &password.unwrap_or_default(), Some(&account)).await? {
+            counted.stands();
+            return Err(Code::CredentialsWrong.into());
+        }
+    } else if now_ms - opened_ms >= FRESH_MS {
+        return Err(Code::SignInAgain.into());
     }
-    service.throttle.take_back(&counted);
+    if account.second_factor {
+        prove_code(service, id, code).await?;
+    }
     Ok(account)
+}
+
+/// Uses up a code of the second factor.
+///
+/// # Errors
+/// [`Code::SecondFactorRequired`] without one, [`Code::SecondFactorWrong`] with a wrong one, [`Code::TooManyAttempts`].
+pub async fn prove_code(service: &Service, account: i64, code: Option<String>) -> Result<(), Problem> {
+    let code = code.ok_or(Code::SecondFactorRequired)?;
+    let now_ms = service.now_ms();
+    let counted =
+        service.throttle.count(now_ms, &[(CODE, &account.to_string())]).map_err(Problem::too_many)?;
+    let vault = service.vault.clone();
+    let check = move |tx: &mut dyn SqlTransaction| second_factor::check(tx, &vault, account, &code, now_ms);
+    if !service.sql.transaction(check).await? {
+        counted.stands();
+        return Err(Code::SecondFactorWrong.into());
+    }
+    Ok(())
 }
 
 /// Whether the password is the account's; it takes as long where there is no account.

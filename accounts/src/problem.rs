@@ -75,6 +75,8 @@ codes! {
     Unauthorized = "unauthorized", UNAUTHORIZED, "A valid access token is needed.";
     /// No such account, or the wrong password.
     CredentialsWrong = "credentials_wrong", UNAUTHORIZED, "The login or the password is wrong.";
+    /// The account has no password to show, and the session is not of the last few minutes.
+    SignInAgain = "sign_in_again", UNAUTHORIZED, "Sign in again, and do this within 5 minutes.";
     /// The password is right; a code is needed as well.
     SecondFactorRequired = "second_factor_required", UNAUTHORIZED, "A code of the second factor is needed as well.";
     /// The code of the second factor is wrong or was used.

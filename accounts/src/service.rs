@@ -22,7 +22,7 @@ use crate::revoked::Revoked;
 use crate::secret::random;
 use crate::sessions;
 use crate::signed::ServiceKeys;
-use crate::throttle::{Counted, Throttle};
+use crate::throttle::Throttle;
 use crate::vault::Vault;
 
 /// The time: milliseconds since 1970 UTC.
@@ -171,6 +171,16 @@ impl Service {
     /// node's retention says.
     pub async fn tidy(&self) -> Result<(), Problem> {
         let (vault, algorithm, now_ms) = (self.vault.clone(), self.config.algorithm, self.now_ms());
+        let is_due = self.sql.transaction(move |tx| Keyring::is_due(tx, algorithm, now_ms)).await?;
+        let fresh = if is_due {
+            let made = tokio::task::spawn_blocking(move || algorithm.generate()).await;
+            Some(made.map_err(|error| {
+                tracing::error!(%error, "a signing key was not made");
+                Problem::from(Code::Internal)
+            })??)
+        } else {
+            None
+        };
         let keys = self
             .sql
             .transaction(move |tx| {
@@ -184,7 +194,7 @@ impl Service {
                 ] {
                     tx.execute(sql, &[now_ms.into()])?;
                 }
-                Keyring::turn(tx, &vault, algorithm, now_ms)
+                Keyring::turn(tx, &vault, algorithm, fresh.as_deref(), now_ms)
             })
             .await?;
         self.keys.replace(keys);
@@ -222,13 +232,6 @@ impl Service {
                 account,
                 "an account could not be thrown out of the game: it plays on until it leaves"
             );
-        }
-    }
-
-    /// Takes an attempt back that could not be judged.
-    pub(crate) fn spare(&self, counted: &Counted, problem: &Problem) {
-        if problem.code.status().is_server_error() {
-            self.throttle.take_back(counted);
         }
     }
 

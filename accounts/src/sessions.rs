@@ -6,6 +6,7 @@
 use vyuha_record::Value;
 use vyuha_store::sql::{SqlRow, SqlTransaction};
 
+use crate::browser;
 use crate::one_time;
 use crate::problem::Problem;
 use crate::secret::{Kind, Token, random_id, shown};
@@ -44,13 +45,24 @@ impl EndReason {
     }
 }
 
+/// What a session is shown by from then on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Grant {
+    /// Refresh tokens, each good once.
+    Refresh,
+    /// A browser's cookie.
+    Cookie,
+}
+
 /// A session that was opened.
 #[derive(Debug)]
 pub struct Opened {
+    /// Its account.
+    pub account: i64,
     /// Its id.
     pub session: String,
-    /// Its first refresh token.
-    pub refresh: Token,
+    /// Its first refresh token, or its cookie.
+    pub token: Token,
     /// Those that ended for it.
     pub ended: Vec<String>,
 }
@@ -99,6 +111,7 @@ pub struct Listed {
 pub fn open(
     tx: &mut dyn SqlTransaction,
     account: i64,
+    grant: Grant,
     agent: &str,
     address: &str,
     now_ms: i64,
@@ -117,7 +130,10 @@ pub fn open(
             (now_ms + SESSION_MS).into(),
         ],
     )?;
-    let refresh = next_refresh(tx, &session)?;
+    let token = match grant {
+        Grant::Refresh => next_refresh(tx, &session)?,
+        Grant::Cookie => browser::begin(tx, &session)?,
+    };
     let rows = tx.query(
         "SELECT id FROM session WHERE account = ?1 AND ended_ms IS NULL AND expires_ms > ?2 AND id <> ?3
          ORDER BY created_ms DESC, id",
@@ -130,7 +146,7 @@ pub fn open(
             ended.push(id);
         }
     }
-    Ok(Opened { session, refresh, ended })
+    Ok(Opened { account, session, token, ended })
 }
 
 /// Takes a refresh token that was shown.
@@ -171,6 +187,20 @@ pub fn lasts(tx: &mut dyn SqlTransaction, account: i64, session: &str, now_ms: i
         &[session.into(), account.into(), now_ms.into()],
     )?;
     Ok(held == 1)
+}
+
+/// When a session of the account was opened, milliseconds since 1970 UTC; `None` if it is over.
+pub fn opened_ms(
+    tx: &mut dyn SqlTransaction,
+    account: i64,
+    session: &str,
+    now_ms: i64,
+) -> Result<Option<i64>, Problem> {
+    let rows = tx.query(
+        "SELECT created_ms FROM session WHERE id = ?1 AND account = ?2 AND ended_ms IS NULL AND expires_ms > ?3",
+        &[session.into(), account.into(), now_ms.into()],
+    )?;
+    rows.first().map(|row| Ok(row.int(0)?)).transpose()
 }
 
 /// Ends one of the account's sessions; false if it has no such session that lasts.
@@ -276,13 +306,13 @@ mod tests {
     #[test]
     fn a_refresh_token_is_good_once_and_its_return_ends_the_session() {
         with_tx(|tx| {
-            let opened = open(tx, 7, "curl", "127.0.0.1", 0)?;
-            let Shown::Rotated { account: 7, refresh, .. } = show(tx, &opened.refresh.text, 1) else {
+            let opened = open(tx, 7, Grant::Refresh, "curl", "127.0.0.1", 0)?;
+            let Shown::Rotated { account: 7, refresh, .. } = show(tx, &opened.token.text, 1) else {
                 panic!()
             };
             let ticket = one_time::issue(tx, Kind::Ticket, 7, 1, 1000)?;
             assert!(lasts(tx, 7, &opened.session, 2)?);
-            assert!(matches!(show(tx, &opened.refresh.text, 2), Shown::Reused { account: 7, .. }));
+            assert!(matches!(show(tx, &opened.token.text, 2), Shown::Reused { account: 7, .. }));
             assert!(!lasts(tx, 7, &opened.session, 2)?);
             assert!(matches!(show(tx, &refresh.text, 3), Shown::Refused));
             assert_eq!(one_time::redeem(tx, Kind::Ticket, &ticket.text, 3)?, None);
@@ -294,12 +324,12 @@ mod tests {
     #[test]
     fn a_session_ends_with_its_time_and_what_is_no_token_is_refused() {
         with_tx(|tx| {
-            let opened = open(tx, 7, "", "", 0)?;
+            let opened = open(tx, 7, Grant::Refresh, "", "", 0)?;
             for text in ["", "vyr_", "vyr_AAAA", &opened.session] {
                 assert!(matches!(show(tx, text, 1), Shown::Refused), "{text}");
             }
-            assert!(matches!(show(tx, &opened.refresh.text, SESSION_MS), Shown::Refused));
-            assert!(matches!(show(tx, &opened.refresh.text, SESSION_MS - 1), Shown::Rotated { .. }));
+            assert!(matches!(show(tx, &opened.token.text, SESSION_MS), Shown::Refused));
+            assert!(matches!(show(tx, &opened.token.text, SESSION_MS - 1), Shown::Rotated { .. }));
             Ok(())
         });
     }
@@ -307,10 +337,10 @@ mod tests {
     #[test]
     fn nobody_ends_the_sessions_of_another_and_only_the_newest_stay() {
         with_tx(|tx| {
-            let others = open(tx, 8, "", "", 0)?;
+            let others = open(tx, 8, Grant::Refresh, "", "", 0)?;
             let mut ended = Vec::new();
             for now_ms in 0..SESSIONS_MAX as i64 + 3 {
-                ended.extend(open(tx, 7, &"x\n".repeat(500), "", now_ms)?.ended);
+                ended.extend(open(tx, 7, Grant::Refresh, &"x\n".repeat(500), "", now_ms)?.ended);
             }
             let kept = list(tx, 7, None, 100, 100)?;
             assert_eq!((ended.len(), kept.len(), kept[0].agent.len()), (3, SESSIONS_MAX, AGENT_CHARS_MAX));
@@ -327,7 +357,7 @@ mod tests {
     fn pages_meet_and_do_not_overlap() {
         with_tx(|tx| {
             for now_ms in [5, 5, 5, 6, 7, 7] {
-                open(tx, 7, "", "", now_ms)?;
+                open(tx, 7, Grant::Refresh, "", "", now_ms)?;
             }
             let whole = list(tx, 7, None, 100, 10)?;
             let (mut paged, mut after) = (Vec::new(), None);
@@ -380,8 +410,8 @@ mod tests {
     }
 
     fn judge(tx: &mut dyn SqlTransaction, steps: &[Step]) -> Result<(), TestCaseError> {
-        let opened = open(tx, 7, "", "", 0).unwrap();
-        let (mut tokens, mut now_ms, mut over) = (vec![opened.refresh.text], 0, false);
+        let opened = open(tx, 7, Grant::Refresh, "", "", 0).unwrap();
+        let (mut tokens, mut now_ms, mut over) = (vec![opened.token.text], 0, false);
         for step in steps {
             match step {
                 Step::Show(which) => {

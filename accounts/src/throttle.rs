@@ -1,13 +1,15 @@
 //! How often something may be tried: sliding windows, in process, bounded in memory.
 //!
-//! An attempt is counted before it is judged, so that many at once are no more than many in a row; one that succeeds is taken
-//! back. Subjects are counted whether they exist or not, and only as hashes. Counts do not outlive the process.
+//! An attempt is counted before it is judged, so that many at once are no more than many in a row; it is taken back unless it was
+//! judged to have failed. Subjects are counted whether they exist or not, and only as hashes. Counts do not outlive the process.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use sha2::{Digest as _, Sha256};
+
+use crate::problem::Problem;
 
 /// Windows kept at once; past it the one that was used longest ago is forgotten. A window takes at most about 1 KiB.
 pub const WINDOWS_MAX: usize = 65_536;
@@ -52,12 +54,47 @@ pub struct Throttle {
     windows: Mutex<HashMap<Key, VecDeque<i64>>>,
 }
 
-/// Attempts that were counted; they stay counted unless they are taken back.
+/// Attempts that were counted. Dropped, they are taken back: what succeeded, could not be judged or was given up on the way was
+/// no failure.
 #[derive(Debug)]
-#[must_use]
-pub struct Counted {
+#[must_use = "what is dropped is taken back"]
+pub struct Counted<'t> {
+    throttle: &'t Throttle,
     keys: Vec<Key>,
     at_ms: i64,
+}
+
+impl Counted<'_> {
+    /// They stay counted.
+    pub fn stands(mut self) {
+        self.keys.clear();
+    }
+
+    /// They stay counted where what was tried was refused; a fault of ours is no refusal.
+    ///
+    /// # Errors
+    /// Those of the outcome.
+    pub fn judge<T>(self, outcome: Result<T, Problem>) -> Result<T, Problem> {
+        if outcome.as_ref().is_err_and(|problem| problem.code.status().is_client_error()) {
+            self.stands();
+        }
+        outcome
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        let mut windows = self.throttle.windows();
+        for key in &self.keys {
+            let Some(window) = windows.get_mut(key) else { continue };
+            if let Some(index) = window.iter().rposition(|at| *at == self.at_ms) {
+                window.remove(index);
+            }
+            if window.is_empty() {
+                windows.remove(key);
+            }
+        }
+    }
 }
 
 impl Throttle {
@@ -65,7 +102,7 @@ impl Throttle {
     ///
     /// # Errors
     /// How long to wait, in milliseconds, where a rule has had enough.
-    pub fn count(&self, now_ms: i64, subjects: &[(Rule, &str)]) -> Result<Counted, i64> {
+    pub fn count(&self, now_ms: i64, subjects: &[(Rule, &str)]) -> Result<Counted<'_>, i64> {
         let mut windows = self.windows();
         let keys: Vec<Key> = subjects.iter().map(|(rule, subject)| key(*rule, subject)).collect();
         let waits = subjects.iter().zip(&keys).filter_map(|((rule, _), key)| {
@@ -82,21 +119,7 @@ impl Throttle {
             }
             windows.entry(*key).or_default().push_back(now_ms);
         }
-        Ok(Counted { keys, at_ms: now_ms })
-    }
-
-    /// Takes back what was counted.
-    pub fn take_back(&self, counted: &Counted) {
-        let mut windows = self.windows();
-        for key in &counted.keys {
-            let Some(window) = windows.get_mut(key) else { continue };
-            if let Some(index) = window.iter().rposition(|at| *at == counted.at_ms) {
-                window.remove(index);
-            }
-            if window.is_empty() {
-                windows.remove(key);
-            }
-        }
+        Ok(Counted { throttle: self, keys, at_ms: now_ms })
     }
 
     fn windows(&self) -> MutexGuard<'_, HashMap<Key, VecDeque<i64>>> {
@@ -131,6 +154,7 @@ fn forget_oldest(windows: &mut HashMap<Key, VecDeque<i64>>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::problem::Code;
     use proptest::prelude::*;
 
     const RULE: Rule = Rule { name: "test", most: 3, window_ms: 100 };
@@ -139,7 +163,7 @@ mod tests {
     fn a_window_slides() {
         let throttle = Throttle::default();
         let check = |at_ms: i64, expected: Result<(), i64>| {
-            let counted = throttle.count(at_ms, &[(RULE, "asha")]).map(drop);
+            let counted = throttle.count(at_ms, &[(RULE, "asha")]).map(Counted::stands);
             assert_eq!(counted, expected, "at {at_ms}");
         };
         check(0, Ok(()));
@@ -156,29 +180,38 @@ mod tests {
     fn subjects_and_rules_are_apart_and_one_refusal_counts_nothing() {
         let throttle = Throttle::default();
         let other = Rule { name: "other", most: 1, ..RULE };
-        let _kept = throttle.count(0, &[(RULE, "asha"), (other, "asha")]).unwrap();
+        throttle.count(0, &[(RULE, "asha"), (other, "asha")]).unwrap().stands();
         assert_eq!(throttle.count(1, &[(RULE, "asha"), (other, "asha")]).map(drop), Err(99));
-        let _kept = throttle.count(1, &[(RULE, "ravi"), (other, "ravi")]).unwrap();
-        let _kept = throttle.count(1, &[(RULE, "asha")]).unwrap();
-        let _kept = throttle.count(1, &[(RULE, "asha")]).unwrap();
+        throttle.count(1, &[(RULE, "ravi"), (other, "ravi")]).unwrap().stands();
+        throttle.count(1, &[(RULE, "asha")]).unwrap().stands();
+        throttle.count(1, &[(RULE, "asha")]).unwrap().stands();
         assert_eq!(throttle.count(1, &[(RULE, "asha")]).map(drop), Err(99));
     }
 
     #[test]
-    fn what_is_taken_back_was_never_counted() {
+    fn what_is_under_way_counts_and_what_was_no_failure_never_did() {
         let throttle = Throttle::default();
-        for at_ms in 0..10 {
-            let counted = throttle.count(at_ms, &[(RULE, "asha")]).unwrap();
-            throttle.take_back(&counted);
+        let count = || throttle.count(0, &[(RULE, "asha")]);
+        let under_way = [count().unwrap(), count().unwrap(), count().unwrap()];
+        assert_eq!(count().map(drop), Err(100));
+        drop(under_way);
+        for _ in 0..10 {
+            drop(count().unwrap());
+            assert!(count().unwrap().judge(Ok(())).is_ok());
+            assert!(count().unwrap().judge::<()>(Err(Code::Unavailable.into())).is_err());
         }
         assert!(throttle.windows().is_empty());
+        for _ in 0..3 {
+            assert!(count().unwrap().judge::<()>(Err(Code::TokenInvalid.into())).is_err());
+        }
+        assert_eq!(count().map(drop), Err(100));
     }
 
     #[test]
     fn memory_is_bounded() {
         let throttle = Throttle::default();
         for subject in 0..WINDOWS_MAX + 5 {
-            let _kept = throttle.count(subject as i64, &[(RULE, &subject.to_string())]).unwrap();
+            throttle.count(subject as i64, &[(RULE, &subject.to_string())]).unwrap().stands();
         }
         assert_eq!(throttle.windows().len(), WINDOWS_MAX);
     }
@@ -199,7 +232,7 @@ mod tests {
             let (mut now_ms, mut counted) = (0, Vec::new());
             for (wait_ms, who) in steps {
                 now_ms += wait_ms;
-                if throttle.count(now_ms, &[(RULE, &who.to_string())]).is_ok() {
+                if throttle.count(now_ms, &[(RULE, &who.to_string())]).map(Counted::stands).is_ok() {
                     counted.push((now_ms, who));
                 }
                 let recent = counted.iter().filter(|(at, of)| *of == who && now_ms - at < RULE.window_ms);

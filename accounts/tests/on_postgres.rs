@@ -20,6 +20,8 @@ mod mailbox;
 mod node;
 #[path = "api/outage.rs"]
 mod outage;
+#[path = "api/owner.rs"]
+mod owner;
 #[path = "api/people.rs"]
 mod people;
 #[path = "api/profiles.rs"]

@@ -92,14 +92,17 @@ pub async fn publish(
         bytes_new: 0,
     };
     for (nth, file) in manifest.files.iter().enumerate() {
-        if store.file_bytes(file.hash).await? != Some(file.bytes) {
+        if !store.has(file).await? {
             upload(store, &folder.join(&file.path), file).await?;
             published.files_new += 1;
             published.bytes_new += file.bytes;
         }
         progress(nth + 1, manifest.files.len());
     }
-    store.put_manifest(&manifest).await?;
+    // Another may have published the version meanwhile.
+    if !store.put_manifest(&manifest).await? && store.manifest(&manifest.version).await? != manifest {
+        return Err(PublishError::Taken(manifest.version));
+    }
     if is_latest {
         store.set_latest(&manifest.version).await?;
     }

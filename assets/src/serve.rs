@@ -20,12 +20,11 @@ use axum::routing::get;
 use http_range_header::{EndPosition, StartPosition, SyntacticallyCorrectRange};
 use object_store::GetRange;
 use serde::Serialize;
-use sha2::{Digest as _, Sha256};
 use tokio::net::TcpListener;
 use vyuha_gateway::listener::{self, BoundedListener, Bounds};
 
 use crate::manifest::{Hash, Version};
-use crate::store::{Store, StoreError};
+use crate::store::{Object, Store, StoreError};
 
 const FOR_EVER: HeaderValue = HeaderValue::from_static("public, max-age=31536000, immutable");
 const ASK_AGAIN: HeaderValue = HeaderValue::from_static("no-cache");
@@ -145,18 +144,52 @@ async fn file(
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
     let hash: Hash = hash.parse().map_err(|_| Refusal::NotFound)?;
-    let tag = value(format!("\"{hash}\""));
     let kind = mime_guess::from_path(&name).first_or_octet_stream();
+    let head = Head { tag: value(format!("\"{hash}\"")), cached: FOR_EVER, kind: value(kind.to_string()) };
+    send(&store, &Object::File(hash), head, &method, &headers).await
+}
+
+async fn manifest(
+    State(store): State<Store>,
+    Path(version): Path<String>,
+    method: Method,
+    headers: HeaderMap,
+) -> Result<Response, Refusal> {
+    let (version, cached) = match version.as_str() {
+        "latest" => (store.latest().await?, ASK_AGAIN),
+        version => (version.parse::<Version>().map_err(|_| Refusal::NotFound)?, FOR_EVER),
+    };
+    let kind = HeaderValue::from_static("application/json");
+    // A version never changes: its name tells what is in it.
+    let head = Head { tag: value(format!("\"{version}\"")), cached, kind };
+    send(&store, &Object::Manifest(version), head, &method, &headers).await
+}
+
+/// What an answer says of what it brings.
+struct Head {
+    tag: HeaderValue,
+    cached: HeaderValue,
+    kind: HeaderValue,
+}
+
+/// Sends what is in the store as it is read, or as much of it as is asked for.
+async fn send(
+    store: &Store,
+    object: &Object,
+    Head { tag, cached, kind }: Head,
+    method: &Method,
+    headers: &HeaderMap,
+) -> Result<Response, Refusal> {
+    let bytes = store.size(object).await?;
     let head = [
         (header::ETAG, tag.clone()),
-        (header::CACHE_CONTROL, FOR_EVER),
+        (header::CACHE_CONTROL, cached),
         (header::ACCEPT_RANGES, HeaderValue::from_static("bytes")),
-        (header::CONTENT_TYPE, value(kind.to_string())),
+        (header::CONTENT_TYPE, kind),
     ];
-    if is_known(&headers, &tag) {
+    if is_known(headers, &tag) {
         return Ok((StatusCode::NOT_MODIFIED, HEADERS, head).into_response());
     }
-    let bytes = store.file_bytes(hash).await?.ok_or(Refusal::NotFound)?;
     // A part of what the client has of another content would be of no use to it.
     let may_be_part = headers.get(header::IF_RANGE).is_none_or(|known| *known == tag);
     let range = headers.get(header::RANGE).filter(|_| may_be_part && method == Method::GET);
@@ -169,7 +202,7 @@ async fn file(
         Body::empty()
     } else {
         let range = range.map(|(from, to)| GetRange::Bounded(from..to));
-        Body::from_stream(store.file(hash, range).await?.into_stream())
+        Body::from_stream(store.get(object, range).await?.into_stream())
     };
     let mut response = (status, HEADERS, head, body).into_response();
     response.headers_mut().insert(header::CONTENT_LENGTH, (to - from).into());
@@ -178,25 +211,6 @@ async fn file(
         response.headers_mut().insert(header::CONTENT_RANGE, range);
     }
     Ok(response)
-}
-
-async fn manifest(
-    State(store): State<Store>,
-    Path(version): Path<String>,
-    headers: HeaderMap,
-) -> Result<Response, Refusal> {
-    let (version, cached) = match version.as_str() {
-        "latest" => (store.latest().await?, ASK_AGAIN),
-        version => (version.parse::<Version>().map_err(|_| Refusal::NotFound)?, FOR_EVER),
-    };
-    let bytes = store.manifest_bytes(&version).await?;
-    let tag = value(format!("\"{}\"", Hash(Sha256::digest(&bytes).into())));
-    let head = [(header::ETAG, tag.clone()), (header::CACHE_CONTROL, cached)];
-    if is_known(&headers, &tag) {
-        return Ok((StatusCode::NOT_MODIFIED, HEADERS, head).into_response());
-    }
-    let kind = [(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))];
-    Ok((HEADERS, head, kind, bytes).into_response())
 }
 
 /// Whether the client has it already.

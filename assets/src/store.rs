@@ -1,5 +1,6 @@
 //! Where assets lie: `files/HASH`, `manifests/VERSION.json`, and `latest`, the name of the version that clients take.
 
+use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -10,26 +11,53 @@ use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::prefix::PrefixStore;
 use object_store::{
-    ClientOptions, GetOptions, GetRange, GetResult, ObjectMeta, ObjectStore, ObjectStoreExt as _, PutPayload,
-    RetryConfig,
+    ClientOptions, GetOptions, GetRange, GetResult, ObjectMeta, ObjectStore, ObjectStoreExt as _, PutMode,
+    PutPayload, RetryConfig,
 };
 use thiserror::Error;
 use url::Url;
 
-use crate::manifest::{Hash, Manifest, ManifestError, Version};
+use crate::manifest::{Hash, Manifest, ManifestError, ManifestFile, Version};
 
 /// How long a store may say nothing.
 const TIMEOUT: Duration = Duration::from_secs(20);
 /// How often and for how long an answer that may be another one in a moment is asked for again.
 const RETRIES: usize = 2;
 const RETRY_TIMEOUT: Duration = Duration::from_secs(5);
-/// Longest manifest that is read.
+/// Longest manifest that is read into memory.
 const MANIFEST_BYTES_MAX: u64 = 64 << 20;
 
 /// A folder or an S3-style service.
 #[derive(Clone, Debug)]
 pub struct Store {
     objects: Arc<dyn ObjectStore>,
+}
+
+/// Something to be read that never changes.
+#[derive(Clone, Debug)]
+pub(crate) enum Object {
+    /// A file.
+    File(Hash),
+    /// What a version is made of.
+    Manifest(Version),
+}
+
+impl Object {
+    fn path(&self) -> Path {
+        Path::from(match self {
+            Object::File(hash) => format!("files/{hash}"),
+            Object::Manifest(version) => format!("manifests/{version}.json"),
+        })
+    }
+}
+
+impl fmt::Display for Object {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Object::File(hash) => write!(f, "file {hash}"),
+            Object::Manifest(version) => write!(f, "version {version}"),
+        }
+    }
 }
 
 /// Why a store did not do what it was asked for.
@@ -81,8 +109,12 @@ impl Store {
         }
         // One TLS for the whole program. Another part may have said so before.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let client =
-            ClientOptions::new().with_connect_timeout(TIMEOUT).with_timeout(TIMEOUT).with_allow_http(true);
+        // A download lasts as long as bytes come.
+        let client = ClientOptions::new()
+            .with_connect_timeout(TIMEOUT)
+            .with_timeout_disabled()
+            .with_read_timeout(TIMEOUT)
+            .with_allow_http(true);
         let retry =
             RetryConfig { max_retries: RETRIES, retry_timeout: RETRY_TIMEOUT, ..RetryConfig::default() };
         let bucket =
@@ -96,54 +128,61 @@ impl Store {
         Ok(Store { objects })
     }
 
-    /// Size of a file, if it is there.
-    pub(crate) async fn file_bytes(&self, hash: Hash) -> Result<Option<u64>, StoreError> {
-        match self.objects.head(&file_path(hash)).await {
-            Ok(ObjectMeta { size, .. }) => Ok(Some(size)),
-            Err(object_store::Error::NotFound { .. }) => Ok(None),
-            Err(error) => Err(StoreError::Failed(error)),
-        }
+    /// Size of what is there, in bytes.
+    pub(crate) async fn size(&self, object: &Object) -> Result<u64, StoreError> {
+        let found = self.objects.head(&object.path()).await;
+        let ObjectMeta { size, .. } = found.map_err(|error| failed(error, || object.to_string()))?;
+        Ok(size)
     }
 
-    /// A file, or a part of it, as it comes.
-    pub(crate) async fn file(&self, hash: Hash, range: Option<GetRange>) -> Result<GetResult, StoreError> {
+    /// Something, or a part of it, as it comes.
+    pub(crate) async fn get(
+        &self,
+        object: &Object,
+        range: Option<GetRange>,
+    ) -> Result<GetResult, StoreError> {
         let options = GetOptions { range, ..GetOptions::default() };
-        self.objects
-            .get_opts(&file_path(hash), options)
-            .await
-            .map_err(|error| failed(error, || format!("file {hash}")))
+        let found = self.objects.get_opts(&object.path(), options).await;
+        found.map_err(|error| failed(error, || object.to_string()))
+    }
+
+    /// Whether a file of this hash is there whole.
+    pub(crate) async fn has(&self, file: &ManifestFile) -> Result<bool, StoreError> {
+        match self.size(&Object::File(file.hash)).await {
+            Ok(bytes) => Ok(bytes == file.bytes),
+            Err(StoreError::Missing(_)) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// A place to write a file to; nothing is there before the writer is shut down.
     pub(crate) fn file_writer(&self, hash: Hash) -> object_store::buffered::BufWriter {
-        object_store::buffered::BufWriter::new(self.objects.clone(), file_path(hash))
-    }
-
-    /// The manifest of a version, as it was written.
-    pub(crate) async fn manifest_bytes(&self, version: &Version) -> Result<Vec<u8>, StoreError> {
-        let found = self.objects.get(&manifest_path(version)).await;
-        let found = found.map_err(|error| failed(error, || format!("version {version}")))?;
-        if found.meta.size > MANIFEST_BYTES_MAX {
-            return Err(StoreError::Manifest(version.clone(), "it is too long".to_owned()));
-        }
-        Ok(found.bytes().await.map_err(StoreError::Failed)?.into())
+        object_store::buffered::BufWriter::new(self.objects.clone(), Object::File(hash).path())
     }
 
     /// The manifest of a version.
     pub async fn manifest(&self, version: &Version) -> Result<Manifest, StoreError> {
-        let bytes = self.manifest_bytes(version).await?;
         let wrong = |text: String| StoreError::Manifest(version.clone(), text);
+        let found = self.get(&Object::Manifest(version.clone()), None).await?;
+        if found.meta.size > MANIFEST_BYTES_MAX {
+            return Err(wrong("it is too long".to_owned()));
+        }
+        let bytes = found.bytes().await.map_err(StoreError::Failed)?;
         let manifest: Manifest = serde_json::from_slice(&bytes).map_err(|error| wrong(error.to_string()))?;
         manifest.check().map_err(|error| wrong(error.to_string()))?;
         Ok(manifest)
     }
 
-    pub(crate) async fn put_manifest(&self, manifest: &Manifest) -> Result<(), StoreError> {
+    /// Writes a manifest, unless its version has one: whether it was written.
+    pub(crate) async fn put_manifest(&self, manifest: &Manifest) -> Result<bool, StoreError> {
         let bytes = serde_json::to_vec(manifest)
             .map_err(|error| StoreError::Manifest(manifest.version.clone(), error.to_string()))?;
-        let path = manifest_path(&manifest.version);
-        self.objects.put(&path, PutPayload::from(bytes)).await.map_err(StoreError::Failed)?;
-        Ok(())
+        let path = Object::Manifest(manifest.version.clone()).path();
+        match self.objects.put_opts(&path, PutPayload::from(bytes), PutMode::Create.into()).await {
+            Ok(_) => Ok(true),
+            Err(object_store::Error::AlreadyExists { .. }) => Ok(false),
+            Err(error) => Err(StoreError::Failed(error)),
+        }
     }
 
     /// The version that clients take.
@@ -167,14 +206,6 @@ fn failed(error: object_store::Error, what: impl FnOnce() -> String) -> StoreErr
         object_store::Error::NotFound { .. } => StoreError::Missing(what()),
         error => StoreError::Failed(error),
     }
-}
-
-fn file_path(hash: Hash) -> Path {
-    Path::from(format!("files/{hash}"))
-}
-
-fn manifest_path(version: &Version) -> Path {
-    Path::from(format!("manifests/{version}.json"))
 }
 
 fn latest_path() -> Path {

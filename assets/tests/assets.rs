@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 use tokio::net::TcpListener;
+use tokio::task::{LocalSet, spawn_local};
 use vyuha_assets::{Manifest, PublishError, Published, Store, StoreError, Version, publish, serve};
 
 fn version(name: &str) -> Version {
@@ -213,29 +214,80 @@ async fn what_is_not_there_is_refused_and_nothing_else_is_reached() {
         assert_eq!((answer.status, answer.header("cache-control")), (404, Some("no-store")), "{path}");
         assert!(String::from_utf8(answer.body).unwrap().contains("\"not_found\""), "{path}");
     }
+    // Nobody can have what was never published.
+    for (path, tag) in [(format!("/files/{nothing}/a"), nothing.as_str()), ("/manifests/2".into(), "2")] {
+        for known in [format!("\"{tag}\""), "*".into()] {
+            let answer = ask(address, "GET", &path, &format!("If-None-Match: {known}\r\n")).await;
+            assert_eq!(answer.status, 404, "{path} {known}");
+        }
+    }
     let post = ask(address, "POST", "/manifests/1", "").await;
     assert_eq!((post.status, post.header("allow")), (405, Some("GET, HEAD")));
 }
 
 #[tokio::test]
-async fn a_store_that_fails_is_a_503_and_comes_back() {
+async fn a_latest_version_that_is_none_is_a_503_until_it_is_one() {
     let (folder, kept, store) = begin(&[("a", b"content")]);
     publish_it(&store, folder.path(), "1").await.unwrap();
     let address = served(&store).await;
-    let manifest = kept.path().join("manifests/1.json");
-    let content = fs::read(&manifest).unwrap();
-    fs::remove_file(&manifest).unwrap();
-    // What stands there can be opened but not read.
-    fs::create_dir(&manifest).unwrap();
-    let answer = ask(address, "GET", "/manifests/1", "").await;
-    assert!([404, 503].contains(&answer.status), "{}", answer.head);
     fs::write(kept.path().join("latest"), b"../secret").unwrap();
     let answer = ask(address, "GET", "/manifests/latest", "").await;
     assert_eq!((answer.status, answer.header("retry-after")), (503, Some("5")));
-    fs::remove_dir(&manifest).unwrap();
-    fs::write(&manifest, content).unwrap();
     fs::write(kept.path().join("latest"), b"1\n").unwrap();
     assert_eq!(ask(address, "GET", "/manifests/latest", "").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_manifest_is_known_by_its_version_without_being_read() {
+    let (folder, kept, store) = begin(&[("a", b"content")]);
+    publish_it(&store, folder.path(), "1.4").await.unwrap();
+    let address = served(&store).await;
+    // Longer than what is ever read into memory.
+    let manifest = fs::File::options().write(true).open(kept.path().join("manifests/1.4.json")).unwrap();
+    manifest.set_len(100 << 20).unwrap();
+    for (path, cached) in
+        [("/manifests/1.4", "public, max-age=31536000, immutable"), ("/manifests/latest", "no-cache")]
+    {
+        let head = ask(address, "HEAD", path, "").await;
+        assert_eq!((head.status, head.header("content-length")), (200, Some("104857600")), "{path}");
+        assert_eq!(
+            (head.header("etag"), head.header("cache-control")),
+            (Some("\"1.4\""), Some(cached)),
+            "{path}"
+        );
+        assert_eq!(ask(address, "GET", path, "If-None-Match: \"1.4\"\r\n").await.status, 304, "{path}");
+        assert_eq!(ask(address, "GET", path, "If-None-Match: \"1.3\"\r\n").await.status, 200, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn of_several_who_publish_a_version_at_once_one_has_it() {
+    let (first, _kept, store) = begin(&[("a", b"the same")]);
+    let others: Vec<TempDir> = (0..6).map(|_| tempfile::tempdir().unwrap()).collect();
+    for (nth, folder) in others.iter().enumerate() {
+        write(folder.path(), &[("a", nth.to_string().as_bytes())]);
+    }
+    let publish = |folder: &TempDir| {
+        let (store, folder) = (store.clone(), folder.path().to_owned());
+        spawn_local(async move { publish_it(&store, &folder, "1").await })
+    };
+    let local = LocalSet::new();
+    let at_once = local.run_until(async {
+        // Two of them have the same files, and so are one.
+        let all: Vec<_> = [&first, &first].into_iter().chain(&others).map(publish).collect();
+        let mut done = Vec::new();
+        for (nth, one) in all.into_iter().enumerate() {
+            match one.await.unwrap() {
+                Ok(_) => done.push(nth.max(1)),
+                Err(PublishError::Taken(_)) => {}
+                Err(error) => panic!("{error}"),
+            }
+        }
+        done.dedup();
+        done
+    });
+    let done = at_once.await;
+    assert_eq!(done.len(), 1, "{done:?}");
 }
 
 #[test]

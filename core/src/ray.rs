@@ -132,8 +132,8 @@ fn shoot_one<N: Near>(moment: Moment<'_>, ray: &Ray) -> Hit {
     if ray.from == ray.to || !moment.holds(ray.from) || !moment.holds(ray.to) {
         return None;
     }
-    let mut path = Path::new(ray, false);
-    path.follow::<N>(moment);
+    let mut path = Path::new(ray);
+    path.follow::<N, false>(moment);
     if path.best.0 == NOBODY {
         return None;
     }
@@ -147,8 +147,8 @@ fn shoot_one<N: Near>(moment: Moment<'_>, ray: &Ray) -> Hit {
 #[cold]
 #[inline(never)]
 fn shoot_at_the_living<N: Near>(moment: Moment<'_>, ray: &Ray) -> Hit {
-    let mut path = Path::new(ray, true);
-    path.follow::<N>(moment);
+    let mut path = Path::new(ray);
+    path.follow::<N, true>(moment);
     path.hit(moment)
 }
 
@@ -178,8 +178,6 @@ struct Path {
     /// The cross product of the rounded direction and a target's place, at the most; [`REACH_MAX`] stands for
     /// anything more, and lets everybody pass.
     reach: i64,
-    /// Whether only those count who still are.
-    living: bool,
     /// The best so far: its row, [`NOBODY`] at first, and the cell.
     best: (u32, CellCoord),
     /// What is to be beaten: how far along the ray, times its length, and of equally far ones the id.
@@ -198,7 +196,7 @@ struct Span {
 
 impl Path {
     #[inline(always)]
-    fn new(ray: &Ray, living: bool) -> Path {
+    fn new(ray: &Ray) -> Path {
         let Ray { from, to, radius_units, .. } = *ray;
         let by = (i64::from(to.x) - i64::from(from.x), i64::from(to.y) - i64::from(from.y));
         let (dx, dy) = (from.x.abs_diff(to.x), from.y.abs_diff(to.y));
@@ -218,15 +216,14 @@ impl Path {
             reach_squared: u128::from(u64::from(radius_units).pow(2)) * whole as u128,
             direction: ((by.0 >> cut) as i16, (by.1 >> cut) as i16),
             reach: reach.min(REACH_MAX),
-            living,
             best: (NOBODY, CellCoord::default()),
             bound: (whole, EntityId(u32::MAX)),
         }
     }
 
-    /// Looks at all rows that it may hit.
+    /// Looks at all rows that it may hit; with `LIVING` only those count who still are.
     #[inline(always)]
-    fn follow<N: Near>(&mut self, moment: Moment<'_>) {
+    fn follow<N: Near, const LIVING: bool>(&mut self, moment: Moment<'_>) {
         let Ray { from, to, radius_units, .. } = self.ray;
         let low = Pos {
             x: from.x.min(to.x).saturating_sub(radius_units),
@@ -245,19 +242,39 @@ impl Path {
             while x <= last.x {
                 let cells = 1 + u16::from(x < last.x);
                 let above = Span::of(moment, CellCoord { x, y }, cells, true);
-                self.look::<N>(moment, above);
                 let below = Span::of(moment, CellCoord { x, y: y + 1 }, cells, y < last.y);
-                self.look::<N>(moment, below);
+                self.look::<N, LIVING>(moment, [above, below]);
                 x += 2;
             }
             y += 2;
         }
     }
 
-    /// Looks at the rows of two cells.
+    /// Looks at the rows of two spans. Those that pass the test of either are met in one loop: how often it goes round
+    /// is not foreseen, so two would cost twice.
     #[inline(always)]
-    fn look<N: Near>(&mut self, moment: Moment<'_>, mut span: Span) {
-        let middle = Pos::from_cell(span.cell, MIDDLE);
+    fn look<N: Near, const LIVING: bool>(&mut self, moment: Moment<'_>, mut spans: [Span; 2]) {
+        let tests = spans.map(|span| self.test(span.cell));
+        loop {
+            let near = |at: usize| N::near(moment.local, spans[at], tests[at]) & low_bits(spans[at].rows);
+            let mut lanes = u128::from(near(0)) | u128::from(near(1)) << u64::BITS;
+            while lanes != 0 {
+                let lane = lanes.trailing_zeros();
+                let span = select_unpredictable(lane < u64::BITS, spans[0], spans[1]);
+                self.meet::<LIVING>(moment, span, lane % u64::BITS);
+                lanes &= lanes - 1;
+            }
+            if spans[0].rows.max(spans[1].rows) <= SPAN_ROWS as u32 {
+                return;
+            }
+            spans = spans.map(Span::rest);
+        }
+    }
+
+    /// What is asked of the rows of a span that begins with this cell.
+    #[inline(always)]
+    fn test(&self, cell: CellCoord) -> Test {
+        let middle = Pos::from_cell(cell, MIDDLE);
         let east = i64::from(middle.x) - i64::from(self.ray.from.x);
         let south = i64::from(middle.y) - i64::from(self.ray.from.y);
         let (dx, dy) = (i64::from(self.direction.0), i64::from(self.direction.1));
@@ -267,25 +284,12 @@ impl Path {
         } else {
             (off.wrapping_add(self.reach) as u32, 2 * self.reach as u32)
         };
-        let test = Test { direction: self.direction, shift, width };
-        loop {
-            let mut lanes = N::near(moment.local, span, test) & low_bits(span.rows);
-            while lanes != 0 {
-                self.meet(moment, span, lanes.trailing_zeros());
-                lanes &= lanes - 1;
-            }
-            if span.rows <= SPAN_ROWS as u32 {
-                return;
-            }
-            span.begin += SPAN_ROWS as u32;
-            span.rows -= SPAN_ROWS as u32;
-            span.first = span.first.saturating_sub(SPAN_ROWS as u32);
-        }
+        Test { direction: self.direction, shift, width }
     }
 
     /// Takes a row for the best so far if it is.
     #[inline(always)]
-    fn meet(&mut self, moment: Moment<'_>, span: Span, lane: u32) {
+    fn meet<const LIVING: bool>(&mut self, moment: Moment<'_>, span: Span, lane: u32) {
         let row = span.begin + lane;
         let cell = CellCoord { x: span.cell.x + u16::from(lane >= span.first), ..span.cell };
         let id = EntityId(moment.entity[row as usize]);
@@ -298,7 +302,7 @@ impl Path {
             & u8::from((along, id) <= self.bound)
             & u8::from(u128::from(off.unsigned_abs()).pow(2) <= self.reach_squared)
             & u8::from(Some(id) != self.ray.ignore);
-        let better = better != 0 && (!self.living || moment.slots().resolve(id).is_some());
+        let better = better != 0 && (!LIVING || moment.slots().resolve(id).is_some());
         self.bound = select_unpredictable(better, (along, id), self.bound);
         self.best = select_unpredictable(better, (row, cell), self.best);
     }
@@ -307,22 +311,26 @@ impl Path {
     #[inline(always)]
     fn hit(&self, moment: Moment<'_>) -> Hit {
         let (row, cell) = self.best;
-        if row == NOBODY || self.is_walled(moment) {
+        if row == NOBODY {
+            return None;
+        }
+        let Ray { from, to, .. } = self.ray;
+        if is_walled(moment.zone, from, to, self.bound.0, self.whole) {
             return None;
         }
         Some((self.bound.1, Pos::from_cell(cell, moment.local[row as usize])))
     }
+}
 
-    /// Apart: few rays come to it, and what comes before is the quicker for it.
-    #[inline(never)]
-    fn is_walled(&self, moment: Moment<'_>) -> bool {
-        let (zone, Ray { from, to, .. }) = (moment.zone, self.ray);
-        !is_open_between(&zone.walled, zone.grid, from, to)
-            && first_wall(&zone.map, from, to).is_some_and(|wall| {
-                let behind = self.bound.0 as u128 * u128::from(wall.whole);
-                behind >= u128::from(wall.part) * self.whole as u128
-            })
-    }
+/// Whether a wall touches a line before a place so far along it, times its length, whose square is `whole`. Apart, and by
+/// value, so that a [`Path`] can be in registers.
+#[inline(never)]
+fn is_walled(zone: &Zone, from: Pos, to: Pos, along: i64, whole: i64) -> bool {
+    !is_open_between(&zone.walled, zone.grid, from, to)
+        && first_wall(&zone.map, from, to).is_some_and(|wall| {
+            let behind = along as u128 * u128::from(wall.whole);
+            behind >= u128::from(wall.part) * whole as u128
+        })
 }
 
 impl Span {
@@ -334,6 +342,17 @@ impl Span {
         let begin = starts[0];
         let rows = starts[usize::from(cells)] - begin;
         Span { begin, rows: select_unpredictable(counts, rows, 0), first: starts[1] - begin, cell }
+    }
+
+    /// Without the first [`SPAN_ROWS`] rows, where there are so many.
+    fn rest(self) -> Span {
+        let looked_at = self.rows.min(SPAN_ROWS as u32);
+        Span {
+            begin: self.begin + looked_at,
+            rows: self.rows - looked_at,
+            first: self.first.saturating_sub(looked_at),
+            cell: self.cell,
+        }
     }
 }
 

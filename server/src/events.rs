@@ -20,7 +20,7 @@ const DETAIL_BYTES_MAX: usize = 500;
 
 record! {
     /// Something that happened. Never changed once it is written.
-    pub struct EventRow in "event", table 20 {
+    pub struct EventRow in "event", table 20, append_only {
         /// What wrote it: the epoch of a node's run, which no other run has.
         key source: i64,
         /// Its number in the run, from 1.

@@ -33,9 +33,8 @@ pub fn source(epoch: i64, shard: u16) -> i64 {
 /// # Errors
 /// If the database fails, or another process has the node.
 pub async fn begin(durability: &Durability, node: &str, shards: u16) -> Result<Vec<RunRow>, StoreError> {
-    let (node, began_ms) = (node.to_owned(), clock::unix_ms());
+    let (node, began_ms, epoch) = (node.to_owned(), clock::unix_ms(), durability.epoch() as i64);
     let begin = move |store: &mut dyn vyuha_store::Store| {
-        let epoch = store.position()?.epoch as i64;
         let filter = [("node", node.as_str().into())];
         store.insert_row(&RunRow { epoch, node: node.clone(), shards: shards.into(), began_ms })?;
         store.load::<RunRow>(&filter)

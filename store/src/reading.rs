@@ -2,7 +2,8 @@
 //! services.
 //!
 //! Nothing is ever written here. Between [`Reading::begin`] and [`Reading::end`] all queries see one moment of the database.
-//! In SQLite that keeps the write-ahead log from being cut, so it is to be short; in PostgreSQL it holds nobody up.
+//! It is to be short: in SQLite it keeps the write-ahead log from being cut, in PostgreSQL no partition of a table that was read
+//! can be made or dropped meanwhile, which [`crate::logs`] waits for, and dead rows stay.
 
 use std::{path::Path, time::Duration};
 
@@ -11,13 +12,12 @@ use tokio::{
     runtime::{Builder, Runtime},
     time::timeout,
 };
-use tokio_postgres::types::{ToSql, Type};
-use vyuha_record::{ColumnType, RecordError, Value};
+use vyuha_record::Value;
 
 use crate::{
     PostgresSettings, StoreError,
     logs::LogStore,
-    postgres::{Bound as PostgresBound, Session, failed as postgres_failed},
+    postgres::{Session, failed as postgres_failed, read_row},
     sql::value,
     sqlite::{Bound, failed},
 };
@@ -65,6 +65,15 @@ impl Reading {
         self.run("COMMIT", "COMMIT")
     }
 
+    /// Whether this connection alone has the lock of a number, for as long as it is open. A file's is free for each.
+    pub fn claim(&mut self, lock: i64) -> Result<bool, StoreError> {
+        if let Connected::Sqlite(_) = self.0 {
+            return Ok(true);
+        }
+        let claimed = self.query("SELECT pg_try_advisory_lock(?1)::integer::bigint", &[lock.into()])?;
+        Ok(claimed == [[Value::Int(1)]])
+    }
+
     /// All rows of a query with numbered parameters (`?1`, `?2`).
     pub fn query(&mut self, sql: &str, values: &[Value]) -> Result<Vec<Vec<Value>>, StoreError> {
         match &mut self.0 {
@@ -81,21 +90,12 @@ impl Reading {
                 Ok(rows)
             }
             Connected::Postgres { runtime, session, timeout: time } => {
-                let sql = sql.replace('?', "$");
-                let bound: Vec<_> = values.iter().map(PostgresBound).collect();
-                let params: Vec<_> = bound.iter().map(|bound| bound as &(dyn ToSql + Sync)).collect();
                 // Within the runtime: a timeout belongs to one.
-                let asked = runtime.block_on(async {
-                    timeout(*time, async {
-                        let statement = session.prepare(&sql).await?;
-                        session.client.query(&statement, &params).await
-                    })
-                    .await
-                });
+                let asked = runtime.block_on(async { timeout(*time, session.query(sql, values)).await });
                 let rows = asked
                     .map_err(|_| StoreError::TimedOut { action: QUERY, after: *time })?
                     .map_err(|error| postgres_failed(QUERY, &error))?;
-                rows.iter().map(postgres_row).collect()
+                rows.iter().map(read_row).collect()
             }
         }
     }
@@ -109,21 +109,4 @@ impl Reading {
                 .map_err(|error| postgres_failed(QUERY, &error)),
         }
     }
-}
-
-fn postgres_row(row: &tokio_postgres::Row) -> Result<Vec<Value>, StoreError> {
-    let columns = row.columns().iter().enumerate();
-    let values = columns.map(|(index, column)| {
-        let failed = |error| postgres_failed(QUERY, &error);
-        Ok(match *column.type_() {
-            Type::INT8 => row.try_get::<_, Option<i64>>(index).map_err(failed)?.into(),
-            Type::TEXT => row.try_get::<_, Option<String>>(index).map_err(failed)?.into(),
-            Type::BYTEA => row.try_get::<_, Option<Vec<u8>>>(index).map_err(failed)?.into(),
-            _ => {
-                let (column, expected) = ("of a query", ColumnType::Int);
-                return Err(RecordError::WrongType { column, expected, found: None }.into());
-            }
-        })
-    });
-    values.collect()
 }

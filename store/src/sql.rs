@@ -20,6 +20,7 @@ use vyuha_record::{ColumnType, RecordError, Value};
 use crate::{
     StoreError,
     panic::panic_text,
+    postgres::TIMEOUT_MAX,
     sqlite::{Bound, conflict, failed},
 };
 
@@ -29,6 +30,8 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 const STATEMENTS_MAX: usize = 256;
 /// How long a transaction may wait for its turn: whoever asked is told before they give up.
 const WAIT_MAX: Duration = Duration::from_secs(2);
+/// No further try begins so long after it was asked for; the last one takes [`TIMEOUT_MAX`] at most.
+const TRY_FOR: Duration = Duration::from_millis((WAIT_MAX.as_millis() + TIMEOUT_MAX.as_millis()) as u64);
 /// How often a transaction is tried in all that others are in the way of.
 const TRIES_MAX: u32 = 10;
 /// The pause after the first try, which doubles with each further one and is shortened at random.
@@ -52,7 +55,7 @@ pub trait SqlDatabase: Send {
     ///
     /// # Errors
     /// What failed, within the work (which is given [`StoreError::Undone`]) or around it. Nothing is committed then, unless it
-    /// was the commit itself that was left in doubt. [`StoreError::Outrun`] and [`StoreError::Conflict`] may be another
+    /// was the commit itself that was left in doubt. [`StoreError::Outrun`] and [`StoreError::Contended`] may be another
     /// transaction's doing: tried again, the work may come to something else.
     fn transact(&mut self, work: &mut dyn FnMut(&mut dyn SqlTransaction) -> bool) -> Result<(), StoreError>;
 }
@@ -154,7 +157,12 @@ impl Sql {
                 return;
             }
             let late = asked.elapsed() > WAIT_MAX;
-            drop(answer.send(if late { Err(SqlError::Busy.into()) } else { run(database, work) }));
+            let done = if late {
+                Err(SqlError::Busy.into())
+            } else {
+                run(database, work, || asked.elapsed() < TRY_FOR && !answer.is_closed())
+            };
+            drop(answer.send(done));
         });
         self.jobs.try_send(job).map_err(|error| match error {
             TrySendError::Full(_) => SqlError::Busy,
@@ -164,24 +172,33 @@ impl Sql {
     }
 }
 
-/// Runs a transaction until nobody is in its way.
+/// Runs a transaction until nobody is in its way, as long as somebody `waits`.
 fn run<T, E: From<SqlError>>(
     database: &mut dyn SqlDatabase,
     mut work: impl FnMut(&mut dyn SqlTransaction) -> Result<T, E>,
+    waits: impl Fn() -> bool,
 ) -> Result<T, E> {
-    let mut tries = 1;
-    loop {
+    let mut taken = None;
+    for tries in 1.. {
         let mut done = None;
         let transacted = database.transact(&mut |transaction| done.insert(work(transaction)).is_ok());
+        let may_go_on = tries < TRIES_MAX && waits();
         match transacted {
-            Err(StoreError::Outrun | StoreError::Conflict { .. }) if tries < TRIES_MAX => {
-                thread::sleep(PAUSE.saturating_mul(1 << tries).mul_f64(rand::random()));
-                tries += 1;
+            Ok(()) => return done.unwrap_or_else(|| Err(SqlError::Store(StoreError::Stopped).into())),
+            Err(StoreError::Outrun) if may_go_on => {}
+            Err(StoreError::Contended { table, column, value }) => {
+                let found = Some((table.clone(), column.clone(), value));
+                // What was taken before this try began is no other's doing: the work did not look.
+                if !may_go_on || found == taken {
+                    return Err(SqlError::Store(StoreError::Conflict { table, column }).into());
+                }
+                taken = found;
             }
             Err(error) => return Err(SqlError::Store(error).into()),
-            Ok(()) => return done.unwrap_or_else(|| Err(SqlError::Store(StoreError::Stopped).into())),
         }
+        thread::sleep(PAUSE.saturating_mul(1 << (tries - 1)).mul_f64(rand::random()));
     }
+    unreachable!("the last try returns")
 }
 
 /// Calls `work` with a transaction; whether it is to be committed.
@@ -306,8 +323,8 @@ pub(crate) fn value(value: ValueRef<'_>) -> Result<Value, StoreError> {
 mod tests {
     use super::*;
 
-    /// A database in which others are in the way so many times.
-    struct Crowded(u32);
+    /// A database whose first transactions fail in these ways, the last of them first.
+    struct Crowded(Vec<StoreError>);
 
     struct Nothing;
 
@@ -327,26 +344,50 @@ mod tests {
             work: &mut dyn FnMut(&mut dyn SqlTransaction) -> bool,
         ) -> Result<(), StoreError> {
             carry_out(&mut Nothing, work)?;
-            if self.0 == 0 {
-                return Ok(());
-            }
-            self.0 -= 1;
-            Err(StoreError::Outrun)
+            self.0.pop().map_or(Ok(()), Err)
         }
+    }
+
+    fn taken(value: &str) -> StoreError {
+        StoreError::Contended { table: "t".into(), column: "c".into(), value: value.into() }
+    }
+
+    /// How often the work is called, and what comes of it; nobody waits any more after so many calls.
+    fn calls(failures: Vec<StoreError>, waits_for: u32) -> (u32, Result<u32, SqlError>) {
+        let calls = std::cell::Cell::new(0);
+        let work = |_: &mut dyn SqlTransaction| {
+            calls.set(calls.get() + 1);
+            Ok(calls.get())
+        };
+        let done = run(&mut Crowded(failures), work, || calls.get() < waits_for);
+        (calls.get(), done)
     }
 
     #[test]
     fn what_others_are_in_the_way_of_is_tried_again_but_not_for_ever() {
-        for (others, expected) in
-            [(0, Some(1)), (3, Some(4)), (TRIES_MAX - 1, Some(TRIES_MAX)), (TRIES_MAX, None)]
-        {
-            let mut calls = 0;
-            let done: Result<u32, SqlError> = run(&mut Crowded(others), |_| {
-                calls += 1;
-                Ok(calls)
-            });
-            assert_eq!(done.ok(), expected, "{others} others");
-            assert_eq!(calls, expected.unwrap_or(TRIES_MAX));
+        let outrun = |times: u32| (0..times).map(|_| StoreError::Outrun).collect::<Vec<_>>();
+        for (others, waits_for, expected) in [
+            (0, 99, Ok(1)),
+            (3, 99, Ok(4)),
+            (TRIES_MAX - 1, 99, Ok(TRIES_MAX)),
+            (TRIES_MAX, 99, Err(TRIES_MAX)),
+            // Whoever asked has gone, or is about to give up.
+            (3, 2, Err(2)),
+        ] {
+            let (called, done) = calls(outrun(others), waits_for);
+            assert_eq!(done.map_err(|_| called), expected, "{others} others, {waits_for} calls");
         }
+    }
+
+    #[test]
+    fn what_is_taken_is_tried_again_only_where_another_took_it_just_now() {
+        let (called, done) = calls(vec![taken("3"), taken("2"), taken("1")], 99);
+        assert_eq!((called, done.unwrap()), (4, 4));
+        let (called, done) = calls(vec![taken("1"), taken("1"), taken("1")], 99);
+        assert!(called == 2 && matches!(done, Err(SqlError::Store(StoreError::Conflict { .. }))), "{called}");
+        // In a file nobody is in between.
+        let conflict = || StoreError::Conflict { table: "t".into(), column: "c".into() };
+        let (called, done) = calls(vec![conflict(), conflict()], 99);
+        assert!(called == 1 && done.is_err(), "{called}");
     }
 }

@@ -140,6 +140,16 @@ pub enum StoreError {
         /// The column; the first of a key of several.
         column: String,
     },
+    /// A key or a unique value is taken, perhaps by a transaction that came in between: tried again, the work may see it.
+    #[error("`{table}.{column}` is taken, perhaps by another transaction just now")]
+    Contended {
+        /// The table.
+        table: String,
+        /// The column; the first of a key of several.
+        column: String,
+        /// What is taken, as the database says it.
+        value: String,
+    },
     /// Other transactions were in the way of this one, which was undone.
     #[error("other transactions were in the way of this one: try again")]
     Outrun,

@@ -1,11 +1,17 @@
 //! Log tables on both engines: partitions ahead, and archives of what is past its time.
 
-use std::{collections::BTreeSet, fs::File, io::Read as _, path::Path, time::Duration};
+use std::{
+    collections::BTreeSet,
+    fs::File,
+    io::Read as _,
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use flate2::read::GzDecoder;
 use rusqlite::Connection;
 use vyuha_store::{
-    PostgresSettings,
+    PostgresSettings, Reading,
     logs::{LogKeeper, LogStore, LogTable, Period, keep},
 };
 use vyuha_test_postgres::Postgres;
@@ -154,6 +160,80 @@ fn postgres_partitions_are_made_ahead_archived_and_dropped() {
     let refused = keep(&store, &[table(Duration::ZERO)], &file, NOW_MS + 60 * 86_400_000).unwrap_err();
     assert!(refused.to_string().contains("store.archive_dir"), "{refused}");
     assert_eq!(postgres.psql(&url, "SELECT count(*) FROM log"), left.to_string());
+}
+
+#[test]
+fn whoever_reads_for_long_has_no_writer_wait_for_a_partition_to_go() {
+    let postgres = Postgres::shared();
+    let (url, dir) = (postgres.database(), tempfile::tempdir().unwrap());
+    let settings = PostgresSettings::new(&url, None, None, None, Duration::from_secs(20)).unwrap();
+    let store = LogStore::Postgres(Box::new(settings));
+    postgres.psql(
+        &url,
+        "CREATE TABLE log (id BIGINT, at_ms BIGINT, what TEXT) PARTITION BY RANGE (at_ms);
+         CREATE TABLE log_default PARTITION OF log DEFAULT",
+    );
+    for day in (0..150).rev().step_by(15) {
+        keep(&store, &[table(Duration::MAX)], dir.path(), NOW_MS - day * 86_400_000).unwrap();
+    }
+    postgres.psql(&url, &rows());
+    let mut reading = Reading::open(&store).unwrap();
+    reading.begin().unwrap();
+    reading.query("SELECT id FROM log WHERE id = ?1", &[7.into()]).unwrap();
+    std::thread::scope(|scope| {
+        // Another month is to be made as well.
+        let keeping = scope.spawn(|| keep(&store, &[table(72 * DAY)], dir.path(), NOW_MS + 32 * 86_400_000));
+        for nth in 0..30 {
+            let begun = Instant::now();
+            postgres.psql(&url, &format!("INSERT INTO log VALUES (2000, {NOW_MS}, 'new')"));
+            assert!(
+                begun.elapsed() < Duration::from_secs(3),
+                "writer {nth} waited for {:?}",
+                begun.elapsed()
+            );
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        assert!(!keeping.is_finished());
+        assert!(
+            files(dir.path()).iter().all(|name| name.ends_with(".unfinished")),
+            "{:?}",
+            files(dir.path())
+        );
+        reading.end().unwrap();
+        assert_eq!(keeping.join().unwrap().unwrap(), 4);
+    });
+    assert_archives(dir.path());
+}
+
+/// A row that comes while others are archived is not deleted with them.
+#[test]
+fn rows_that_come_while_others_are_archived_stay() {
+    let postgres = Postgres::shared();
+    let (url, dir) = (postgres.database(), tempfile::tempdir().unwrap());
+    let settings = PostgresSettings::new(&url, None, None, None, Duration::from_secs(20)).unwrap();
+    let store = LogStore::Postgres(Box::new(settings));
+    postgres.psql(&url, "CREATE TABLE log (id BIGINT PRIMARY KEY, at_ms BIGINT, what TEXT)");
+    postgres.psql(&url, &rows());
+    // What is carried waits until the gate is open: the rows are archived then, and not yet deleted.
+    let carry = "SELECT pg_advisory_xact_lock(7)".to_owned();
+    let plain = LogTable { is_partitioned: false, carry: Some(carry), ..table(70 * DAY) };
+    let mut gate = Reading::open(&store).unwrap();
+    gate.query("SELECT 1::bigint FROM pg_advisory_lock(7)", &[]).unwrap();
+    std::thread::scope(|scope| {
+        let keeping = scope.spawn(|| keep(&store, &[plain], dir.path(), NOW_MS));
+        let waits = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = 7 AND NOT granted";
+        while postgres.psql(&url, waits) == "0" {
+            assert!(!keeping.is_finished());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let late_ms = NOW_MS - 149 * 86_400_000 + 5;
+        postgres.psql(&url, &format!("INSERT INTO log VALUES (3000, {late_ms}, 'day late')"));
+        drop(gate);
+        keeping.join().unwrap().unwrap();
+    });
+    let archived: usize = files(dir.path()).iter().map(|name| lines(&dir.path().join(name)).len() - 1).sum();
+    let left: usize = postgres.psql(&url, "SELECT count(*) FROM log").parse().unwrap();
+    assert_eq!(archived + left, 152);
 }
 
 #[test]

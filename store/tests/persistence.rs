@@ -397,9 +397,17 @@ async fn a_shutdown_applies_what_is_durable_and_a_start_what_is_left() {
 
 #[tokio::test]
 async fn a_frame_that_is_no_transaction_holds_up_only_what_follows() {
+    // With one row it is met while the transaction before it is applied.
+    for transaction_rows in [10, 1] {
+        a_frame_that_is_no_transaction(transaction_rows).await;
+    }
+}
+
+async fn a_frame_that_is_no_transaction(transaction_rows: usize) {
     let node = Node::new();
     node.plan.set(&[Fault::Down]);
-    let mut run = node.start();
+    let mut run =
+        node.start_with(PersistenceConfig { transaction_rows, linger: Duration::ZERO, queue_requests: 2 });
     run.write_counts(0..3);
     run.write_bytes(vec![1, 2, 3]);
     run.write_counts(4..5);

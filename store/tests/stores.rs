@@ -224,20 +224,28 @@ fn a_row_that_is_written_once_is_replaced_only_after_an_error() {
          PARTITION BY RANGE (at_ms)",
     );
     backend.run("CREATE TABLE note_default PARTITION OF note DEFAULT");
-    let mut store = backend.try_open("a", &[NoteRow::TABLE]).unwrap();
+    let mut store = backend.try_open("a", &[NoteRow::TABLE, CharacterRow::TABLE]).unwrap();
     store.begin_epoch().unwrap();
+    // A partition that the store has yet to hear of.
+    backend.run("CREATE TABLE note_new PARTITION OF note FOR VALUES FROM (5) TO (6)");
     let note = |id, text: &str| NoteRow { id, at_ms: 5, text: text.into() };
     store.apply(&changes(&[note(1, "one"), note(2, "two")], &[]), 0, 1).unwrap();
     for (seq, text) in [(1, "again"), (2, "and again")] {
         let same = changes(&[note(2, text), note(2 + seq as i64, "new")], &[]);
         let error = store.apply(&same, seq, seq + 1).unwrap_err();
-        assert!(matches!(error, StoreError::Conflict { .. }), "{error}");
+        assert!(matches!(&error, StoreError::Conflict { table, .. } if table == "note"), "{error}");
         assert_eq!(store.position().unwrap().seq, seq);
         store.apply(&same, seq, seq + 1).unwrap();
         let found: Vec<NoteRow> = store.load(&[("id", 2.into())]).unwrap();
         assert_eq!(found, [note(2, text)]);
     }
     assert_eq!(store.load::<NoteRow>(&[]).unwrap().len(), 4);
+
+    // What is taken in another table replaces no note.
+    store.apply(&changes(&[character(1, "Asha")], &[]), 3, 4).unwrap();
+    let namesake = changes(&[character(2, "Asha")], &[]);
+    assert_conflict(store.apply(&namesake, 4, 5), "character", "name_key");
+    assert_conflict(store.apply(&changes(&[note(2, "a third time")], &[]), 4, 5), "note", "id");
 }
 
 #[test]

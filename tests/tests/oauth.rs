@@ -278,13 +278,15 @@ fn an_owner_links_and_unlinks_and_never_the_last_way_in() {
 
     let back = place.come_back(&begin(&others, &password), "asha");
     refused(&link(&others, &back), 409, "identity_taken");
-    let unlink = |access: &str| place.call("DELETE", "/me/identities/example", Some(access), &json!({}));
-    refused(&unlink(&others), 404, "identity_unknown");
-    assert_eq!(unlink(&access).status, 204);
+    let unlink =
+        |access: &str, body: &Value| place.call("POST", "/me/identities/example/remove", Some(access), body);
+    refused(&unlink(&access, &json!({})), 401, "credentials_wrong");
+    refused(&unlink(&others, &password), 404, "identity_unknown");
+    assert_eq!(unlink(&access, &password).status, 204);
     // Now it is somebody new, who has no other way in.
     let new = place.sign_in("asha");
     assert_ne!(new.body["account"], account);
-    refused(&unlink(new.text("access_token")), 409, "last_way_in");
+    refused(&unlink(new.text("access_token"), &json!({})), 409, "last_way_in");
     assert_eq!(place.sign_in("asha").body["account"], new.body["account"]);
 }
 

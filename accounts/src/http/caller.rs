@@ -58,6 +58,8 @@ pub(crate) struct From {
     pub(crate) address: IpAddr,
     /// What it counts as where calls are counted.
     pub(crate) site: String,
+    /// What the client says that it is.
+    pub(crate) agent: String,
 }
 
 impl FromRequestParts<App> for From {
@@ -67,7 +69,8 @@ impl FromRequestParts<App> for From {
         let peer = parts.extensions.get::<ConnectInfo<Visitor>>().map(|ConnectInfo(visitor)| visitor.address);
         let forwarded = app.config.behind_proxy.then(|| forwarded(&parts.headers)).flatten();
         let address = forwarded.or(peer).unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
-        Ok(From { address, site: site(address) })
+        let agent = parts.headers.get(header::USER_AGENT).and_then(|agent| agent.to_str().ok());
+        Ok(From { address, site: site(address), agent: agent.unwrap_or_default().to_owned() })
     }
 }
 

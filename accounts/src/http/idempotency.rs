@@ -1,23 +1,24 @@
 //! Idempotency keys: a write that was done and is sent again with its key is answered again, and not done again.
 //!
 //! Answers are kept in this process, for a quarter of an hour, bounded in number and size; a key counts for its caller alone (the
-//! access token, the key that signed, or address and cookies of one who has neither). A key that comes back with another request
-//! is refused.
+//! key that signed, the access token, the browser's cookie, or the address of one who has none of them), and what names one kind
+//! of caller never names another. A key that comes back with another request is refused.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use axum::Extension;
 use axum::body::{Body, Bytes, to_bytes};
-use axum::extract::{ConnectInfo, Request, State};
+use axum::extract::{FromRequestParts as _, Request, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
-use vyuha_gateway::listener::Visitor;
 
-use super::BODY_BYTES_MAX;
+use super::{App, BODY_BYTES_MAX, From};
 use crate::problem::{Code, Problem};
 use crate::signed::Signed;
 
@@ -50,7 +51,12 @@ struct Entry {
 }
 
 /// Answers writes that carry a key.
-pub(super) async fn keep(State(answers): State<Answers>, request: Request, next: Next) -> Response {
+pub(super) async fn keep(
+    State(answers): State<Answers>,
+    Extension(app): Extension<App>,
+    request: Request,
+    next: Next,
+) -> Response {
     let Some(key) = request.headers().get(KEY) else { return next.run(request).await };
     if request.method() == Method::GET || request.method() == Method::HEAD {
         return next.run(request).await;
@@ -62,18 +68,14 @@ pub(super) async fn keep(State(answers): State<Answers>, request: Request, next:
     if !is_key(key.as_bytes()) {
         return Problem::from(Code::IdempotencyKeyInvalid).into_response();
     }
-    let (parts, body) = request.into_parts();
+    let (mut parts, body) = request.into_parts();
     let Ok(body) = to_bytes(body, BODY_BYTES_MAX).await else {
         return Problem::from(Code::BodyTooLarge).into_response();
     };
-    let visitor = parts.extensions.get::<ConnectInfo<Visitor>>().map(|ConnectInfo(visitor)| visitor.address);
-    let key = parts.extensions.get::<Signed>().map(|signed| &signed.key);
-    let caller = match (key, parts.headers.get(header::AUTHORIZATION)) {
-        (Some(key), _) => format!("key {key}").into_bytes(),
-        (None, Some(token)) => token.as_bytes().to_vec(),
-        (None, None) => format!("{visitor:?} {:?}", parts.headers.get(header::COOKIE)).into_bytes(),
+    let key = match own_key(&mut parts, &app).await {
+        Ok(key) => key,
+        Err(problem) => return problem.into_response(),
     };
-    let key = sum(&[&caller, parts.headers[KEY].as_bytes()]);
     let fingerprint = sum(&[parts.method.as_str().as_bytes(), parts.uri.to_string().as_bytes(), &body]);
     match answers.begin(key, fingerprint) {
         Begun::New => {}
@@ -94,6 +96,21 @@ pub(super) async fn keep(State(answers): State<Answers>, request: Request, next:
     answers.finish(&key, (parts.status, parts.headers.clone(), body.clone()));
     pending.done = true;
     Response::from_parts(parts, Body::from(body))
+}
+
+/// The key, as its caller's own.
+async fn own_key(parts: &mut Parts, app: &App) -> Result<Sum, Problem> {
+    let from = From::from_request_parts(parts, app).await?;
+    let key = parts.headers[KEY].as_bytes();
+    Ok(if let Some(signed) = parts.extensions.get::<Signed>() {
+        sum(&[b"key", signed.key.as_bytes(), key])
+    } else if let Some(token) = parts.headers.get(header::AUTHORIZATION) {
+        sum(&[b"bearer", token.as_bytes(), key])
+    } else if let Some(cookie) = app.site.token(&parts.headers) {
+        sum(&[b"cookie", cookie.as_bytes(), key])
+    } else {
+        sum(&[b"address", from.address.to_string().as_bytes(), key])
+    })
 }
 
 enum Begun {

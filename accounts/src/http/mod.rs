@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use axum::extract::DefaultBodyLimit;
 use axum::http::{HeaderName, HeaderValue, Method, header};
-use axum::{Router, middleware};
+use axum::{Extension, Router, middleware};
 use tokio::net::TcpListener;
 use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::SizeAbove;
@@ -92,7 +92,8 @@ fn table() -> OpenApiRouter<App> {
         routes!(identity::complete),
         routes!(identity::list),
         routes!(identity::begin_link),
-        routes!(identity::link, identity::unlink),
+        routes!(identity::link),
+        routes!(identity::unlink),
         routes!(profile::list, profile::create),
         routes!(profile::activate),
         routes!(profile::rename, profile::delete),
@@ -134,6 +135,7 @@ pub fn router(service: Arc<Service>) -> Router {
     let routes = routes
         .method_not_allowed_fallback(frame::method_not_allowed)
         .layer(middleware::from_fn_with_state(service.clone(), signature::judge))
+        .layer(Extension(service.clone()))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(middleware::from_fn(frame::note_route))
         .merge(SwaggerUi::new("/api/docs").url("/api/v1/openapi.json", document::complete(document)))

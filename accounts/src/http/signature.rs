@@ -37,12 +37,14 @@ async fn signed(app: &App, request: Request) -> Result<Request, Problem> {
     }
     let now_ms = app.now_ms();
     let counted = app.throttle.count(now_ms, &[(TOKEN_ADDRESS, &from.site)]).map_err(Problem::too_many)?;
-    let body = to_bytes(body, BODY_BYTES_MAX).await.map_err(|_| Code::BodyTooLarge)?;
-    let signed = app.peers.verify(&parts.method, &parts.uri, &parts.headers, &body, now_ms)?;
-    let taken = signed.clone();
-    let taken = app.sql.transaction(move |tx| signed::take(tx, &taken)).await;
-    taken.inspect_err(|problem| app.spare(&counted, problem))?;
-    app.throttle.take_back(&counted);
+    let judged = async {
+        let body = to_bytes(body, BODY_BYTES_MAX).await.map_err(|_| Code::BodyTooLarge)?;
+        let signed = app.peers.verify(&parts.method, &parts.uri, &parts.headers, &body, now_ms)?;
+        let taken = signed.clone();
+        app.sql.transaction(move |tx| signed::take(tx, &taken)).await?;
+        Ok((signed, body))
+    };
+    let (signed, body) = counted.judge(judged.await)?;
     parts.extensions.insert(signed);
     Ok(Request::from_parts(parts, Body::from(body)))
 }

@@ -51,6 +51,8 @@ pub enum Topic {
     PasswordChanged,
     /// A provider's identity signs in to the account from now on.
     IdentityLinked,
+    /// A provider's identity signs in to the account no longer.
+    IdentityUnlinked,
 }
 
 /// Why mail cannot be sent at all.

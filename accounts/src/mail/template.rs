@@ -54,6 +54,7 @@ pub struct Templates {
     reset: Template,
     password_changed: Template,
     identity_linked: Template,
+    identity_unlinked: Template,
 }
 
 impl Topic {
@@ -65,6 +66,7 @@ impl Topic {
             Topic::Reset => "reset",
             Topic::PasswordChanged => "password_changed",
             Topic::IdentityLinked => "identity_linked",
+            Topic::IdentityUnlinked => "identity_unlinked",
         }
     }
 
@@ -79,6 +81,7 @@ impl Topic {
             Topic::Reset => include_str!("../../../content/mail/reset.txt"),
             Topic::PasswordChanged => include_str!("../../../content/mail/password_changed.txt"),
             Topic::IdentityLinked => include_str!("../../../content/mail/identity_linked.txt"),
+            Topic::IdentityUnlinked => include_str!("../../../content/mail/identity_unlinked.txt"),
         }
     }
 }
@@ -105,6 +108,7 @@ impl Templates {
             reset: load(Topic::Reset)?,
             password_changed: load(Topic::PasswordChanged)?,
             identity_linked: load(Topic::IdentityLinked)?,
+            identity_unlinked: load(Topic::IdentityUnlinked)?,
         })
     }
 
@@ -116,6 +120,7 @@ impl Templates {
             Topic::Reset => &self.reset,
             Topic::PasswordChanged => &self.password_changed,
             Topic::IdentityLinked => &self.identity_linked,
+            Topic::IdentityUnlinked => &self.identity_unlinked,
         }
     }
 }

@@ -7,6 +7,8 @@
 
 mod outbound;
 mod settings;
+#[cfg(test)]
+mod tests;
 
 use std::error::Error;
 use std::fmt::Display;
@@ -85,7 +87,7 @@ pub struct Identity {
     pub issuer: String,
     /// Who it is there: never given to another.
     pub subject: String,
-    /// An address that the provider says it has verified.
+    /// An address that the provider says it has verified, where it was asked for one.
     pub email: Option<Email>,
 }
 
@@ -101,12 +103,12 @@ impl Providers {
         if configs.is_empty() {
             return Ok(Providers { all: Vec::new() });
         }
-        let outbound = Arc::new(Outbound::new());
+        let outbound = Outbound::new();
         let provider = |config: ProviderConfig| {
             let issuer = IssuerUrl::new(config.issuer.clone()).expect("it was checked");
             Provider {
+                outbound: outbound.of(issuer.url()),
                 issuer,
-                outbound: outbound.clone(),
                 metadata: Mutex::new(None),
                 fetching: tokio::sync::Mutex::new(Breaker::new(PAUSE_MIN, PAUSE_MAX)),
                 config,
@@ -137,7 +139,7 @@ pub struct Provider {
     /// How it is set up.
     pub config: ProviderConfig,
     issuer: IssuerUrl,
-    outbound: Arc<Outbound>,
+    outbound: Outbound,
     metadata: Mutex<Option<Kept>>,
     /// Held by whoever fetches.
     fetching: tokio::sync::Mutex<Breaker>,
@@ -151,7 +153,7 @@ struct Kept {
 }
 
 impl Provider {
-    /// The page of the provider at which somebody signs in.
+    /// The page of the provider at which somebody signs in; it is asked for an address where `asks_email`.
     ///
     /// # Errors
     /// [`Code::ProviderUnavailable`].
@@ -159,25 +161,26 @@ impl Provider {
         &self,
         secrets: &FlowSecrets,
         redirect_uri: &str,
+        asks_email: bool,
         now_ms: i64,
     ) -> Result<String, Problem> {
         let kept = self.in_time(self.metadata(now_ms)).await?;
         let client = self.client(&kept, redirect_uri)?;
         let (state, nonce) = (secrets.state.clone(), secrets.nonce.clone());
         let verifier = PkceCodeVerifier::new(secrets.verifier.clone());
-        let (url, _, _) = client
+        let asked = client
             .authorize_url(
                 CoreAuthenticationFlow::AuthorizationCode,
                 || CsrfToken::new(state),
                 || Nonce::new(nonce),
             )
-            .add_scope(Scope::new("email".to_owned()))
-            .set_pkce_challenge(PkceCodeChallenge::from_code_verifier_sha256(&verifier))
-            .url();
+            .add_scopes(asks_email.then(|| Scope::new("email".to_owned())))
+            .set_pkce_challenge(PkceCodeChallenge::from_code_verifier_sha256(&verifier));
+        let (url, _, _) = asked.url();
         Ok(url.into())
     }
 
-    /// Who came back from the provider with this code.
+    /// Who came back from the provider with this code; with their address where `asks_email`.
     ///
     /// # Errors
     /// [`Code::IdentityRefused`], or [`Code::ProviderUnavailable`].
@@ -186,10 +189,11 @@ impl Provider {
         secrets: &FlowSecrets,
         redirect_uri: &str,
         code: String,
+        asks_email: bool,
         throttle: &Throttle,
         now_ms: i64,
     ) -> Result<Identity, Problem> {
-        self.in_time(self.prove_at_leisure(secrets, redirect_uri, code, throttle, now_ms)).await
+        self.in_time(self.prove_at_leisure(secrets, redirect_uri, code, asks_email, throttle, now_ms)).await
     }
 
     async fn prove_at_leisure(
@@ -197,6 +201,7 @@ impl Provider {
         secrets: &FlowSecrets,
         redirect_uri: &str,
         code: String,
+        asks_email: bool,
         throttle: &Throttle,
         now_ms: i64,
     ) -> Result<Identity, Problem> {
@@ -206,7 +211,7 @@ impl Provider {
             client.exchange_code(AuthorizationCode::new(code)).map_err(|error| self.away(chain(&error)))?;
         let exchanged = exchange
             .set_pkce_verifier(PkceCodeVerifier::new(secrets.verifier.clone()))
-            .request_async(&*self.outbound)
+            .request_async(&self.outbound)
             .await;
         let tokens = exchanged.map_err(|error| match error {
             RequestTokenError::ServerResponse(answer) => self.refused(answer),
@@ -220,7 +225,7 @@ impl Provider {
             )) => {
                 // The provider has turned its keys, or somebody makes key names up.
                 let counted = throttle.count(now_ms, &[(PROVIDER_KEYS, &self.config.name)]);
-                let _counted = counted.map_err(|_| self.refused("its keys were fetched anew too often"))?;
+                counted.map_err(|_| self.refused("its keys were fetched anew too often"))?.stands();
                 let kept = self.fetch(Some(kept.fetched_ms), now_ms).await?;
                 verify(&self.client(&kept, redirect_uri)?, token, &nonce, now_ms)
             }
@@ -231,12 +236,14 @@ impl Provider {
             return Err(self.refused("the subject is empty, too long, or not printable ASCII"));
         }
         let mut email = verified(claims.email().map(|email| email.as_str()), claims.email_verified());
-        if claims.email().is_none() && client.user_info_url().is_some() {
+        if !asks_email {
+            email = None;
+        } else if claims.email().is_none() && client.user_info_url().is_some() {
             let request = client
                 .user_info(tokens.access_token().clone(), Some(claims.subject().clone()))
                 .map_err(|error| self.away(chain(&error)))?;
             let told: CoreUserInfoClaims =
-                request.request_async(&*self.outbound).await.map_err(|error| match error {
+                request.request_async(&self.outbound).await.map_err(|error| match error {
                     UserInfoError::ClaimsVerification(error) => self.refused(chain(&error)),
                     error => self.away(chain(&error)),
                 })?;
@@ -282,7 +289,7 @@ impl Provider {
             retry_after_s: Some(refused.retry_after.as_secs() + 1),
             ..Code::ProviderUnavailable.into()
         })?;
-        match CoreProviderMetadata::discover_async(self.issuer.clone(), &*self.outbound).await {
+        match CoreProviderMetadata::discover_async(self.issuer.clone(), &self.outbound).await {
             Ok(metadata) => {
                 breaker.succeeded();
                 let kept = Kept { metadata: Arc::new(metadata), fetched_ms: now_ms };
@@ -371,35 +378,4 @@ fn verify(
     let verifier =
         client.id_token_verifier().set_allowed_algs(signatures()).set_time_fn(move || now().into());
     token.claims(&verifier, nonce).cloned()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_belongs_to_one_sign_in_is_of_no_use_in_another() {
-        let (one, other) = (FlowSecrets::of("vyo_a"), FlowSecrets::of("vyo_b"));
-        assert!(one.is_state(&FlowSecrets::of("vyo_a").state));
-        assert!(!one.is_state(&other.state) && !one.is_state("") && !one.is_state(&one.nonce));
-        let mut all = vec![one.state, one.nonce, one.verifier, other.state, other.nonce, other.verifier];
-        // What RFC 7636 asks of a verifier.
-        assert!(all.iter().all(|text| text.len() == 43));
-        all.sort_unstable();
-        all.dedup();
-        assert_eq!(all.len(), 6);
-    }
-
-    #[test]
-    fn an_address_counts_once_it_is_verified() {
-        let check = |email: Option<&str>, is_verified: Option<bool>, expected: Option<&str>| {
-            let found = verified(email, is_verified);
-            assert_eq!(found.as_ref().map(Email::as_str), expected, "{email:?} {is_verified:?}");
-        };
-        check(Some("Asha@example.com"), Some(true), Some("asha@example.com"));
-        check(Some("asha@example.com"), Some(false), None);
-        check(Some("asha@example.com"), None, None);
-        check(Some("asha"), Some(true), None);
-        check(None, Some(true), None);
-    }
 }

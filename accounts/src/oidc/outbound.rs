@@ -1,7 +1,7 @@
 //! Requests to identity providers: one connection each, bounded in time and size, without redirects.
 //!
-//! Whoever runs a provider says where its endpoints are, so that plain HTTP goes to this machine alone and an answer never
-//! leads anywhere else.
+//! Whoever runs a provider says where its endpoints are: they speak TLS, unless the configuration itself has the provider on
+//! this machine without it, so that no provider elsewhere has us ask what listens here; and an answer never leads anywhere else.
 
 use std::future::Future;
 use std::io;
@@ -14,6 +14,7 @@ use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::body::Bytes;
 use hyper::header::{HOST, HeaderValue};
 use hyper_util::rt::TokioIo;
+use openidconnect::url::Url;
 use openidconnect::{AsyncHttpClient, HttpRequest, HttpResponse};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -35,7 +36,7 @@ const REQUEST_TIMEOUT: Duration = Duration::from_millis(2500);
 #[derive(Debug, thiserror::Error)]
 pub(super) enum OutboundError {
     /// It is not to be asked at all.
-    #[error("{0} is neither an https address nor one of this machine")]
+    #[error("{0} is no https address, as those of a provider that is not on this machine must be")]
     Address(String),
     /// As many are under way as may.
     #[error("too many requests to identity providers are under way")]
@@ -57,10 +58,14 @@ pub(super) enum OutboundError {
     BrokeOff(Box<dyn std::error::Error + Send + Sync>),
 }
 
-/// Sends requests.
+/// Sends requests to one provider.
+#[derive(Clone)]
 pub(super) struct Outbound {
     tls: TlsConnector,
-    under_way: Semaphore,
+    /// Of all providers together.
+    under_way: Arc<Semaphore>,
+    /// Whether it may be asked without TLS, on this machine.
+    may_be_plain: bool,
 }
 
 impl Outbound {
@@ -78,7 +83,13 @@ impl Outbound {
             .expect("the provider knows the default versions")
             .with_root_certificates(roots)
             .with_no_client_auth();
-        Outbound { tls: TlsConnector::from(Arc::new(config)), under_way: Semaphore::new(REQUESTS_MAX) }
+        let (tls, under_way) = (TlsConnector::from(Arc::new(config)), Arc::new(Semaphore::new(REQUESTS_MAX)));
+        Outbound { tls, under_way, may_be_plain: false }
+    }
+
+    /// The same for a provider of this issuer.
+    pub(super) fn of(&self, issuer: &Url) -> Outbound {
+        Outbound { may_be_plain: issuer.scheme() == "http", ..self.clone() }
     }
 
     async fn send(&self, request: HttpRequest) -> Result<HttpResponse, OutboundError> {
@@ -97,7 +108,7 @@ impl Outbound {
                 let stream = TcpStream::connect((host, authority.port_u16().unwrap_or(443))).await?;
                 over(self.tls.connect(name, stream).await?, request, authority.as_str()).await
             }
-            Some("http") if is_this_machine(host) => {
+            Some("http") if self.may_be_plain && is_this_machine(host) => {
                 let stream = TcpStream::connect((host, authority.port_u16().unwrap_or(80))).await?;
                 over(stream, request, authority.as_str()).await
             }
@@ -164,6 +175,11 @@ mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::TcpListener;
 
+    /// For a provider that the configuration has on this machine.
+    fn local() -> Outbound {
+        Outbound::new().of(&"http://127.0.0.1:8080".parse().unwrap())
+    }
+
     /// What becomes of a request that is answered with these bytes.
     async fn answered(bytes: Vec<u8>) -> Result<HttpResponse, OutboundError> {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -177,7 +193,7 @@ mod tests {
             let _ = stream.write_all(&bytes).await;
         };
         let request = hyper::Request::get(format!("http://{address}/a?b")).body(Vec::new()).unwrap();
-        let outbound = Outbound::new();
+        let outbound = local();
         tokio::join!(serve, outbound.send(request)).1
     }
 
@@ -199,8 +215,20 @@ mod tests {
     async fn only_https_leaves_the_machine() {
         for address in ["http://192.0.2.1/", "http://example.com/", "ftp://127.0.0.1/", "/path"] {
             let request = hyper::Request::get(address).body(Vec::new()).unwrap();
-            let refused = Outbound::new().send(request).await;
+            let refused = local().send(request).await;
             assert!(matches!(refused, Err(OutboundError::Address(_))), "{address}: {refused:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_provider_elsewhere_has_nothing_on_this_machine_asked() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let elsewhere = Outbound::new().of(&"https://id.example.com".parse().unwrap());
+        for host in ["127.0.0.1", "localhost", "[::1]"] {
+            let request = hyper::Request::get(format!("http://{host}:{port}/keys")).body(Vec::new()).unwrap();
+            let refused = elsewhere.send(request).await;
+            assert!(matches!(refused, Err(OutboundError::Address(_))), "{host}: {refused:?}");
         }
     }
 
@@ -209,6 +237,6 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let request = hyper::Request::get(format!("http://{address}/")).body(Vec::new()).unwrap();
-        assert!(matches!(Outbound::new().send(request).await, Err(OutboundError::Timeout)));
+        assert!(matches!(local().send(request).await, Err(OutboundError::Timeout)));
     }
 }

@@ -8,10 +8,9 @@ use utoipa::ToSchema;
 
 use super::identity::{self, CompleteFlow};
 use super::session::{self, SignIn};
-use crate::browser;
 use crate::http::{App, Body, Caller, From};
 use crate::problem::{Problem, ProblemBody};
-use crate::sessions::{self, EndReason, Opened};
+use crate::sessions::{self, EndReason, Grant, Opened};
 
 /// A session of a page in a browser. Its cookie is in `Set-Cookie`.
 #[derive(Serialize, ToSchema)]
@@ -42,8 +41,7 @@ pub(crate) async fn sign_in(
     Body(wanted): Body<SignIn>,
 ) -> Result<Response, Problem> {
     app.site.needs_own_page(&Method::POST, &headers)?;
-    let (account, opened) = session::open_by_password(&app, &from, &headers, wanted).await?;
-    give(&app, account, opened).await
+    Ok(give(&app, session::open_by_password(&app, &from, wanted, Grant::Cookie).await?))
 }
 
 /// Sign in in a browser with a provider's answer
@@ -69,8 +67,7 @@ pub(crate) async fn complete(
     Body(back): Body<CompleteFlow>,
 ) -> Result<Response, Problem> {
     app.site.needs_own_page(&Method::POST, &headers)?;
-    let (account, opened) = identity::open(&app, &from, &headers, &provider, back).await?;
-    give(&app, account, opened).await
+    Ok(give(&app, identity::open(&app, &from, &provider, back, Grant::Cookie).await?))
 }
 
 /// Sign out in a browser
@@ -88,12 +85,8 @@ pub(crate) async fn sign_out(State(app): State<App>, caller: Caller) -> Result<R
     Ok((StatusCode::NO_CONTENT, [(header::SET_COOKIE, app.site.forget())]).into_response())
 }
 
-/// Gives a session's cookie; its refresh token is given to nobody.
-async fn give(app: &App, account: i64, opened: Opened) -> Result<Response, Problem> {
-    let Opened { session, ended, .. } = opened;
-    app.revoke(&ended);
-    let id = session.clone();
-    let token = app.sql.transaction(move |tx| browser::begin(tx, &id)).await?;
+/// Gives a session's cookie.
+fn give(app: &App, Opened { account, session, token, .. }: Opened) -> Response {
     let cookie = [(header::SET_COOKIE, app.site.keep(&token.text))];
-    Ok((StatusCode::CREATED, cookie, Json(BrowserSession { session, account })).into_response())
+    (StatusCode::CREATED, cookie, Json(BrowserSession { session, account })).into_response()
 }

@@ -1,12 +1,13 @@
 //! Signing in at an identity provider, and linking its identities to an account.
 
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::StatusCode;
 use axum::response::Json;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
+use vyuha_store::sql::SqlTransaction;
 
-use super::session::{Tokens, agent, prove_code, tokens};
+use super::session::{self, Tokens};
 use crate::http::{App, Body, Caller, From};
 use crate::identities::{self, FLOW_MS, Flow, Found};
 use crate::login;
@@ -15,7 +16,7 @@ use crate::oidc::{FlowSecrets, Identity, Provider};
 use crate::problem::{Code, Problem, ProblemBody};
 use crate::secret::{Kind, Token};
 use crate::service::Service;
-use crate::sessions::{self, Opened};
+use crate::sessions::{self, Grant, Opened};
 use crate::throttle::{FLOW_ADDRESS, TOKEN_ADDRESS};
 
 /// The longest code of a provider, in bytes.
@@ -57,6 +58,9 @@ pub(crate) struct BeginLink {
     /// The password, if the account has one.
     #[schema(max_length = 128)]
     password: Option<String>,
+    /// A code of the second factor, or a recovery code, where the account asks for one.
+    #[schema(example = "123456", max_length = 32)]
+    second_factor: Option<String>,
     /// Where to come back to: one of the provider's `redirect_uris`; the first of them without.
     #[schema(example = "https://play.example.com/signed-in", max_length = 1024)]
     redirect_uri: Option<String>,
@@ -106,6 +110,18 @@ pub(crate) struct CompleteLink {
     state: String,
     /// The parameter `iss`, if there was one.
     iss: Option<String>,
+}
+
+/// The owner of an account who wants to sign in at a provider no longer.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Unlink {
+    /// The password, if the account has one.
+    #[schema(max_length = 128)]
+    password: Option<String>,
+    /// A code of the second factor, or a recovery code, where the account asks for one.
+    #[schema(example = "123456", max_length = 32)]
+    second_factor: Option<String>,
 }
 
 /// An identity of the account.
@@ -190,25 +206,20 @@ pub(crate) async fn begin(
 pub(crate) async fn complete(
     State(app): State<App>,
     from: From,
-    headers: HeaderMap,
     Path(provider): Path<String>,
     Body(back): Body<CompleteFlow>,
 ) -> Result<(StatusCode, Json<Tokens>), Problem> {
-    let (account, opened) = open(&app, &from, &headers, &provider, back).await?;
-    app.revoke(&opened.ended);
-    let tokens = tokens(&app, account, opened.session, opened.refresh.text)?;
-    Ok((StatusCode::CREATED, Json(tokens)))
+    session::give(&app, open(&app, &from, &provider, back, Grant::Refresh).await?)
 }
 
-/// Opens a session for who came back from a provider, and shows a code where the account asks for one: the account and the
-/// session.
+/// Opens a session for who came back from a provider, and shows a code where the account asks for one.
 pub(super) async fn open(
     app: &Service,
     from: &From,
-    headers: &HeaderMap,
     provider: &str,
     CompleteFlow { flow, code, state, iss, second_factor }: CompleteFlow,
-) -> Result<(i64, Opened), Problem> {
+    grant: Grant,
+) -> Result<Opened, Problem> {
     let provider = app.providers.named(provider)?;
     let now_ms = app.now_ms();
     let counted = app.throttle.count(now_ms, &[(TOKEN_ADDRESS, &from.site)]).map_err(Problem::too_many)?;
@@ -224,15 +235,13 @@ pub(super) async fn open(
             _ => Err(Code::TokenInvalid.into()),
         }
     };
-    let account = judged.await.inspect_err(|problem| app.spare(&counted, problem))?;
-    app.throttle.take_back(&counted);
+    let account = counted.judge(judged.await)?;
     let account = app.sql.transaction(move |tx| login::load(tx, account)).await?.ok_or(Code::TokenInvalid)?;
     account.needs_no_suspension(app.now_ms())?;
     if account.second_factor {
-        prove_code(app, account.id, second_factor).await?;
+        login::prove_code(app, account.id, second_factor).await?;
     }
-    let (id, now_ms) = (account.id, app.now_ms());
-    let (agent, address) = (agent(headers), from.address.to_string());
+    let (agent, address, now_ms) = (from.agent.clone(), from.address.to_string(), app.now_ms());
     let opened = app
         .sql
         .transaction(move |tx| {
@@ -240,10 +249,11 @@ pub(super) async fn open(
             if !login::is_unchanged(tx, &account)? || !identities::finish(tx, &flow, account.id, now_ms)? {
                 return Err(Problem::from(Code::TokenInvalid));
             }
-            sessions::open(tx, account.id, &agent, &address, now_ms)
+            sessions::open(tx, account.id, grant, &agent, &address, now_ms)
         })
         .await?;
-    Ok((id, opened))
+    app.revoke(&opened.ended);
+    Ok(opened)
 }
 
 /// List the identities
@@ -264,12 +274,13 @@ pub(crate) async fn list(State(app): State<App>, caller: Caller) -> Result<Json<
 
 /// Begin to link an identity
 ///
-/// The same way to the provider as for signing in; it comes back to the account that asks, and to no other.
+/// The same way to the provider as for signing in; it comes back to the account that asks, and to no other. An account without a
+/// password is asked for a session of the last 5 minutes.
 #[utoipa::path(post, path = "/api/v1/me/identities/{provider}/flows", tag = "identities", operation_id = "begin_identity_link",
     params(("provider" = String, Path, description = "Its name.")), request_body = BeginLink, security(("access_token" = [])),
     responses(
         (status = 201, description = "The way to the provider.", body = FlowBegun),
-        (status = 401, description = "The access token or the password is not good: see `code`.", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 401, description = "The access token, the password or the code is not good, or the session is too old: see `code`.", body = ProblemBody, content_type = "application/problem+json"),
         (status = 404, description = "There is no such provider.", body = ProblemBody, content_type = "application/problem+json"),
         (status = 422, description = "That is no place to come back to.", body = ProblemBody, content_type = "application/problem+json"),
         (status = 429, description = "Too many attempts.", body = ProblemBody, content_type = "application/problem+json"),
@@ -280,14 +291,10 @@ pub(crate) async fn begin_link(
     caller: Caller,
     from: From,
     Path(provider): Path<String>,
-    Body(BeginLink { password, redirect_uri }): Body<BeginLink>,
+    Body(BeginLink { password, second_factor, redirect_uri }): Body<BeginLink>,
 ) -> Result<(StatusCode, Json<FlowBegun>), Problem> {
-    let id = caller.account;
-    let account = app.sql.transaction(move |tx| login::load(tx, id)).await?.ok_or(Code::Unauthorized)?;
-    if account.has_password() {
-        login::prove_password(&app, id, &from.site, &password.unwrap_or_default()).await?;
-    }
-    begin_flow(&app, &from, &provider, redirect_uri, Some(id)).await
+    login::prove_owner(&app, &caller, &from.site, password, second_factor).await?;
+    begin_flow(&app, &from, &provider, redirect_uri, Some(caller.account)).await
 }
 
 /// Link an identity
@@ -322,8 +329,48 @@ pub(crate) async fn link(
         let came_back = CameBack { flow: &flow, code, state: &state, iss: iss.as_deref() };
         prove(&app, provider, &begun, came_back).await
     };
-    let identity = judged.await.inspect_err(|problem| app.spare(&counted, problem))?;
-    app.throttle.take_back(&counted);
+    let identity = counted.judge(judged.await)?;
+    change(&app, caller, Topic::IdentityLinked, move |tx, account, now_ms| {
+        identities::link(tx, &identity, account, now_ms)
+    })
+    .await
+}
+
+/// Unlink an identity
+///
+/// Unless it is the last way in: without a password another identity must be there. The account's address is told. An account
+/// without a password is asked for a session of the last 5 minutes.
+#[utoipa::path(post, path = "/api/v1/me/identities/{provider}/remove", tag = "identities", operation_id = "unlink_identity",
+    params(("provider" = String, Path, description = "Its name.")), request_body = Unlink, security(("access_token" = [])),
+    responses(
+        (status = 204, description = "It signs in no longer."),
+        (status = 401, description = "The access token, the password or the code is not good, or the session is too old: see `code`.", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 404, description = "There is no such provider, or the account has no identity of it: see `code`.", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 409, description = "It is the last way in.", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 429, description = "Too many failures.", body = ProblemBody, content_type = "application/problem+json"),
+    ))]
+pub(crate) async fn unlink(
+    State(app): State<App>,
+    caller: Caller,
+    from: From,
+    Path(provider): Path<String>,
+    Body(Unlink { password, second_factor }): Body<Unlink>,
+) -> Result<StatusCode, Problem> {
+    let issuer = app.providers.named(&provider)?.config.issuer.clone();
+    login::prove_owner(&app, &caller, &from.site, password, second_factor).await?;
+    change(&app, caller, Topic::IdentityUnlinked, move |tx, account, _| {
+        identities::unlink(tx, account, &issuer)
+    })
+    .await
+}
+
+/// Changes which identities the caller's account has, while its session lasts; the account's address is told.
+async fn change(
+    app: &Service,
+    caller: Caller,
+    topic: Topic,
+    change: impl Fn(&mut dyn SqlTransaction, i64, i64) -> Result<(), Problem> + Send + 'static,
+) -> Result<StatusCode, Problem> {
     let (account, now_ms) = (caller.account, app.now_ms());
     let email = app
         .sql
@@ -332,33 +379,13 @@ pub(crate) async fn link(
             if !sessions::lasts(tx, account, &caller.session, now_ms)? {
                 return Err(Problem::from(Code::Unauthorized));
             }
-            identities::link(tx, &identity, account, now_ms)?;
+            change(tx, account, now_ms)?;
             login::email_of(tx, account)
         })
         .await?;
     if let Some(email) = email {
-        app.mailer.send(Topic::IdentityLinked, &email, None);
+        app.mailer.send(topic, &email, None);
     }
-    Ok(StatusCode::NO_CONTENT)
-}
-
-/// Unlink an identity
-///
-/// Unless it is the last way in: without a password another identity must be there.
-#[utoipa::path(delete, path = "/api/v1/me/identities/{provider}", tag = "identities", operation_id = "unlink_identity",
-    params(("provider" = String, Path, description = "Its name.")), security(("access_token" = [])),
-    responses(
-        (status = 204, description = "It signs in no longer."),
-        (status = 404, description = "There is no such provider, or the account has no identity of it: see `code`.", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 409, description = "It is the last way in.", body = ProblemBody, content_type = "application/problem+json"),
-    ))]
-pub(crate) async fn unlink(
-    State(app): State<App>,
-    caller: Caller,
-    Path(provider): Path<String>,
-) -> Result<StatusCode, Problem> {
-    let issuer = app.providers.named(&provider)?.config.issuer.clone();
-    app.sql.transaction(move |tx| identities::unlink(tx, caller.account, &issuer)).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -376,13 +403,14 @@ async fn begin_flow(
         return Err(Problem::from(Code::BodyInvalid).detail("redirect_uri is none of the provider's"));
     }
     let now_ms = app.now_ms();
-    let _counted = app.throttle.count(now_ms, &[(FLOW_ADDRESS, &from.site)]).map_err(Problem::too_many)?;
+    app.throttle.count(now_ms, &[(FLOW_ADDRESS, &from.site)]).map_err(Problem::too_many)?.stands();
     let flow = Token::new(Kind::Flow)?;
     let secrets = FlowSecrets::of(&flow.text);
     let (name, back) = (provider.config.name.clone(), redirect_uri.clone());
     let text = flow.text.clone();
     app.sql.transaction(move |tx| identities::begin(tx, &flow, &name, &back, account, now_ms)).await?;
-    let authorization_url = provider.authorization_url(&secrets, &redirect_uri, now_ms).await?;
+    let asks_email = asks_email(provider, account);
+    let authorization_url = provider.authorization_url(&secrets, &redirect_uri, asks_email, now_ms).await?;
     Ok((StatusCode::CREATED, Json(FlowBegun { flow: text, authorization_url, expires_in: FLOW_MS / 1000 })))
 }
 
@@ -409,7 +437,13 @@ async fn prove(
     if iss.is_some_and(|iss| iss != provider.config.issuer) || code.len() > CODE_BYTES_MAX {
         return Err(Code::IdentityRefused.into());
     }
-    provider.prove(&secrets, &begun.redirect_uri, code, &app.throttle, app.now_ms()).await
+    let asks_email = asks_email(provider, begun.account);
+    provider.prove(&secrets, &begun.redirect_uri, code, asks_email, &app.throttle, app.now_ms()).await
+}
+
+/// Whether an address would count: not where it is not trusted, nor where it is known to which account an identity is linked.
+fn asks_email(provider: &Provider, linked_to: Option<i64>) -> bool {
+    provider.config.trust_email && linked_to.is_none()
 }
 
 /// The account of an identity; the sign-in waits for its end now.

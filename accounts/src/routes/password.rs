@@ -5,6 +5,7 @@ use axum::http::StatusCode;
 use serde::Deserialize;
 use utoipa::ToSchema;
 use vyuha_gateway::accounts::check_password;
+use vyuha_store::sql::SqlTransaction;
 
 use crate::email::Email;
 use crate::http::{App, Body, Caller, From};
@@ -40,9 +41,12 @@ pub(crate) struct ResetPassword {
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ChangePassword {
-    /// The password as it is.
+    /// The password as it is, if the account has one.
     #[schema(max_length = 128)]
-    password: String,
+    password: Option<String>,
+    /// A code of the second factor, or a recovery code, where the account asks for one.
+    #[schema(example = "123456", max_length = 32)]
+    code: Option<String>,
     /// The new one, 8 to 128 bytes.
     #[schema(min_length = 8, max_length = 128)]
     new_password: String,
@@ -64,11 +68,11 @@ pub(crate) async fn request_reset(
 ) -> Result<StatusCode, Problem> {
     let email = Email::parse(&email).map_err(|_| Code::EmailInvalid)?;
     let now_ms = app.now_ms();
-    let _counted = app.throttle.count(now_ms, &[(MAIL_ADDRESS, &from.site)]).map_err(Problem::too_many)?;
+    app.throttle.count(now_ms, &[(MAIL_ADDRESS, &from.site)]).map_err(Problem::too_many)?.stands();
     // A mailbox that has had enough keeps the token that it was sent last.
-    if app.throttle.count(now_ms, &[(MAILBOX, email.as_str())]).is_err() {
+    let Ok(counted) = app.throttle.count(now_ms, &[(MAILBOX, email.as_str())]) else {
         return Ok(StatusCode::ACCEPTED);
-    }
+    };
     let address = email.as_str().to_owned();
     let (account, token) = app
         .sql
@@ -79,6 +83,7 @@ pub(crate) async fn request_reset(
             Ok::<_, Problem>((account, token))
         })
         .await?;
+    counted.stands();
     if account != NOBODY {
         app.mailer.send(Topic::Reset, email.as_str(), Some(&token.text));
     }
@@ -103,23 +108,21 @@ pub(crate) async fn reset(
     check_password(&password).map_err(|_| Code::PasswordInvalid)?;
     let now_ms = app.now_ms();
     let counted = app.throttle.count(now_ms, &[(TOKEN_ADDRESS, &from.site)]).map_err(Problem::too_many)?;
-    let shown = token.clone();
-    let known = app.sql.transaction(move |tx| one_time::peek(tx, Kind::Reset, &shown, now_ms)).await?;
-    if known.is_none() {
-        return Err(Code::TokenInvalid.into());
-    }
-    let hash = app.hasher.hash(&password).await?;
-    let (ended, email) = app
-        .sql
-        .transaction(move |tx| {
+    let judged = async {
+        let shown = token.clone();
+        let known = app.sql.transaction(move |tx| one_time::peek(tx, Kind::Reset, &shown, now_ms)).await?;
+        known.ok_or(Code::TokenInvalid)?;
+        let hash = app.hasher.hash(&password).await?;
+        let set = move |tx: &mut dyn SqlTransaction| {
             let account = one_time::redeem(tx, Kind::Reset, &token, now_ms)?.ok_or(Code::TokenInvalid)?;
             login::set_password(tx, account, &hash)?;
             let ended = sessions::end_all(tx, account, None, EndReason::Password, now_ms)?;
             one_time::revoke(tx, Kind::Ticket, account)?;
             Ok::<_, Problem>((ended, login::email_of(tx, account)?))
-        })
-        .await?;
-    app.throttle.take_back(&counted);
+        };
+        app.sql.transaction(set).await
+    };
+    let (ended, email) = counted.judge(judged.await)?;
     app.revoke(&ended);
     if let Some(email) = email {
         app.mailer.send(Topic::PasswordChanged, &email, None);
@@ -127,24 +130,24 @@ pub(crate) async fn reset(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Change the password
+/// Change or set the password
 ///
-/// Every other session of the account ends.
+/// Every other session of the account ends. An account that has no password yet is asked for a session of the last 5 minutes.
 #[utoipa::path(put, path = "/api/v1/me/password", tag = "password", operation_id = "change_password",
     request_body = ChangePassword, security(("access_token" = [])),
     responses(
         (status = 204, description = "The password is set."),
-        (status = 401, description = "The access token or the old password is not good: see `code`.", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 401, description = "The access token, the old password or the code is not good, or the session is too old: see `code`.", body = ProblemBody, content_type = "application/problem+json"),
         (status = 429, description = "Too many failures.", body = ProblemBody, content_type = "application/problem+json"),
     ))]
 pub(crate) async fn change(
     State(app): State<App>,
     caller: Caller,
     from: From,
-    Body(ChangePassword { password, new_password }): Body<ChangePassword>,
+    Body(ChangePassword { password, code, new_password }): Body<ChangePassword>,
 ) -> Result<StatusCode, Problem> {
     check_password(&new_password).map_err(|_| Code::PasswordInvalid)?;
-    let account = login::prove_password(&app, caller.account, &from.site, &password).await?;
+    let account = login::prove_owner(&app, &caller, &from.site, password, code).await?;
     let hash = app.hasher.hash(&new_password).await?;
     let now_ms = app.now_ms();
     let (ended, email) = app

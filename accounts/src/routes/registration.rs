@@ -83,7 +83,7 @@ pub(crate) async fn register(
     let email = Email::parse(&wanted.email).map_err(|_| Code::EmailInvalid)?;
     check_password(&wanted.password).map_err(|_| Code::PasswordInvalid)?;
     let now_ms = app.now_ms();
-    let _counted = app.throttle.count(now_ms, &[(MAIL_ADDRESS, &from.site)]).map_err(Problem::too_many)?;
+    app.throttle.count(now_ms, &[(MAIL_ADDRESS, &from.site)]).map_err(Problem::too_many)?.stands();
     let password_hash = app.hasher.hash(&wanted.password).await?;
     let Token { text, hash } = Token::new(Kind::Registration)?;
     let begin =
@@ -108,7 +108,7 @@ pub(crate) async fn resend(
     Body(ResendRegistration { registration }): Body<ResendRegistration>,
 ) -> Result<StatusCode, Problem> {
     let now_ms = app.now_ms();
-    let _counted = app.throttle.count(now_ms, &[(MAIL_ADDRESS, &from.site)]).map_err(Problem::too_many)?;
+    app.throttle.count(now_ms, &[(MAIL_ADDRESS, &from.site)]).map_err(Problem::too_many)?.stands();
     let begun = app.sql.transaction(move |tx| registration::resend(tx, &registration, now_ms)).await?;
     if let Some(begun) = begun {
         mail(&app, &begun);
@@ -133,17 +133,18 @@ pub(crate) async fn confirm(
 ) -> Result<(StatusCode, Json<RegistrationConfirmed>), Problem> {
     let now_ms = app.now_ms();
     let counted = app.throttle.count(now_ms, &[(TOKEN_ADDRESS, &from.site)]).map_err(Problem::too_many)?;
-    let account = app.sql.transaction(move |tx| registration::confirm(tx, &token, now_ms)).await?;
-    app.throttle.take_back(&counted);
+    let confirmed = app.sql.transaction(move |tx| registration::confirm(tx, &token, now_ms)).await;
+    let account = counted.judge(confirmed)?;
     Ok((StatusCode::CREATED, Json(RegistrationConfirmed { account })))
 }
 
 /// Mails what is due, unless the mailbox has got enough.
 fn mail(app: &Service, begun: &Begun) {
-    if app.throttle.count(app.now_ms(), &[(MAILBOX, &begun.email)]).is_err() {
+    let Ok(counted) = app.throttle.count(app.now_ms(), &[(MAILBOX, &begun.email)]) else {
         tracing::info!("a mailbox gets no more mail for a while");
         return;
-    }
+    };
+    counted.stands();
     if begun.taken {
         app.mailer.send(Topic::AlreadyRegistered, &begun.email, None);
     } else {

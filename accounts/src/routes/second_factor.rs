@@ -5,21 +5,21 @@ use axum::http::StatusCode;
 use axum::response::Json;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
+use vyuha_store::sql::SqlTransaction;
 
-use super::session::prove_code;
 use crate::http::{App, Body, Caller, From};
 use crate::login;
 use crate::problem::{Code, Problem, ProblemBody};
 use crate::second_factor::{self, Enrolment};
 use crate::throttle::CODE;
 
-/// Somebody who shows the password once more.
+/// Somebody who shows once more who they are.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct BeginSecondFactor {
-    /// The password.
+    /// The password, if the account has one.
     #[schema(max_length = 128)]
-    password: String,
+    password: Option<String>,
 }
 
 /// What goes into an authenticator.
@@ -52,9 +52,9 @@ pub(crate) struct SecondFactorConfirmed {
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct RemoveSecondFactor {
-    /// The password.
+    /// The password, if the account has one.
     #[schema(max_length = 128)]
-    password: String,
+    password: Option<String>,
     /// A code, or a recovery code.
     #[schema(example = "123456", max_length = 32)]
     code: String,
@@ -62,12 +62,12 @@ pub(crate) struct RemoveSecondFactor {
 
 /// Set up
 ///
-/// It is on once a code of it was shown.
+/// It is on once a code of it was shown. An account without a password is asked for a session of the last 5 minutes.
 #[utoipa::path(post, path = "/api/v1/me/second-factor", tag = "second factor", operation_id = "begin_second_factor",
     request_body = BeginSecondFactor, security(("access_token" = [])),
     responses(
         (status = 200, description = "What goes into an authenticator.", body = SecondFactorBegun),
-        (status = 401, description = "The access token or the password is not good: see `code`.", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 401, description = "The access token or the password is not good, or the session is too old: see `code`.", body = ProblemBody, content_type = "application/problem+json"),
         (status = 409, description = "It is on already.", body = ProblemBody, content_type = "application/problem+json"),
         (status = 429, description = "Too many failures.", body = ProblemBody, content_type = "application/problem+json"),
     ))]
@@ -77,7 +77,12 @@ pub(crate) async fn begin(
     from: From,
     Body(BeginSecondFactor { password }): Body<BeginSecondFactor>,
 ) -> Result<Json<SecondFactorBegun>, Problem> {
-    let account = login::prove_password(&app, caller.account, &from.site, &password).await?;
+    let id = caller.account;
+    let account = app.sql.transaction(move |tx| login::load(tx, id)).await?.ok_or(Code::Unauthorized)?;
+    if account.second_factor {
+        return Err(Code::SecondFactorPresent.into());
+    }
+    login::prove_owner(&app, &caller, &from.site, password, None).await?;
     let service = app.clone();
     let Enrolment { secret, url } = app
         .sql
@@ -106,9 +111,9 @@ pub(crate) async fn confirm(
 ) -> Result<Json<SecondFactorConfirmed>, Problem> {
     let (account, now_ms, vault) = (caller.account, app.now_ms(), app.vault.clone());
     let counted = app.throttle.count(now_ms, &[(CODE, &account.to_string())]).map_err(Problem::too_many)?;
-    let recovery_codes =
-        app.sql.transaction(move |tx| second_factor::confirm(tx, &vault, account, &code, now_ms)).await?;
-    app.throttle.take_back(&counted);
+    let confirm =
+        move |tx: &mut dyn SqlTransaction| second_factor::confirm(tx, &vault, account, &code, now_ms);
+    let recovery_codes = counted.judge(app.sql.transaction(confirm).await)?;
     Ok(Json(SecondFactorConfirmed { recovery_codes }))
 }
 
@@ -117,7 +122,7 @@ pub(crate) async fn confirm(
     request_body = RemoveSecondFactor, security(("access_token" = [])),
     responses(
         (status = 204, description = "It is off."),
-        (status = 401, description = "The access token, the password or the code is not good: see `code`.", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 401, description = "The access token, the password or the code is not good, or the session is too old: see `code`.", body = ProblemBody, content_type = "application/problem+json"),
         (status = 409, description = "It is not on.", body = ProblemBody, content_type = "application/problem+json"),
         (status = 429, description = "Too many failures.", body = ProblemBody, content_type = "application/problem+json"),
     ))]
@@ -127,11 +132,10 @@ pub(crate) async fn remove(
     from: From,
     Body(RemoveSecondFactor { password, code }): Body<RemoveSecondFactor>,
 ) -> Result<StatusCode, Problem> {
-    let account = login::prove_password(&app, caller.account, &from.site, &password).await?;
+    let account = login::prove_owner(&app, &caller, &from.site, password, Some(code)).await?;
     if !account.second_factor {
         return Err(Code::SecondFactorAbsent.into());
     }
-    prove_code(&app, account.id, Some(code)).await?;
     app.sql.transaction(move |tx| second_factor::remove(tx, account.id)).await?;
     Ok(StatusCode::NO_CONTENT)
 }

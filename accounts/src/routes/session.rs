@@ -1,7 +1,7 @@
 //! Signing in, staying in, and signing out.
 
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::StatusCode;
 use axum::response::Json;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -11,10 +11,8 @@ use crate::http::{App, Body, Caller, From, Parameters};
 use crate::jwt::ACCESS_MS;
 use crate::login;
 use crate::problem::{Code, Problem, ProblemBody};
-use crate::second_factor;
 use crate::service::Service;
-use crate::sessions::{self, EndReason, Listed, Opened, Shown};
-use crate::throttle::CODE;
+use crate::sessions::{self, EndReason, Grant, Listed, Opened, Shown};
 
 /// Sessions of one page, by default and at most.
 const PAGE: usize = 20;
@@ -122,44 +120,37 @@ pub(crate) struct Page {
 pub(crate) async fn sign_in(
     State(app): State<App>,
     from: From,
-    headers: HeaderMap,
     Body(wanted): Body<SignIn>,
 ) -> Result<(StatusCode, Json<Tokens>), Problem> {
-    let (account, opened) = open_by_password(&app, &from, &headers, wanted).await?;
-    app.revoke(&opened.ended);
-    let tokens = tokens(&app, account, opened.session, opened.refresh.text)?;
-    Ok((StatusCode::CREATED, Json(tokens)))
+    give(&app, open_by_password(&app, &from, wanted, Grant::Refresh).await?)
 }
 
-/// Opens a session for who shows a password, and a code where the account asks for one: the account and the session.
+/// Opens a session for who shows a password, and a code where the account asks for one.
 pub(super) async fn open_by_password(
     app: &Service,
     from: &From,
-    headers: &HeaderMap,
     SignIn { login, password, code }: SignIn,
-) -> Result<(i64, Opened), Problem> {
+    grant: Grant,
+) -> Result<Opened, Problem> {
     let counted =
         login::count_attempt(&app.throttle, &login, &from.site, app.now_ms()).map_err(Problem::too_many)?;
-    let judged = async {
-        let account = app.sql.transaction(move |tx| login::find(tx, &login)).await?;
-        let right = login::verify(app, &password, account.as_ref()).await?;
-        Ok::<_, Problem>((account, right))
+    let account = app.sql.transaction(move |tx| login::find(tx, &login)).await?;
+    let right = login::verify(app, &password, account.as_ref()).await?;
+    let Some(account) = account.filter(|_| right) else {
+        counted.stands();
+        return Err(Code::CredentialsWrong.into());
     };
-    // What could not be judged was no failure.
-    let (account, right) = judged.await.inspect_err(|_| app.throttle.take_back(&counted))?;
-    let Some(account) = account.filter(|_| right) else { return Err(Code::CredentialsWrong.into()) };
-    app.throttle.take_back(&counted);
+    drop(counted);
     account.needs_no_suspension(app.now_ms())?;
     if account.second_factor {
-        prove_code(app, account.id, code).await?;
+        login::prove_code(app, account.id, code).await?;
     }
     let rehashed = if app.hasher.is_outdated(&account.password_hash) {
         Some(app.hasher.hash(&password).await?)
     } else {
         None
     };
-    let (id, now_ms) = (account.id, app.now_ms());
-    let (agent, address) = (agent(headers), from.address.to_string());
+    let (agent, address, now_ms) = (from.agent.clone(), from.address.to_string(), app.now_ms());
     let opened = app
         .sql
         .transaction(move |tx| {
@@ -170,29 +161,19 @@ pub(super) async fn open_by_password(
             if let Some(hash) = &rehashed {
                 login::set_password(tx, account.id, hash)?;
             }
-            sessions::open(tx, account.id, &agent, &address, now_ms)
+            sessions::open(tx, account.id, grant, &agent, &address, now_ms)
         })
         .await?;
-    Ok((id, opened))
+    app.revoke(&opened.ended);
+    Ok(opened)
 }
 
-/// Uses up a code of the second factor.
-///
-/// # Errors
-/// [`Code::SecondFactorRequired`] without one, [`Code::SecondFactorWrong`] with a wrong one, [`Code::TooManyAttempts`].
-pub(super) async fn prove_code(app: &Service, account: i64, code: Option<String>) -> Result<(), Problem> {
-    let code = code.ok_or(Code::SecondFactorRequired)?;
-    let now_ms = app.now_ms();
-    let counted = app.throttle.count(now_ms, &[(CODE, &account.to_string())]).map_err(Problem::too_many)?;
-    let vault = app.vault.clone();
-    let checked =
-        app.sql.transaction(move |tx| second_factor::check(tx, &vault, account, &code, now_ms)).await;
-    // What could not be judged was no failure.
-    if !checked.inspect_err(|_| app.throttle.take_back(&counted))? {
-        return Err(Code::SecondFactorWrong.into());
-    }
-    app.throttle.take_back(&counted);
-    Ok(())
+/// Gives a session's first tokens.
+pub(super) fn give(
+    app: &Service,
+    Opened { account, session, token, .. }: Opened,
+) -> Result<(StatusCode, Json<Tokens>), Problem> {
+    Ok((StatusCode::CREATED, Json(tokens(app, account, session, token.text)?)))
 }
 
 /// Get the next tokens
@@ -312,23 +293,13 @@ fn is_id(text: &str) -> bool {
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
 }
 
-/// What the client says that it is.
-pub(super) fn agent(headers: &HeaderMap) -> String {
-    headers.get(header::USER_AGENT).and_then(|agent| agent.to_str().ok()).unwrap_or_default().to_owned()
-}
-
 /// Where the page before ended.
 fn cursor(text: &str) -> Option<(i64, String)> {
     let (created_ms, id) = text.split_once('.')?;
     Some((created_ms.parse().ok()?, id.to_owned())).filter(|_| is_id(id))
 }
 
-pub(super) fn tokens(
-    app: &Service,
-    account: i64,
-    session: String,
-    refresh_token: String,
-) -> Result<Tokens, Problem> {
+fn tokens(app: &Service, account: i64, session: String, refresh_token: String) -> Result<Tokens, Problem> {
     Ok(Tokens {
         access_token: app.access_token(account, &session)?,
         token_type: "Bearer",

@@ -242,9 +242,10 @@ pub(crate) async fn first(
     let now_ms = app.now_ms();
     let counted = app.throttle.count(now_ms, &[(TOKEN_ADDRESS, &from.site)]).map_err(Problem::too_many)?;
     if !app.is_admin_key(&key) {
+        counted.stands();
         return Err(Code::Forbidden.into());
     }
-    app.throttle.take_back(&counted);
+    drop(counted);
     app.sql
         .transaction(move |tx| {
             if staff::is_any(tx)? {

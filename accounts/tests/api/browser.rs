@@ -127,6 +127,7 @@ async fn what_was_answered_to_one_browser_is_not_answered_to_another_at_its_addr
     };
     let first = ticket(&ashas).await;
     assert_eq!(ticket(&ashas).await, first);
+    assert_eq!(ticket(&format!("another=cookie; {ashas}")).await, first);
     assert_ne!(ticket(&ravis).await, first);
 }
 

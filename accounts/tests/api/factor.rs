@@ -7,7 +7,7 @@ use crate::client::Answer;
 use crate::node::{EMAIL, Node, PASSWORD};
 
 /// The code of this moment, and of moments later.
-fn code(node: &Node, secret: &str, later_ms: i64) -> String {
+pub fn code(node: &Node, secret: &str, later_ms: i64) -> String {
     let now_ms = node.clock_ms.load(std::sync::atomic::Ordering::Relaxed) + later_ms;
     let secret = Secret::try_from_base32(secret).unwrap();
     Builder::new().with_secret(secret).build_noncompliant().generate(now_ms as u64 / 1000).to_string()

@@ -136,6 +136,25 @@ async fn a_write_with_a_key_is_done_once() {
 }
 
 #[tokio::test]
+async fn what_was_answered_to_one_address_is_answered_to_no_other_behind_the_same_proxy() {
+    let node = Node::with(|config| config.behind_proxy = true).await;
+    let registration = async |from: &str, authorization: Option<&str>| {
+        let request = Request::new("POST", "/api/v1/registrations").header("Idempotency-Key", "k");
+        let request = request.json(&json!({ "email": EMAIL, "password": PASSWORD }));
+        let request = request.header("X-Forwarded-For", from);
+        let request =
+            authorization.into_iter().fold(request, |request, said| request.header("Authorization", said));
+        node.send(request).await.expect(202, "").text("registration")
+    };
+    let first = registration("192.0.2.1", None).await;
+    assert_eq!(registration("192.0.2.1", None).await, first);
+    assert_ne!(registration("192.0.2.2", None).await, first);
+    for name in ["192.0.2.1", "Some(127.0.0.1) None"] {
+        assert_ne!(registration("192.0.2.3", Some(name)).await, first, "{name}");
+    }
+}
+
+#[tokio::test]
 async fn pages_of_other_origins_may_call_if_they_are_configured() {
     let node = Node::start().await;
     let preflight = async |origin: &str| {

@@ -9,6 +9,7 @@ mod factor;
 mod frame;
 mod mailbox;
 mod node;
+mod owner;
 mod people;
 mod profiles;
 mod service;

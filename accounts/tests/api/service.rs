@@ -129,7 +129,10 @@ async fn a_call_that_is_not_signed_as_it_must_be_is_refused_before_anything_else
     invalid(kept(good(7)).body(b"{}")).await;
     let unsigned =
         Request::new("PUT", &path).header("Content-Type", "application/json").body(body.as_bytes());
-    node.send(kept(unsigned)).await.expect(401, "unauthorized");
+    node.send(kept(unsigned.clone())).await.expect(401, "unauthorized");
+    // Nor to whoever bears its name.
+    let named = unsigned.header("Authorization", "key billing");
+    node.send(kept(named)).await.expect(401, "unauthorized");
 }
 
 #[tokio::test]

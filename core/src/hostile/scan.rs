@@ -120,6 +120,7 @@ mod x86 {
 
     /// Where in the word of a row the team is.
     const TEAM_SHIFT: u32 = 8 * std::mem::offset_of!(Warm, team) as u32;
+    const _: () = assert!(size_of::<Warm>() == size_of::<u32>(), "a row of it is loaded as a word");
 
     pub struct Avx512;
 
@@ -195,7 +196,7 @@ mod x86 {
                 return false;
             }
             let (at, used) = (begin as usize, u16::MAX >> (LANES as u32 - rows));
-            // SAFETY: masked loads touch rows of the span alone, and these are rows of the columns.
+            // SAFETY: masked loads touch rows of the span alone, and these are rows of the columns; one of `Warm` is a word.
             let (local, team) = unsafe {
                 let team = match moment.team {
                     Teams::Now(warm) => {

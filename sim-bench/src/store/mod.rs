@@ -111,14 +111,18 @@ pub struct Steady {
 pub struct Drain {
     /// Trades that waited.
     pub trades: u64,
-    /// Seconds from the database's first answer until all were committed.
+    /// Those that the figures below are of: what was committed after the first transaction, which may come before anybody
+    /// looks.
+    pub measured: f64,
+    /// Seconds from the first transaction until all were committed.
     pub seconds: f64,
     /// Trades in a second.
     pub trades_per_s: f64,
-    /// How long an hour at 2,000 a second would take at that rate, with another 2,000 a second coming in meanwhile.
-    pub hour_s: f64,
-    /// Microseconds of processor time for a trade, of both.
-    pub both_us: f64,
+    /// How long an hour at 2,000 a second would take at that rate, with another 2,000 a second coming in meanwhile; none
+    /// where that never ends.
+    pub hour_s: Option<f64>,
+    /// Microseconds of processor time for a trade, of both; none where the first transaction took all.
+    pub both_us: Option<f64>,
 }
 
 /// What was measured.
@@ -170,7 +174,7 @@ pub fn measure(options: &Options) -> anyhow::Result<Report> {
 
     let mut bench = Bench {
         world: World::new(players, 1, options.simd)?,
-        peer: Peer::new(&peer_url, players),
+        peer: Peer::new(&peer_url, players)?,
         postgres,
         url,
         data_dir,
@@ -233,7 +237,7 @@ impl Bench {
         let trading = Doings { trades: TRADES_PER_TICK, ..Doings::default() };
         let ours_trading = self.ours(pipe, tap, trading, ticks, ticks * TRADES_PER_TICK)?;
         let peer_trading = self.peers(Work::Trades, PEER_TRADES)?;
-        // The first round fills caches and plans statements.
+        // The first round fills caches, of the peer's connection too.
         if counts {
             self.saves.push([ours, peer]);
             self.trades.push([ours_trading, peer_trading]);
@@ -265,10 +269,7 @@ impl Bench {
     fn peers(&mut self, work: Work, times: u32) -> anyhow::Result<Cost> {
         let (before, begun) = (Cpu::read(&self.postgres)?, Instant::now());
         let client = self.peer.run(work, times)?;
-        let elapsed = begun.elapsed();
-        // Its backend ends with it, and counts only once it has.
-        thread::sleep(Duration::from_millis(50));
-        Ok(cost(client, Cpu::read(&self.postgres)?.since(before).postgres, elapsed, times))
+        Ok(cost(client, Cpu::read(&self.postgres)?.since(before).postgres, begun.elapsed(), times))
     }
 
     fn steady(&mut self, pipe: &Pipe, tap: &mut Tap, seconds: u32) -> anyhow::Result<Steady> {
@@ -283,6 +284,7 @@ impl Bench {
             tap.submit(&mut self.world.out.transactions)?;
             progress.at((tick / u32::from(TICK_HZ)) as usize);
         }
+        let made_in = begun.elapsed();
         tap.flush();
         pipe.drain(PATIENCE)?;
         let (spent, elapsed) = (Cpu::read(&self.postgres)?.since(before), begun.elapsed());
@@ -291,7 +293,7 @@ impl Bench {
         let saves = f64::from(ticks) * f64::from(self.world.people()) / f64::from(SAVE_INTERVAL_TICKS);
         Ok(Steady {
             seconds: thousandths(elapsed.as_secs_f64()),
-            saves_per_s: thousandths(saves / elapsed.as_secs_f64()),
+            saves_per_s: thousandths(saves / made_in.as_secs_f64()),
             persistence_percent: percent(spent.persistence),
             postgres_percent: percent(spent.postgres),
             both_percent: percent(spent.both()),
@@ -314,22 +316,24 @@ impl Bench {
         }
         tap.flush();
         let trades = u64::from(ticks * TRADES_PER_TICK);
+        let stopped = pipe.stats();
         self.postgres.start_again();
-        let applied = pipe.stats().applied_seq;
-        while pipe.stats().applied_seq == applied {
-            thread::sleep(Duration::from_millis(1));
-        }
-        let (before, begun) = (Cpu::read(&self.postgres)?, Instant::now());
+        pipe.drain_past(stopped.applied_seq, PATIENCE)?;
+        let (before, first, begun) = (Cpu::read(&self.postgres)?, pipe.stats(), Instant::now());
         pipe.drain(PATIENCE)?;
         let (spent, elapsed) = (Cpu::read(&self.postgres)?.since(before), begun.elapsed());
-        let per_s = trades as f64 / elapsed.as_secs_f64();
+        let rows = |since: u64| (pipe.stats().rows - since) as f64;
+        let measured = trades as f64 * rows(first.rows) / rows(stopped.rows);
+        let per_s = measured / elapsed.as_secs_f64();
+        let gain_per_s = per_s - f64::from(OUTAGE_TRADES_PER_S);
         let waiting = (OUTAGE_S * u64::from(OUTAGE_TRADES_PER_S)) as f64;
         Ok(Drain {
             trades,
+            measured: thousandths(measured),
             seconds: thousandths(elapsed.as_secs_f64()),
             trades_per_s: thousandths(per_s),
-            hour_s: thousandths(waiting / (per_s - f64::from(OUTAGE_TRADES_PER_S))),
-            both_us: thousandths(spent.both().as_secs_f64() * 1e6 / trades as f64),
+            hour_s: (gain_per_s > 0.0).then(|| thousandths(waiting / gain_per_s)),
+            both_us: (measured > 0.0).then(|| thousandths(spent.both().as_secs_f64() * 1e6 / measured)),
         })
     }
 }
@@ -415,11 +419,16 @@ impl fmt::Display for Report {
             steady.postgres_percent,
             steady.both_percent
         )?;
+        let or_none = |figure: Option<f64>| figure.map_or("?".to_owned(), |figure| format!("{figure:.1}"));
         writeln!(
             out,
-            "{} trades that had waited: {:.1} s, {:.0} a second, {:.1} us of processor time each; an hour at {OUTAGE_TRADES_PER_S} \
-             a second: {:.0} s",
-            drain.trades, drain.seconds, drain.trades_per_s, drain.both_us, drain.hour_s
+            "{} trades that had waited: {:.1} s, {:.0} a second, {} us of processor time each; an hour at {OUTAGE_TRADES_PER_S} \
+             a second: {} s",
+            drain.trades,
+            drain.seconds,
+            drain.trades_per_s,
+            or_none(drain.both_us),
+            or_none(drain.hour_s)
         )?;
         write!(out, "{}", self.tick)
     }

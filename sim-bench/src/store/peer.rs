@@ -1,10 +1,10 @@
 //! The same changes as a server makes them that has no journal: when they happen, a statement for each row, a commit for each
 //! save and each trade, and every answer waited for.
 
-use std::thread;
 use std::time::{Duration, SystemTime};
 
 use anyhow::Context as _;
+use tokio::runtime::Runtime;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, NoTls, Statement};
 use vyuha_game::INVENTORY_SLOTS;
@@ -16,9 +16,10 @@ const ITEM_COLUMNS: &str = "id, kind, count, place, owner, slot, x, y, wear";
 const LEDGER_COLUMNS: &str = "source, seq, idx, at_ms, reason, item, kind, count, from_place, from_owner, to_place, \
                               to_owner, counterparty";
 
-/// Its connection, on a thread of its own while it works.
+/// Its one connection, with its statements prepared.
 pub struct Peer {
-    url: String,
+    runtime: Runtime,
+    prepared: Prepared,
     people: People,
     /// Saves and trades so far.
     done: i64,
@@ -47,31 +48,35 @@ struct Prepared {
 
 impl Peer {
     /// A peer that works on the rows of these people in a database.
-    pub fn new(url: &str, people: People) -> Peer {
-        Peer { url: url.to_owned(), people, done: 0 }
+    ///
+    /// # Errors
+    /// Where it cannot use the database.
+    pub fn new(url: &str, people: People) -> anyhow::Result<Peer> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let prepared =
+            runtime.block_on(Prepared::connect(url)).context("the peer cannot use its database")?;
+        Ok(Peer { runtime, prepared, people, done: 0 })
     }
 
     /// Does so much of some work, and says what processor time that took here.
+    ///
+    /// # Errors
+    /// What the database says.
     pub fn run(&mut self, work: Work, times: u32) -> anyhow::Result<Duration> {
-        let worked = thread::scope(|scope| scope.spawn(|| self.work(work, times)).join());
-        worked.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-    }
-
-    fn work(&mut self, work: Work, times: u32) -> anyhow::Result<Duration> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let Peer { runtime, prepared, people, done } = self;
+        let before = thread_time();
         runtime.block_on(async {
-            let prepared = Prepared::connect(&self.url).await.context("the peer cannot use its database")?;
-            let before = thread_time();
             for _ in 0..times {
-                self.done += 1;
+                *done += 1;
                 match work {
-                    Work::Saves => prepared.save(self.people, self.done, false).await?,
-                    Work::SavesAtOnce => prepared.save(self.people, self.done, true).await?,
-                    Work::Trades => prepared.trade(self.people, self.done).await?,
+                    Work::Saves => prepared.save(*people, *done, false).await?,
+                    Work::SavesAtOnce => prepared.save(*people, *done, true).await?,
+                    Work::Trades => prepared.trade(*people, *done).await?,
                 }
             }
-            Ok(thread_time().saturating_sub(before))
-        })
+            Ok::<_, tokio_postgres::Error>(())
+        })?;
+        Ok(thread_time().saturating_sub(before))
     }
 }
 

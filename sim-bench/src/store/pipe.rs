@@ -7,6 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
+use rustix::time::{ClockId, clock_gettime};
 use vyuha_game::ledger::LedgerRow;
 use vyuha_game::systems::TABLES;
 use vyuha_net::cpu::threads_by_name;
@@ -22,20 +23,20 @@ use vyuha_test_postgres::Postgres;
 
 use super::world::People;
 
-/// As the server has it unless it is told otherwise.
+/// The defaults of the server's settings.
 const TIMEOUT: Duration = Duration::from_secs(10);
 const LEASE: Duration = Duration::from_secs(15);
 const QUEUE_BATCHES: usize = 1024;
 const LEDGER_RETENTION: Duration = Duration::from_hours(730 * 24);
 /// More than any backlog of this program.
 const JOURNAL_BYTES_MAX: u64 = 64 << 30;
-/// Rows of one batch when the database is filled.
+/// People of one batch when the database is filled, each of them a character and its items.
 const SEED_PEOPLE_PER_BATCH: u32 = 100;
 
 /// Processor time that was taken.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Cpu {
-    /// By the persistence thread.
+    /// By the persistence thread, and what merges ahead of it.
     pub persistence: Duration,
     /// By the server's processes.
     pub postgres: Duration,
@@ -44,9 +45,13 @@ pub struct Cpu {
 impl Cpu {
     /// Since the processes and threads began.
     pub fn read(postgres: &Postgres) -> anyhow::Result<Cpu> {
-        let persistence = threads_by_name("vyuha-store").context("the threads cannot be listed")?;
-        let persistence = persistence.iter().map(|thread| thread.cpu).sum();
-        Ok(Cpu { persistence, postgres: postgres.cpu() })
+        // What merges ahead are threads of a moment, so it is counted as what is not others'.
+        let threads = threads_by_name("").context("the threads cannot be listed")?;
+        let others = threads.iter().filter(|thread| !thread.name.starts_with("vyuha-store"));
+        let others: Duration = others.map(|thread| thread.cpu).sum();
+        let all = clock_gettime(ClockId::ProcessCPUTime);
+        let all = Duration::new(all.tv_sec as u64, all.tv_nsec as u32);
+        Ok(Cpu { persistence: all.saturating_sub(others), postgres: postgres.cpu() })
     }
 
     /// Since another reading.
@@ -149,9 +154,18 @@ impl Pipe {
 
     /// Waits until all that is on disk is in the database.
     pub fn drain(&self, patience: Duration) -> anyhow::Result<()> {
-        let (handle, target) = (self.durability.handle(), self.durability.durable_seq());
+        self.wait_for(self.durability.durable_seq(), patience)
+    }
+
+    /// Waits until more is in the database than this.
+    pub fn drain_past(&self, applied_seq: u64, patience: Duration) -> anyhow::Result<()> {
+        self.wait_for(applied_seq + 1, patience)
+    }
+
+    fn wait_for(&self, applied_seq: u64, patience: Duration) -> anyhow::Result<()> {
+        let handle = self.durability.handle();
         let deadline = Instant::now() + patience;
-        while handle.applied() < target {
+        while handle.applied() < applied_seq {
             ensure!(!self.failed.load(Ordering::Relaxed), "the store stopped, see above");
             if Instant::now() > deadline {
                 bail!("the database did not catch up within {patience:?}: {:?}", handle.stats().last_error);

@@ -8,7 +8,7 @@ use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -115,7 +115,7 @@ impl Bench {
         let mut load = World::new(others, 2, options.simd)?;
 
         let phase_now = AtomicU8::new(Phase::Without as u8);
-        let over = AtomicU8::new(0);
+        let over = AtomicBool::new(false);
         let mut samples: [Samples; 3] = Default::default();
         let mut frames = (0.0, 0);
         let own_cpu = own_cpu.map(|(&cpu, _)| cpu);
@@ -159,7 +159,7 @@ impl Bench {
                 Ok(())
             };
             let ran = run();
-            over.store(1, Ordering::Relaxed);
+            over.store(true, Ordering::Relaxed);
             drop(ask);
             let load_tap = loading.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
             let tap = ticking.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
@@ -270,9 +270,9 @@ fn make_load(
     tap: &mut Tap,
     pipe: &Pipe,
     phase: &AtomicU8,
-    over: &AtomicU8,
+    over: &AtomicBool,
 ) -> anyhow::Result<()> {
-    while over.load(Ordering::Relaxed) == 0 {
+    while !over.load(Ordering::Relaxed) {
         let phase = phase.load(Ordering::Relaxed);
         let trades = if phase == Phase::Loaded as u8 { LOAD_TRADES } else { TRADES_PER_TICK };
         let is_ahead = phase == Phase::Loaded as u8 && pipe.stats().lag_bytes > LOAD_AHEAD_BYTES_MAX;

@@ -63,14 +63,30 @@ impl Process {
             .spawn()?;
         let (orders, answers) = (child.stdin.take(), child.stdout.take());
         let answers = BufReader::new(answers.ok_or(io::ErrorKind::BrokenPipe)?);
-        let process = Process { child, orders, answers, due: None };
+        let mut process = Process { child, orders, answers, due: None };
         let mut accepted = Vec::new();
         for client in 0..count {
-            let (socket, _) = listeners[client / CLIENTS_PER_ADDRESS].accept()?;
+            let socket = process.accept(&listeners[client / CLIENTS_PER_ADDRESS])?;
             socket.set_nodelay(true)?;
             accepted.push(socket.into());
         }
         Ok((process, accepted))
+    }
+
+    /// A client's connection, unless their process ends instead.
+    fn accept(&mut self, listener: &TcpListener) -> io::Result<TcpStream> {
+        listener.set_nonblocking(true)?;
+        loop {
+            match listener.accept() {
+                Ok((socket, _)) => return Ok(socket),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error),
+            }
+            if let Some(status) = self.child.try_wait()? {
+                return Err(Error::other(format!("the clients' process ended: {status}")));
+            }
+            thread::sleep(NAP);
+        }
     }
 
     /// When the next tick is due. One that is over late is followed at once.

@@ -186,9 +186,9 @@ impl Clients {
         self.tls.clear();
     }
 
-    /// Inputs sent by all of them.
-    pub fn inputs_sent(&self) -> u64 {
-        self.inputs
+    /// Ticks of the server.
+    pub fn turns(&self) -> usize {
+        self.turns
     }
 
     /// Bytes received by all of them.

@@ -22,7 +22,8 @@ pub fn serve_bare(clients: &mut Clients, sockets: &[OwnedFd]) -> Result<u64, Str
     let frame = snapshots.make(0, 0);
     while clients.turn()?.wait() {
         for socket in sockets {
-            inputs += u64::from(receive(socket, &mut buffer)? > 0);
+            let length = receive(socket, &mut buffer)?;
+            inputs += count_frames(&buffer[..length]);
         }
         for socket in sockets {
             transmit(socket, frame)?;

@@ -87,6 +87,8 @@ pub struct Row {
     pub us_min: f64,
     /// The same of the clients, into whose time falls what the kernel does to wake a server that is driven by events.
     pub us_of_clients: f64,
+    /// Inputs that the server saw of each client in a tick. Above 1 it was late: it had fewer ticks, with more to read in each.
+    pub inputs_per_client_tick: f64,
     /// Times the floor of the same round, the median of the rounds; if the floor was measured.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub of_floor: Option<f64>,
@@ -144,7 +146,7 @@ pub enum WireError {
         clients: usize,
         /// Inputs that the server saw.
         inputs: u64,
-        /// Inputs that were sent.
+        /// One of each client a tick.
         expected: u64,
         /// Bytes that the clients saw.
         bytes: u64,
@@ -188,6 +190,7 @@ pub fn measure(options: &Options) -> Result<Report, WireError> {
                 us_per_client_tick: thousandths(server.p50),
                 us_min: thousandths(server.min),
                 us_of_clients: thousandths(own.p50),
+                inputs_per_client_tick: thousandths(median(&|(_, turn)| turn.inputs).p50),
                 of_floor: floor.map(|floor| thousandths(of_floor(floor).p50)),
             });
         }
@@ -234,6 +237,8 @@ fn allow_files(clients: usize, apart: bool) -> Result<(), WireError> {
 struct Turn {
     server_us: f64,
     clients_us: f64,
+    /// Inputs that the server saw, of each client a tick.
+    inputs: f64,
 }
 
 /// Where it all runs.
@@ -257,16 +262,20 @@ fn run(mode: Mode, clients: usize, ticks: usize, place: Place) -> Result<Turn, W
         };
         let (mut there, sockets) = connected.map_err(|error| set_up(error.to_string()))?;
         let inputs = mode.serve(&mut there, sockets, place.cpu).map_err(set_up)?;
-        // What the last tick brought may still be on its way; apart, the clients go on until they hear of the end, and a
-        // server that is late has sent fewer snapshots.
-        let (expected, bytes) = (there.inputs_sent(), there.bytes_received());
-        let may_miss = if place.clients_cpu.is_some() { expected / 2 } else { clients as u64 };
+        // What the last tick brought may still be on its way. Apart, the clients keep their own time: they may be behind a
+        // little at the end.
+        let (expected, bytes) = ((there.turns() * clients) as u64, there.bytes_received());
+        let late = if place.clients_cpu.is_some() { expected / 10 + 4 * clients as u64 } else { 0 };
         let snapshots = bytes / SNAPSHOT_BYTES as u64;
-        if inputs + may_miss < expected || snapshots + may_miss < expected {
+        if inputs + late + (clients as u64) < expected || snapshots + (clients as u64) < expected {
             return Err(WireError::Lost { mode, clients, inputs, expected, bytes });
         }
         let of_each = |times_us: &[f64]| spread(times_us).p50 / clients as f64;
-        Ok(Turn { server_us: of_each(there.times_us()), clients_us: of_each(there.own_times_us()) })
+        Ok(Turn {
+            server_us: of_each(there.times_us()),
+            clients_us: of_each(there.own_times_us()),
+            inputs: inputs as f64 / expected as f64,
+        })
     };
     thread::spawn(turn).join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
@@ -315,11 +324,12 @@ impl fmt::Display for Report {
                 clients = row.clients;
                 writeln!(f, "{clients} clients: microseconds of a core, a client and tick")?;
             }
-            let Row { mode, us_per_client_tick, us_min, us_of_clients, .. } = row;
+            let Row { mode, us_per_client_tick, us_min, us_of_clients, inputs_per_client_tick, .. } = row;
             let name = mode.name();
             write!(
                 f,
-                "  {name:16}{us_per_client_tick:8.3}   best {us_min:8.3}   clients {us_of_clients:8.3}"
+                "  {name:16}{us_per_client_tick:8.3}   best {us_min:8.3}   clients {us_of_clients:8.3}   \
+                 {inputs_per_client_tick:.2} inputs a tick"
             )?;
             match row.of_floor {
                 Some(times) => writeln!(f, "   {times:.2} times the floor")?,

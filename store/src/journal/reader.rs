@@ -90,8 +90,13 @@ impl Reader {
     }
 
     /// The number of the segment that the last frame came from.
-    pub fn segment(&self) -> Option<u64> {
+    fn segment(&self) -> Option<u64> {
         self.open.as_ref().map(|open| open.number)
+    }
+
+    /// The segment that has the frame `seq`.
+    pub(crate) fn segment_of(&self, seq: u64) -> Option<u64> {
+        self.shared.segment_of(seq).map(|segment| segment.number)
     }
 
     /// Where the frame `seq` begins: exact for the one that is read next, else where its segment does.

@@ -17,6 +17,13 @@ pub(super) struct Archive {
     out: GzEncoder<BufWriter<File>>,
 }
 
+/// An archive that is whole and synced.
+pub(super) struct Synced {
+    dir: PathBuf,
+    name: String,
+    unfinished: PathBuf,
+}
+
 impl Archive {
     /// Begins the archive `name`, such as `ledger_2026_11`.
     pub fn create(dir: &Path, name: String) -> io::Result<Self> {
@@ -37,11 +44,19 @@ impl Archive {
         writeln!(self.out, "{}", fields.join(","))
     }
 
-    /// Makes it last, and says where it is.
-    pub fn finish(self) -> io::Result<PathBuf> {
-        let file = self.out.finish()?.into_inner().map_err(io::IntoInnerError::into_error)?;
-        file.sync_all()?;
-        // One of that name is of a run that ended before what it holds was deleted: this one holds what was left.
+    /// Makes what it holds last, though it is no archive yet: that may take a while.
+    pub fn sync(self) -> io::Result<Synced> {
+        let Self { dir, name, unfinished, out } = self;
+        out.finish()?.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
+        Ok(Synced { dir, name, unfinished })
+    }
+}
+
+impl Synced {
+    /// Makes it an archive, and says where it is.
+    pub fn publish(self) -> io::Result<PathBuf> {
+        // One of that name is of a run that ended before what it holds was deleted: all of it where that is one transaction, as in
+        // PostgreSQL, or the rest of it. This one holds what was left.
         let names = (1..).map(|n| if n == 1 { self.name.clone() } else { format!("{}.{n}", self.name) });
         let mut paths = names.map(|name| self.dir.join(format!("{name}.csv.gz")));
         let path = paths.find(|path| !path.exists()).expect("numbers do not end");
@@ -79,7 +94,7 @@ mod tests {
             archive.write(b"a,b,c,d\n").unwrap();
             let row = [number.into(), "x, \"y\"\n".into(), Value::Null, vec![0, 255].into()];
             archive.write_row(&row).unwrap();
-            archive.finish().unwrap()
+            archive.sync().unwrap().publish().unwrap()
         };
         let (first, second) = (write(1), write(2));
         assert!(first.ends_with("t_2026_11.csv.gz") && second.ends_with("t_2026_11.2.csv.gz"), "{second:?}");

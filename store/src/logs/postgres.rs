@@ -1,18 +1,30 @@
 //! Log tables in PostgreSQL: a partition a period, made ahead, and dropped whole once it is archived.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use futures_util::{StreamExt as _, pin_mut};
-use tokio::runtime::Builder;
-use tokio_postgres::{Client, Transaction};
+use tokio::{runtime::Builder, time::sleep};
+use tokio_postgres::{Client, IsolationLevel, Transaction, error::SqlState};
 
-use super::{LogError, LogTable, Stopped, archive::Archive};
+use super::{
+    LogError, LogTable, Stopped,
+    archive::{Archive, Synced},
+};
 use crate::{PostgresSettings, StoreError, postgres::Session};
 
 /// Partitions that are there beside that of now: nobody has to make one in a hurry.
 const PERIODS_AHEAD: usize = 2;
 /// Held by the one node that makes or retires partitions, until its transaction ends.
 const ADVISORY_LOCK: i64 = 0x7679_7568_6101;
+/// Partitions come and go while nobody uses their table: whoever wants it next waits behind us for so long, whoever reads it for
+/// longer is waited for between tries.
+const LOCK_TIMEOUT_MS: u32 = 200;
+const LOCK_PAUSE: Duration = Duration::from_millis(500);
+/// Some minutes.
+const LOCK_TRIES_MAX: u32 = 600;
 
 /// Makes partitions ahead, archives and drops what is past its time; says how many partitions went.
 pub(super) fn keep(
@@ -31,7 +43,7 @@ pub(super) fn keep(
                 retired += retire_rows(&mut session.client, table, archive_dir, now_ms, stopped).await?;
                 continue;
             }
-            make_ahead(&mut session.client, table, now_ms).await?;
+            make_ahead(&mut session.client, table, now_ms, stopped).await?;
             for partition in past(&session.client, table, table.cutoff_ms(now_ms)).await? {
                 if let Some(file) = retire(&mut session.client, table, &partition, archive_dir, stopped).await? {
                     tracing::info!(partition, file = %file.display(), "a partition past its time was archived and dropped");
@@ -44,26 +56,60 @@ pub(super) fn keep(
     })
 }
 
-async fn make_ahead(client: &mut Client, table: &LogTable, now_ms: i64) -> Result<(), LogError> {
+async fn make_ahead(
+    client: &mut Client,
+    table: &LogTable,
+    now_ms: i64,
+    stopped: &Stopped,
+) -> Result<(), LogError> {
     let mut span = table.period.span_of(now_ms);
     for _ in 0..=PERIODS_AHEAD {
         let name = format!("{}_{}", table.name, span.label());
-        let transaction = client.transaction().await?;
-        transaction.execute("SELECT pg_advisory_xact_lock($1)", &[&ADVISORY_LOCK]).await?;
-        let there =
-            transaction.query_one("SELECT to_regclass(quote_ident($1)) IS NOT NULL", &[&name]).await?;
-        if !there.try_get::<_, bool>(0)? {
-            let sql = format!(
-                "CREATE TABLE {name} PARTITION OF {} FOR VALUES FROM ({}) TO ({})",
-                table.name, span.start_ms, span.end_ms
-            );
-            transaction.batch_execute(&sql).await?;
-            tracing::info!(partition = name, "a partition was made ahead");
+        // Another node may archive for hours: nobody waits for it who has nothing to do.
+        if !is_there(client, &name).await? {
+            let mut transaction = client.transaction().await?;
+            transaction.execute("SELECT pg_advisory_xact_lock($1)", &[&ADVISORY_LOCK]).await?;
+            if !is_there(transaction.client(), &name).await? {
+                let sql = format!(
+                    "CREATE TABLE {name} PARTITION OF {} FOR VALUES FROM ({}) TO ({})",
+                    table.name, span.start_ms, span.end_ms
+                );
+                between_readers(&mut transaction, &sql, stopped).await?;
+                tracing::info!(partition = name, "a partition was made ahead");
+            }
+            transaction.commit().await?;
         }
-        transaction.commit().await?;
         span = span.next();
     }
     Ok(())
+}
+
+async fn is_there(client: &Client, name: &str) -> Result<bool, LogError> {
+    let there = client.query_one("SELECT to_regclass(quote_ident($1)) IS NOT NULL", &[&name]).await?;
+    Ok(there.try_get(0)?)
+}
+
+/// Runs what takes the whole table for itself, once nobody holds it. Whoever writes into the table waits for moments.
+async fn between_readers(
+    transaction: &mut Transaction<'_>,
+    sql: &str,
+    stopped: &Stopped,
+) -> Result<(), LogError> {
+    let sql = format!("SET LOCAL lock_timeout = {LOCK_TIMEOUT_MS}; {sql}");
+    let mut tries = 1;
+    loop {
+        stopped.check()?;
+        let step = transaction.savepoint("step").await?;
+        match step.batch_execute(&sql).await {
+            Ok(()) => return Ok(step.commit().await?),
+            Err(error) if error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE) && tries < LOCK_TRIES_MAX => {
+                step.rollback().await?;
+            }
+            Err(error) => return Err(error.into()),
+        }
+        tries += 1;
+        sleep(LOCK_PAUSE).await;
+    }
 }
 
 /// The partitions that end before `cutoff_ms`, the oldest first. Rows without a time are in the default partition, which
@@ -93,7 +139,7 @@ async fn retire(
     archive_dir: &Path,
     stopped: &Stopped,
 ) -> Result<Option<PathBuf>, LogError> {
-    let transaction = client.transaction().await?;
+    let mut transaction = client.transaction().await?;
     let locked = transaction.query_one("SELECT pg_try_advisory_xact_lock($1)", &[&ADVISORY_LOCK]).await?;
     if !locked.try_get::<_, bool>(0)? {
         return Ok(None);
@@ -101,11 +147,13 @@ async fn retire(
     // Nobody writes into it from here on; copying takes as long as it takes.
     let prepare = format!("SET LOCAL statement_timeout = 0; LOCK TABLE {partition} IN SHARE MODE");
     transaction.batch_execute(&prepare).await?;
-    let file = copy(&transaction, partition, archive_dir, partition.to_owned(), stopped).await?;
+    let archive = copy(&transaction, partition, archive_dir, partition.to_owned(), stopped).await?;
     if let Some(carry) = &table.carry {
         transaction.batch_execute(&carry.replace("{rows}", partition)).await?;
     }
-    transaction.batch_execute(&format!("DROP TABLE {partition}")).await?;
+    between_readers(&mut transaction, &format!("DROP TABLE {partition}"), stopped).await?;
+    // What fails before leaves no archive of rows that stay.
+    let file = archive.publish()?;
     transaction.commit().await?;
     Ok(Some(file))
 }
@@ -121,7 +169,9 @@ async fn retire_rows(
     let LogTable { name, time_column: time, .. } = table;
     let mut retired = 0;
     loop {
-        let transaction = client.transaction().await?;
+        // What is deleted is what was archived and carried: all three see the same rows.
+        let transaction =
+            client.build_transaction().isolation_level(IsolationLevel::RepeatableRead).start().await?;
         let locked = transaction.query_one("SELECT pg_try_advisory_xact_lock($1)", &[&ADVISORY_LOCK]).await?;
         if !locked.try_get::<_, bool>(0)? {
             return Ok(retired);
@@ -136,11 +186,12 @@ async fn retire_rows(
         let which = format!("{time} >= {} AND {time} < {}", span.start_ms.max(1), span.end_ms);
         let gone = format!("(SELECT * FROM {name} WHERE {which})");
         let label = format!("{name}_{}", span.label());
-        let file = copy(&transaction, &gone, archive_dir, label, stopped).await?;
+        let archive = copy(&transaction, &gone, archive_dir, label, stopped).await?;
         if let Some(carry) = &table.carry {
             transaction.batch_execute(&carry.replace("{rows}", &format!("{gone} AS gone"))).await?;
         }
         transaction.batch_execute(&format!("DELETE FROM {name} WHERE {which}")).await?;
+        let file = archive.publish()?;
         transaction.commit().await?;
         tracing::info!(table = name, file = %file.display(), "rows past their time were archived");
         retired += 1;
@@ -153,7 +204,7 @@ async fn copy(
     archive_dir: &Path,
     label: String,
     stopped: &Stopped,
-) -> Result<PathBuf, LogError> {
+) -> Result<Synced, LogError> {
     let mut archive = Archive::create(archive_dir, label)?;
     let copied = transaction.copy_out(&format!("COPY {rows} TO STDOUT (FORMAT csv, HEADER)")).await?;
     pin_mut!(copied);
@@ -161,7 +212,7 @@ async fn copy(
         stopped.check()?;
         archive.write(&bytes?)?;
     }
-    Ok(archive.finish()?)
+    Ok(archive.sync()?)
 }
 
 impl From<tokio_postgres::Error> for LogError {

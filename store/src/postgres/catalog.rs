@@ -33,12 +33,13 @@ pub(super) async fn columns(client: &Client, table: &str) -> Result<Vec<LiveColu
         .collect()
 }
 
-/// What each unique index of the game's tables keeps apart: its name, then the table and its first column.
+/// What each unique index of the game's tables keeps apart: its name, then the table and its first column. An index of a partition
+/// is one of the table that it is a part of.
 pub(super) async fn unique_columns(client: &Client) -> Result<HashMap<String, (String, String)>, Error> {
     let sql = "SELECT n.relname::text, t.relname::text, a.attname::text
         FROM pg_index i
         JOIN pg_class n ON n.oid = i.indexrelid
-        JOIN pg_class t ON t.oid = i.indrelid
+        JOIN pg_class t ON t.oid = COALESCE(pg_partition_root(i.indrelid), i.indrelid)
         JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
         WHERE i.indisunique AND t.relnamespace = to_regnamespace(current_schema())";
     let rows = client.query(sql, &[]).await?;

@@ -25,15 +25,19 @@ use tokio::{
     runtime::{Builder, Runtime},
     time::timeout,
 };
-use tokio_postgres::{Client, Error, Row, error::SqlState, types::ToSql};
+use tokio_postgres::{
+    Client, Error, Row,
+    error::{DbError, SqlState},
+    types::ToSql,
+};
 use vyuha_breaker::Breaker;
 use vyuha_record::{ColumnType, RecordError, Table, Value};
 
-pub use services::PostgresSql;
+pub use services::{PostgresSql, TIMEOUT_MAX};
 pub(crate) use session::{Session, failed, reason};
 pub use settings::{PostgresSettings, StoreUrlError};
-pub(crate) use sql::Bound;
-use sql::{Array, NOW_MS};
+pub(crate) use sql::read_row;
+use sql::{Array, Bound, NOW_MS};
 
 use crate::{
     BreakerState, Changes, Part, Position, Store, StoreError,
@@ -149,6 +153,10 @@ impl PostgresStore {
         if known { Ok(()) } else { Err(StoreError::UnknownTable { id: table.id }) }
     }
 
+    fn is_append_only(&self, table: &str) -> bool {
+        self.tables.iter().any(|known| known.is_append_only && known.name == table)
+    }
+
     fn fenced(&self, seq: u64) -> StoreError {
         StoreError::Fenced { node: self.node.clone(), epoch: self.epoch, seq }
     }
@@ -259,7 +267,7 @@ impl Store for PostgresStore {
         };
         self.overwrites = match &applied {
             Ok(()) => false,
-            Err(error) if is_taken(error) => {
+            Err(error @ StoreError::Conflict { table, .. }) if self.is_append_only(table) => {
                 tracing::error!(%error, "a row that is written once is there already, and is replaced");
                 true
             }
@@ -306,14 +314,8 @@ impl Store for PostgresStore {
             filter_column(table, name, value)?;
         }
         let sql = sql::select(table, filter);
-        let params: Vec<_> =
-            filter.iter().map(|(_, value)| value).filter(|value| **value != Value::Null).map(Bound).collect();
-        let params: Vec<_> = params.iter().map(|bound| bound as &(dyn ToSql + Sync)).collect();
-        let rows = self.link.read("select", async |session| {
-            let select = session.prepare(&sql).await?;
-            session.client.query(&select, &params).await
-        })?;
-        rows.iter().map(|row| values_of(table, row)).collect()
+        let values = filter.iter().map(|(_, value)| value).filter(|value| **value != Value::Null);
+        self.rows(table, &sql, values)
     }
 
     fn select_part(
@@ -330,13 +332,7 @@ impl Store for PostgresStore {
             Part::After(rest) => rest,
             Part::Last => &[],
         };
-        let params: Vec<_> = iter::once(first).chain(rest).map(Bound).collect();
-        let params: Vec<_> = params.iter().map(|bound| bound as &(dyn ToSql + Sync)).collect();
-        let rows = self.link.read("select", async |session| {
-            let select = session.prepare(&sql).await?;
-            session.client.query(&select, &params).await
-        })?;
-        rows.iter().map(|row| values_of(table, row)).collect()
+        self.rows(table, &sql, iter::once(first).chain(rest))
     }
 
     fn max_key(&mut self, table: &Table, column: &str) -> Result<Option<i64>, StoreError> {
@@ -372,6 +368,22 @@ impl Store for PostgresStore {
 }
 
 impl PostgresStore {
+    /// The rows of a table that a query finds, which names every column.
+    fn rows<'a>(
+        &mut self,
+        table: &Table,
+        sql: &str,
+        values: impl Iterator<Item = &'a Value>,
+    ) -> Result<Vec<Vec<Value>>, StoreError> {
+        let params: Vec<_> = values.map(Bound).collect();
+        let params: Vec<_> = params.iter().map(|bound| bound as &(dyn ToSql + Sync)).collect();
+        let rows = self.link.read("select", async |session| {
+            let select = session.prepare(sql).await?;
+            session.client.query(&select, &params).await
+        })?;
+        rows.iter().map(|row| values_of(table, row)).collect()
+    }
+
     fn extend_lease(&mut self, action: &'static str, ttl_ms: i64) -> Result<(), StoreError> {
         let (node, epoch) = (&self.node, self.epoch as i64);
         let sql = format!(
@@ -427,7 +439,15 @@ impl Link {
                 Ok(Ok(done)) => Ok(done),
                 // The database's own clock may be the faster one.
                 Ok(Err(error)) if error.code() == Some(&SqlState::QUERY_CANCELED) => Err(timed_out),
-                Ok(Err(error)) => Err(conflict(&error, unique).unwrap_or_else(|| failed(action, &error))),
+                Ok(Err(error)) => {
+                    // Partitions are made while the node runs.
+                    if is_unknown(&error, unique)
+                        && let Ok(Ok(now)) = timeout(time, catalog::unique_columns(&open.client)).await
+                    {
+                        *unique = now;
+                    }
+                    Err(conflict(&error, unique).unwrap_or_else(|| failed(action, &error)))
+                }
                 Err(_) => Err(timed_out),
             }
         });
@@ -500,19 +520,16 @@ fn is_outage(error: &StoreError) -> bool {
     }
 }
 
-/// Whether a key or a unique value was taken; of a partition's own index only the code tells.
-fn is_taken(error: &StoreError) -> bool {
-    match error {
-        StoreError::Conflict { .. } => true,
-        StoreError::Postgres { code, .. } => code.as_deref() == Some(SqlState::UNIQUE_VIOLATION.code()),
-        _ => false,
-    }
-}
-
 fn conflict(error: &Error, unique: &HashMap<String, (String, String)>) -> Option<StoreError> {
     let error = error.as_db_error().filter(|error| *error.code() == SqlState::UNIQUE_VIOLATION)?;
     let (table, column) = unique.get(error.constraint()?)?.clone();
     Some(StoreError::Conflict { table, column })
+}
+
+/// Whether a unique index said so that is new.
+fn is_unknown(error: &Error, unique: &HashMap<String, (String, String)>) -> bool {
+    let violation = error.as_db_error().filter(|error| *error.code() == SqlState::UNIQUE_VIOLATION);
+    violation.and_then(DbError::constraint).is_some_and(|index| !unique.contains_key(index))
 }
 
 /// The nodes whose leases hold, by name and holder.

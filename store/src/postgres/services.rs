@@ -13,19 +13,19 @@ use std::{
 
 use tokio::{
     runtime::{Builder, Runtime},
-    time::timeout_at,
+    time::{timeout, timeout_at},
 };
 use tokio_postgres::{
-    Error, Row, Statement,
-    error::SqlState,
-    types::{ToSql, Type},
+    Error,
+    error::{DbError, SqlState},
+    types::ToSql,
 };
 use vyuha_breaker::Breaker;
-use vyuha_record::{ColumnType, RecordError, Value};
+use vyuha_record::Value;
 
 use super::{
     PAUSE_MAX, PAUSE_MIN, PostgresSettings, Sent, Session, catalog, conflict, failed, in_pipeline, is_outage,
-    sql::Bound,
+    read_row,
 };
 use crate::{
     StoreError,
@@ -63,7 +63,7 @@ struct Shared {
 
 impl PostgresSql {
     /// So many connections to a database that a [`super::PostgresStore`] has brought up to date and begun this epoch of the node in. They are
-    /// opened when they are needed, but for the first.
+    /// opened when they are needed. What the database says of itself is asked first, and waited for as long as the settings say.
     ///
     /// # Errors
     /// Where the database cannot be reached.
@@ -73,22 +73,21 @@ impl PostgresSql {
         epoch: u64,
         connections: usize,
     ) -> Result<Vec<Self>, StoreError> {
+        const SCHEMA: &str = "show its schema";
+        let unique = new_runtime()?.block_on(async {
+            let session = Session::connect(settings).await?;
+            let asked = timeout(settings.timeout, catalog::unique_columns(&session.client)).await;
+            session.abandon().await;
+            let timed_out = StoreError::TimedOut { action: SCHEMA, after: settings.timeout };
+            asked.map_err(|_| timed_out)?.map_err(|error| failed(SCHEMA, &error))
+        })?;
         let mut settings = settings.clone();
         settings.timeout = settings.timeout.min(TIMEOUT_MAX);
-        let runtime = new_runtime()?;
-        let (session, unique) = runtime.block_on(async {
-            let session = Session::connect(&settings).await?;
-            let unique = catalog::unique_columns(&session.client).await;
-            Ok::<_, StoreError>((session, unique.map_err(|error| failed("show its schema", &error))?))
-        })?;
         let breaker = Mutex::new(Breaker::new(PAUSE_MIN, PAUSE_MAX));
-        let shared =
-            Arc::new(Shared { settings, node: node.to_owned(), epoch: epoch as i64, unique, breaker });
-        let mut pool = vec![Self { runtime, session: Some(session), shared: shared.clone() }];
-        for _ in 1..connections {
-            pool.push(Self { runtime: new_runtime()?, session: None, shared: shared.clone() });
-        }
-        Ok(pool)
+        let (node, epoch) = (node.to_owned(), epoch as i64);
+        let shared = Arc::new(Shared { settings, node, epoch, unique, breaker });
+        let connection = |_| Ok(Self { runtime: new_runtime()?, session: None, shared: shared.clone() });
+        (0..connections).map(connection).collect()
     }
 
     /// A transaction, on a connection that is opened where there is none, or where it has gone since it was used last.
@@ -193,7 +192,13 @@ impl Shared {
             }
             // The database's own clock may be the faster one.
             Some(&SqlState::QUERY_CANCELED | &SqlState::LOCK_NOT_AVAILABLE) => timed_out(),
-            _ => conflict(&error, &self.unique).unwrap_or_else(|| failed(action, &error)),
+            _ => match conflict(&error, &self.unique) {
+                Some(StoreError::Conflict { table, column }) => {
+                    let value = error.as_db_error().and_then(DbError::detail).unwrap_or_default().to_owned();
+                    StoreError::Contended { table, column, value }
+                }
+                _ => failed(action, &error),
+            },
         })
     }
 }
@@ -201,7 +206,7 @@ impl Shared {
 /// Whether the database said so, and its connection is as it was.
 fn is_answer(error: &StoreError) -> bool {
     match error {
-        StoreError::Outrun | StoreError::Conflict { .. } | StoreError::Row(_) => true,
+        StoreError::Outrun | StoreError::Contended { .. } | StoreError::Row(_) => true,
         StoreError::Postgres { code, .. } => code.is_some() && !is_outage(error),
         _ => false,
     }
@@ -241,42 +246,13 @@ impl Open<'_> {
     }
 }
 
-/// Prepares a statement whose parameters are written as SQLite takes them. No statement holds a question mark otherwise.
-async fn prepare(session: &mut Session, sql: &str) -> Result<Statement, Error> {
-    session.prepare(&sql.replace('?', "$")).await
-}
-
 impl SqlTransaction for Open<'_> {
     fn execute(&mut self, sql: &'static str, values: &[Value]) -> Result<u64, StoreError> {
-        self.run("write a row", async |session| {
-            let statement = prepare(session, sql).await?;
-            session.client.execute_raw(&statement, values.iter().map(Bound)).await
-        })
+        self.run("write a row", async |session| session.execute(sql, values).await)
     }
 
     fn query(&mut self, sql: &'static str, values: &[Value]) -> Result<Vec<SqlRow>, StoreError> {
-        let rows = self.run("query", async |session| {
-            let statement = prepare(session, sql).await?;
-            let bound: Vec<_> = values.iter().map(Bound).collect();
-            let params: Vec<_> = bound.iter().map(|bound| bound as &(dyn ToSql + Sync)).collect();
-            session.client.query(&statement, &params).await
-        })?;
-        rows.iter().map(row_of).collect()
+        let rows = self.run("query", async |session| session.query(sql, values).await)?;
+        rows.iter().map(|row| read_row(row).map(SqlRow)).collect()
     }
-}
-
-fn row_of(row: &Row) -> Result<SqlRow, StoreError> {
-    let value = |(index, column): (usize, &tokio_postgres::Column)| {
-        let read = match *column.type_() {
-            Type::INT8 => row.try_get::<_, Option<i64>>(index).map(Value::from),
-            Type::TEXT => row.try_get::<_, Option<String>>(index).map(Value::from),
-            Type::BYTEA => row.try_get::<_, Option<Vec<u8>>>(index).map(Value::from),
-            _ => {
-                let (column, expected) = ("of a query", ColumnType::Int);
-                return Err(RecordError::WrongType { column, expected, found: None }.into());
-            }
-        };
-        read.map_err(|error| failed("read a row", &error))
-    };
-    row.columns().iter().enumerate().map(value).collect::<Result<_, _>>().map(SqlRow)
 }

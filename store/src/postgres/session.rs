@@ -2,10 +2,12 @@
 
 use std::{collections::HashMap, time::Duration};
 
+use futures_util::TryStreamExt as _;
 use tokio::{task::JoinHandle, time::timeout};
-use tokio_postgres::{Client, Error, NoTls, Statement, error::SqlState};
+use tokio_postgres::{Client, Error, NoTls, Row, Statement, error::SqlState};
+use vyuha_record::Value;
 
-use super::PostgresSettings;
+use super::{PostgresSettings, sql::Bound};
 use crate::StoreError;
 
 /// More than the statements in use: a few for each table.
@@ -61,6 +63,18 @@ impl Session {
         let statement = self.client.prepare(sql).await?;
         self.statements.insert(sql.to_owned(), statement.clone());
         Ok(statement)
+    }
+
+    /// Runs a statement whose parameters are written as SQLite takes them (`?1`). None holds a question mark otherwise.
+    pub async fn execute(&mut self, sql: &str, values: &[Value]) -> Result<u64, Error> {
+        let statement = self.prepare(&sql.replace('?', "$")).await?;
+        self.client.execute_raw(&statement, values.iter().map(Bound)).await
+    }
+
+    /// All rows of a query, with parameters as in [`Self::execute`].
+    pub async fn query(&mut self, sql: &str, values: &[Value]) -> Result<Vec<Row>, Error> {
+        let statement = self.prepare(&sql.replace('?', "$")).await?;
+        self.client.query_raw(&statement, values.iter().map(Bound)).await?.try_collect().await
     }
 
     /// Gives the connection up at once, whatever is under way.

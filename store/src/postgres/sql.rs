@@ -4,10 +4,14 @@
 use std::error::Error;
 
 use bytes::BytesMut;
-use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
-use vyuha_record::{Column, ColumnType, Table, Value};
+use tokio_postgres::{
+    Row,
+    types::{IsNull, ToSql, Type, to_sql_checked},
+};
+use vyuha_record::{Column, ColumnType, RecordError, Table, Value};
 
-use crate::Part;
+use super::failed;
+use crate::{Part, StoreError};
 
 /// Milliseconds since 1970 by the database's clock: the one clock that all nodes share.
 pub(super) const NOW_MS: &str = "(extract(epoch FROM clock_timestamp()) * 1000)::bigint";
@@ -32,6 +36,23 @@ impl ToSql for Bound<'_> {
     }
 
     to_sql_checked!();
+}
+
+/// What a query found whose columns nothing declares.
+pub(crate) fn read_row(row: &Row) -> Result<Vec<Value>, StoreError> {
+    let value = |(index, column): (usize, &tokio_postgres::Column)| {
+        let read = match *column.type_() {
+            Type::INT8 => row.try_get::<_, Option<i64>>(index).map(Value::from),
+            Type::TEXT => row.try_get::<_, Option<String>>(index).map(Value::from),
+            Type::BYTEA => row.try_get::<_, Option<Vec<u8>>>(index).map(Value::from),
+            _ => {
+                let (column, expected) = ("of a query", ColumnType::Int);
+                return Err(RecordError::WrongType { column, expected, found: None }.into());
+            }
+        };
+        read.map_err(|error| failed("read a row", &error))
+    };
+    row.columns().iter().enumerate().map(value).collect()
 }
 
 /// One column of many rows.

@@ -282,7 +282,14 @@ impl Client {
                 around.counts.acknowledged += 1;
                 self.answered = Some(request.0);
                 let InventorySlot { slot, kind, count } = slot;
-                let slot = ItemSlot { place: 0, slot: slot.into(), kind, count, wear: 0, item: 0 };
+                let slot = ItemSlot {
+                    place: PLACE_INVENTORY as u8,
+                    slot: slot.into(),
+                    kind,
+                    count,
+                    wear: 0,
+                    item: 0,
+                };
                 around.told.acknowledged(self.character, self.key(request.0), &[slot])?;
             }
             Event::SlotsChanged { request, slots } => {

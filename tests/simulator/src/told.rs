@@ -93,12 +93,8 @@ impl Character {
     /// Whether a character may have this because the open request was carried out.
     fn follows(&self, found: &Slots) -> bool {
         let (Some(slots), Some((_, request))) = (&self.slots, &self.open) else { return false };
-        let keys: BTreeSet<&(i64, i64)> = slots.keys().chain(found.keys()).collect();
-        let mut changed = keys.into_iter().copied().filter(|key| slots.get(key) != found.get(key));
-        let all_changed = |may_change: &dyn Fn((i64, i64)) -> bool| {
-            let mut keys = slots.keys().chain(found.keys()).copied();
-            keys.all(|key| slots.get(&key) == found.get(&key) || may_change(key))
-        };
+        let keys = slots.keys().chain(found.keys()).copied();
+        let changed: BTreeSet<(i64, i64)> = keys.filter(|key| slots.get(key) != found.get(key)).collect();
         let bag = |slot: &u8| (PLACE_INVENTORY, i64::from(*slot));
         let taken = |key, count| found.get(&key).copied() == without(slots.get(&key).copied(), count);
         let same_in_all = || totals(slots, |_| true) == totals(found, |_| true);
@@ -108,12 +104,15 @@ impl Character {
                 let (mut before, mut after) = (totals(slots, carried), totals(found, carried));
                 add(&mut before, gets);
                 add(&mut after, gives);
-                before == after && all_changed(&|(place, _)| carried(place))
+                before == after && changed.iter().all(|(place, _)| carried(*place))
             }
-            Request::Drop { slot, count } => taken(bag(slot), *count) && all_changed(&|key| key == bag(slot)),
+            Request::Drop { slot, count } => {
+                taken(bag(slot), *count) && changed.iter().all(|key| *key == bag(slot))
+            }
             Request::PickUp => {
+                let mut changed = changed.iter();
                 let (Some(key), None) = (changed.next(), changed.next()) else { return false };
-                let more = match (slots.get(&key), found.get(&key)) {
+                let more = match (slots.get(key), found.get(key)) {
                     (None, after) => after.is_some(),
                     (Some((kind, count)), Some((found, more))) => kind == found && more > count,
                     (Some(_), None) => false,
@@ -126,25 +125,25 @@ impl Character {
                     |stack| found.iter().any(|((place, _), worn)| *place == PLACE_EQUIPMENT && worn == stack);
                 same_in_all()
                     && put_on.is_some_and(is_worn)
-                    && all_changed(&|key| key == bag(slot) || key.0 == PLACE_EQUIPMENT)
+                    && changed.iter().all(|key| *key == bag(slot) || key.0 == PLACE_EQUIPMENT)
             }
             Request::Unequip { slot } => {
                 let worn = (PLACE_EQUIPMENT, i64::from(*slot));
                 same_in_all()
                     && slots.contains_key(&worn)
                     && !found.contains_key(&worn)
-                    && all_changed(&|key| key == worn || key.0 == PLACE_INVENTORY)
+                    && changed.iter().all(|key| *key == worn || key.0 == PLACE_INVENTORY)
             }
             Request::Deposit { slot, count } => {
                 same_in_all()
                     && taken(bag(slot), *count)
-                    && all_changed(&|key| key == bag(slot) || key.0 == PLACE_BANK)
+                    && changed.iter().all(|key| *key == bag(slot) || key.0 == PLACE_BANK)
             }
             Request::Withdraw { slot, count } => {
                 let banked = (PLACE_BANK, i64::from(*slot));
                 same_in_all()
                     && taken(banked, *count)
-                    && all_changed(&|key| key == banked || key.0 == PLACE_INVENTORY)
+                    && changed.iter().all(|key| *key == banked || key.0 == PLACE_INVENTORY)
             }
         }
     }

@@ -64,6 +64,12 @@ const PROGRAMS: &[Program] = &[
         whole_only: true,
     },
     Program {
+        names: &["virtualenv"],
+        package: "virtualenv",
+        purpose: "holds schemathesis, which tries the HTTP API",
+        whole_only: true,
+    },
+    Program {
         // Debian's brings node.
         names: &["npm"],
         package: "npm",

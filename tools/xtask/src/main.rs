@@ -3,12 +3,11 @@
 //! threads, `cargo xtask web` the web client, `cargo xtask api` the HTTP API.
 
 mod api;
-mod crash;
+mod campaign;
 mod fuzz;
 mod licences;
 mod loom;
 mod machine;
-mod simulate;
 mod test;
 mod tidy;
 mod web;
@@ -35,7 +34,7 @@ Commands:
                 A node with faults planted by a seed: --seed N, --seeds A..B, --minutes M, --ticks N; --help says all
   tidy          Rules of the house that no compiler checks, each fault with its line
   loom          Protocols between threads, in every order in which they can run
-  api           Accounts over HTTP, held against their document by schemathesis, where there is Python
+  api           Accounts over HTTP, held against their document by schemathesis
   web           Types and tests of the web client, where there is npm
 ";
 
@@ -47,8 +46,8 @@ fn main() -> ExitCode {
         ["fuzz"] => root().and_then(|root| fuzz::list(&root)),
         ["fuzz", target] => root().and_then(|root| fuzz::run(&root, target, fuzz::SECONDS_DEFAULT)),
         ["fuzz", target, seconds] => root().and_then(|root| fuzz::run(&root, target, seconds)),
-        ["crash", ref arguments @ ..] => root().and_then(|root| crash::run(&root, arguments)),
-        ["simulate", ref arguments @ ..] => root().and_then(|root| simulate::run(&root, arguments)),
+        ["crash", ref arguments @ ..] => root().and_then(|root| campaign::crash(&root, arguments)),
+        ["simulate", ref arguments @ ..] => root().and_then(|root| campaign::simulate(&root, arguments)),
         ["tidy"] => root().and_then(|root| tidy::run(&root)).map(|summary| println!("{summary}")),
         ["loom"] => root().and_then(|root| loom::run(&root)).map(drop),
         ["api"] => root().and_then(|root| api::run(&root)).map(|summary| println!("{summary}")),
