@@ -140,11 +140,7 @@ pub fn delete(
 ) -> Result<i64, Problem> {
     let profile = needs_entry(tx, account, id, now_ms)?;
     let purge_ms = now_ms + grace_ms;
-    tx.execute(
-        "INSERT INTO character_standing (id, profile, deleted_ms, purge_ms) VALUES (?1, ?2, ?3, ?4)
-         ON CONFLICT (id) DO UPDATE SET deleted_ms = excluded.deleted_ms, purge_ms = excluded.purge_ms",
-        &[id.into(), profile.id.into(), now_ms.into(), purge_ms.into()],
-    )?;
+    mark(tx, id, profile.id, now_ms, purge_ms)?;
     Ok(purge_ms)
 }
 
@@ -166,6 +162,26 @@ pub fn undelete(tx: &mut dyn SqlTransaction, id: i64) -> Result<(), Problem> {
     tx.execute(
         "UPDATE character_standing SET deleted_ms = NULL, purge_ms = NULL WHERE id = ?1",
         &[id.into()],
+    )?;
+    Ok(())
+}
+
+/// Marks a character to go for good at once, whatever was said of it.
+pub fn end(tx: &mut dyn SqlTransaction, character: &Character, now_ms: i64) -> Result<(), Problem> {
+    mark(tx, character.id, character.profile, now_ms, now_ms)
+}
+
+fn mark(
+    tx: &mut dyn SqlTransaction,
+    id: i64,
+    profile: i64,
+    now_ms: i64,
+    purge_ms: i64,
+) -> Result<(), Problem> {
+    tx.execute(
+        "INSERT INTO character_standing (id, profile, deleted_ms, purge_ms) VALUES (?1, ?2, ?3, ?4)
+         ON CONFLICT (id) DO UPDATE SET deleted_ms = excluded.deleted_ms, purge_ms = excluded.purge_ms",
+        &[id.into(), profile.into(), now_ms.into(), purge_ms.into()],
     )?;
     Ok(())
 }

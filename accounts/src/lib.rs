@@ -12,6 +12,8 @@
 pub mod browser;
 pub mod characters;
 pub mod email;
+pub mod erasure;
+pub mod export;
 pub mod game;
 mod http;
 pub mod identities;

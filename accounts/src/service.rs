@@ -10,6 +10,7 @@ use vyuha_store::sql::Sql;
 
 use crate::browser::Site;
 use crate::characters::{self, Newcomer};
+use crate::erasure;
 use crate::game::Game;
 use crate::jwt::{ACCESS_MS, AUDIENCE, Algorithm, Claims};
 use crate::keyring::Keyring;
@@ -47,6 +48,8 @@ pub struct ApiConfig {
     pub profiles_max: usize,
     /// How long a deleted character can be restored, in milliseconds.
     pub character_grace_ms: i64,
+    /// How long an account stays whose owner wants it deleted, in milliseconds.
+    pub erasure_grace_ms: i64,
 }
 
 /// What the service is made of.
@@ -201,12 +204,13 @@ impl Service {
         Ok(())
     }
 
-    /// Does what is due and needs the game, which must run: characters that were deleted go for good. To be called about once an
-    /// hour.
+    /// Does what is due and needs the game, which must run: accounts are erased, and characters that were deleted go for good.
+    /// To be called about once an hour.
     ///
     /// # Errors
     /// Where the database or the game is away; the rest is done the next time.
     pub async fn upkeep(&self) -> Result<(), Problem> {
+        erasure::erase_due(self).await?;
         characters::purge_due(self).await
     }
 

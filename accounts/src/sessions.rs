@@ -7,6 +7,7 @@ use vyuha_record::Value;
 use vyuha_store::sql::{SqlRow, SqlTransaction};
 
 use crate::browser;
+use crate::erasure;
 use crate::one_time;
 use crate::problem::Problem;
 use crate::secret::{Kind, Token, random_id, shown};
@@ -31,6 +32,8 @@ pub enum EndReason {
     Crowd,
     /// The staff ended it.
     Staff,
+    /// Its owner wants the account deleted.
+    Erasure,
 }
 
 impl EndReason {
@@ -41,6 +44,7 @@ impl EndReason {
             EndReason::Password => "password",
             EndReason::Crowd => "crowd",
             EndReason::Staff => "staff",
+            EndReason::Erasure => "erasure",
         }
     }
 }
@@ -107,7 +111,10 @@ pub struct Listed {
     pub expires_ms: i64,
 }
 
-/// Opens a session.
+/// Opens a session. An account that was to be erased is not.
+///
+/// # Errors
+/// [`crate::problem::Code::CredentialsWrong`] where it has been.
 pub fn open(
     tx: &mut dyn SqlTransaction,
     account: i64,
@@ -116,6 +123,7 @@ pub fn open(
     address: &str,
     now_ms: i64,
 ) -> Result<Opened, Problem> {
+    erasure::restore(tx, account)?;
     let session = random_id()?;
     let agent: String = agent.chars().filter(|c| !c.is_control()).take(AGENT_CHARS_MAX).collect();
     tx.execute(

@@ -24,6 +24,8 @@ mod outage;
 mod owner;
 #[path = "api/people.rs"]
 mod people;
+#[path = "api/person.rs"]
+mod person;
 #[path = "api/profiles.rs"]
 mod profiles;
 #[path = "api/service.rs"]

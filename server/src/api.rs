@@ -70,6 +70,7 @@ impl ApiPort {
             },
             profiles_max: config.accounts.profiles_max as usize,
             character_grace_ms: config.accounts.character_grace.as_millis() as i64,
+            erasure_grace_ms: config.accounts.erasure_grace.as_millis() as i64,
         };
         let content = Some(config.content.dir.as_path()).filter(|dir| !dir.as_os_str().is_empty());
         let templates = Templates::load(content)?;

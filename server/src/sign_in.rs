@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout, timeout_at};
 use vyuha_accounts::Service;
 use vyuha_accounts::characters::Newcomer;
+use vyuha_accounts::erasure;
 use vyuha_accounts::names::Names;
 use vyuha_accounts::one_time::Admitted;
 use vyuha_accounts::problem::{Code, Problem};
@@ -153,6 +154,7 @@ impl From<Problem> for Refusal {
             Code::CharacterNameRefused => ErrorCode::CharacterNameRefused,
             Code::CharacterNameTaken => ErrorCode::CharacterNameTaken,
             Code::ProfileFrozen => ErrorCode::ProfileFrozen,
+            Code::CredentialsWrong => ErrorCode::CredentialsWrong,
             // What failed is in the log.
             _ => ErrorCode::Unavailable,
         })
@@ -490,6 +492,8 @@ impl Connection<'_> {
             self.node.metrics.login("refused").inc();
             return Err(ErrorCode::TicketRequired.into());
         }
+        // An account that was to be erased is not, now that somebody signs in with it.
+        self.node.sql.transaction(move |tx| erasure::restore(tx, row.id)).await?;
         self.sign_in(request, SignedIn { account: row.id, profile: None, character: None }).await
     }
 

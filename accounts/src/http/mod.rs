@@ -29,8 +29,8 @@ pub(crate) use body::{Body, BodyIfAny, Parameters};
 pub(crate) use caller::{Caller, From};
 
 use crate::routes::{
-    browser, character, identity, keys, me, password, profile, profile_staff, registration, second_factor,
-    session, staff, ticket,
+    browser, character, identity, keys, me, password, person, profile, profile_staff, registration,
+    second_factor, session, staff, ticket,
 };
 use crate::service::Service;
 
@@ -83,7 +83,8 @@ fn table() -> OpenApiRouter<App> {
         routes!(password::request_reset),
         routes!(password::reset),
         routes!(password::change),
-        routes!(me::me),
+        routes!(me::me, person::delete),
+        routes!(person::export),
         routes!(second_factor::begin),
         routes!(second_factor::confirm),
         routes!(second_factor::remove),

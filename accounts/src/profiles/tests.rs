@@ -1,6 +1,6 @@
 use super::*;
 use crate::characters::{Newcomer, create as create_character};
-use crate::sessions;
+use crate::sessions::{self, Grant};
 use crate::testing::{databases, with_tx};
 use proptest::prelude::*;
 use std::sync::Arc;
@@ -163,7 +163,10 @@ fn a_character_without_a_word_said_of_it_is_the_first_profiles() {
 #[test]
 fn a_session_plays_with_what_it_chose_as_long_as_that_is_there() {
     with_tx(|tx| {
-        let (one, other) = (sessions::open(tx, ACCOUNT, "", "", 0)?, sessions::open(tx, ACCOUNT, "", "", 0)?);
+        let (one, other) = (
+            sessions::open(tx, ACCOUNT, Grant::Refresh, "", "", 0)?,
+            sessions::open(tx, ACCOUNT, Grant::Refresh, "", "", 0)?,
+        );
         let first = first(tx, ACCOUNT, 0)?;
         let second = create(tx, ACCOUNT, "Other", 9, 0)?;
         activate(tx, ACCOUNT, &one.session, second, 0)?;

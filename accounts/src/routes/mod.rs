@@ -6,6 +6,7 @@ pub(crate) mod identity;
 pub(crate) mod keys;
 pub(crate) mod me;
 pub(crate) mod password;
+pub(crate) mod person;
 pub(crate) mod profile;
 pub(crate) mod profile_staff;
 pub(crate) mod registration;

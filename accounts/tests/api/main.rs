@@ -11,6 +11,7 @@ mod mailbox;
 mod node;
 mod owner;
 mod people;
+mod person;
 mod profiles;
 mod service;
 mod staff;

@@ -50,6 +50,7 @@ pub fn config() -> ApiConfig {
         game_address: "127.0.0.1:7777".into(),
         profiles_max: 4,
         character_grace_ms: 7 * 24 * 60 * 60_000,
+        erasure_grace_ms: 30 * 24 * 60 * 60_000,
     }
 }
 

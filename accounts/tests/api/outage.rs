@@ -39,6 +39,9 @@ fn body(operation: &str, outage: &str) -> Option<Value> {
         "appoint_staff" => json!({ "role": "support" }),
         "create_profile" | "rename_profile" | "create_character" => json!({ "name": "Abe" }),
         "choose_profile" => json!({ "profile": 1 }),
+        "export_account" => json!({ "password": PASSWORD }),
+        // The administrator's: the first account.
+        "delete_account" => json!({ "password": PASSWORD, "account": 1 }),
         "put_profile_settings" => json!({ "settings": {} }),
         "freeze_profile" | "freeze_profile_of_account" => json!({ "reason": "why" }),
         "suspend_account" => json!({ "reason": "bots" }),

@@ -300,6 +300,8 @@ keys! {
         profiles_max: u32 = "4" in "1"..="64";
         /// Time for which a deleted character can be restored; its name stays taken.
         character_grace: Duration = "7days" in "0s"..="365days";
+        /// Time for which an account stays whose owner wants it deleted; signing in takes that back.
+        erasure_grace: Duration = "30days" in "0s"..="365days";
     }
     /// What is kept of a character.
     character: Character {
