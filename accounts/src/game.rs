@@ -22,6 +22,13 @@ pub enum Ask {
         /// Takes the answer.
         answer: oneshot::Sender<Option<i64>>,
     },
+    /// What a profile owes has changed: whoever plays one of its characters trades no longer, or again.
+    Debt {
+        /// The account.
+        account: i64,
+        /// The profile.
+        profile: i64,
+    },
     /// Whichever of these characters plays with the account is to stop: their profile is frozen.
     Frozen {
         /// The account.
@@ -47,6 +54,13 @@ impl Game {
         match timeout(ANSWER_TIMEOUT, answered).await {
             Ok(Ok(playing)) => Ok(playing),
             Ok(Err(_)) | Err(_) => Err(unavailable()),
+        }
+    }
+
+    /// Has the game learn whether a profile owes.
+    pub fn tell_debt(&self, account: i64, profile: i64) {
+        if self.0.try_send(Ask::Debt { account, profile }).is_err() {
+            tracing::error!(account, profile, "a debt is known to who plays when they enter again");
         }
     }
 

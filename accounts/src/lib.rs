@@ -11,6 +11,7 @@
 
 pub mod browser;
 pub mod characters;
+pub mod debts;
 pub mod email;
 pub mod erasure;
 pub mod export;

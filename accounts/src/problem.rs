@@ -139,6 +139,8 @@ codes! {
     ProfileNotEmpty = "profile_not_empty", CONFLICT, "The profile has characters: one goes with the last of them.";
     /// The profile owes.
     ProfileInDebt = "profile_in_debt", CONFLICT, "The profile owes: its debt is settled first.";
+    /// More is settled than is owed.
+    DebtExceeded = "debt_exceeded", CONFLICT, "The profile owes less than that.";
     /// The account has no other profile.
     LastProfile = "last_profile", CONFLICT, "An account has at least one profile.";
     /// The settings are too long.

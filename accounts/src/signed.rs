@@ -45,7 +45,7 @@ pub struct ServiceKeyConfig {
     pub id: String,
     /// What both servers know: at least 32 bytes.
     pub secret: String,
-    /// What it may do: `look`, `end_sessions`, `suspend`, `read_log`.
+    /// What it may do: `look`, `end_sessions`, `suspend`, `book_debts`, `read_log`.
     pub permissions: Vec<String>,
 }
 
@@ -215,6 +215,7 @@ fn permission(name: &str) -> Option<Permission> {
         "look" => Some(Permission::Look),
         "end_sessions" => Some(Permission::EndSessions),
         "suspend" => Some(Permission::Suspend),
+        "book_debts" => Some(Permission::BookDebts),
         "read_log" => Some(Permission::ReadLog),
         _ => None,
     }

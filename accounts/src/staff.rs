@@ -27,6 +27,8 @@ pub enum Permission {
     EndSessions,
     /// To suspend an account, and to take that back.
     Suspend,
+    /// To book what profiles owe, and what of it was settled.
+    BookDebts,
     /// To appoint and dismiss staff.
     Appoint,
     /// To read the log.
@@ -55,7 +57,7 @@ impl Role {
     pub fn may(self, permission: Permission) -> bool {
         let least = match permission {
             Permission::Look | Permission::EndSessions => Role::Support,
-            Permission::Suspend => Role::Moderator,
+            Permission::Suspend | Permission::BookDebts => Role::Moderator,
             Permission::Appoint | Permission::ReadLog => Role::Administrator,
         };
         self >= least
@@ -201,6 +203,7 @@ mod tests {
         check(Permission::Look, &Role::ALL);
         check(Permission::EndSessions, &Role::ALL);
         check(Permission::Suspend, &[Role::Moderator, Role::Administrator]);
+        check(Permission::BookDebts, &[Role::Moderator, Role::Administrator]);
         check(Permission::Appoint, &[Role::Administrator]);
         check(Permission::ReadLog, &[Role::Administrator]);
     }

@@ -150,6 +150,8 @@ error_codes! {
     PartnerGone = 62, "the other is no longer there";
     /// More requests a second than the server carries out for one client.
     RequestsTooFast = 63, "too many requests in too short a time; the request was not acted on";
+    /// The profile of one of the two owes.
+    TradeBarred = 64, "one of you owes a debt: who owes does not trade until it is settled";
 }
 
 impl std::fmt::Display for ErrorCode {

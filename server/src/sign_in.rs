@@ -114,6 +114,7 @@ struct Entry {
     request: u32,
     character: CharacterRow,
     items: Vec<ItemRow>,
+    owes: bool,
 }
 
 /// What was asked for and could not be done.
@@ -225,13 +226,13 @@ impl SignIn {
         let Connection { stream, received, .. } = connection;
         match end {
             End::Enter(entry) => {
-                let Entry { claim, ticket, request, character, items } = *entry;
+                let Entry { claim, ticket, request, character, items, owes } = *entry;
                 let shard = self.doors.shard_of(character.zone);
                 let stream = taken_from_control(stream)?;
                 let stay = claim.stay();
                 let about =
                     About { account: character.account, character: character.id, zone: character.zone };
-                let admission = Admission { stream, received, request, character, items, ticket, stay };
+                let admission = Admission { stream, received, request, character, items, owes, ticket, stay };
                 match self.doors.admit(shard, admission) {
                     Ok(()) => {
                         self.events.note(What::Entered, about, "");

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use vyuha_net::client::{BlockingClient, ClientError, Event};
-use vyuha_protocol::{CharacterId, ErrorCode};
+use vyuha_protocol::{CharacterId, EntityId, ErrorCode};
 use vyuha_test_postgres::Postgres;
-use vyuha_tests::{Node, Options, PASSWORD, PATIENCE, Player, YARD};
+use vyuha_tests::{DEPOT, Node, Options, PASSWORD, PATIENCE, Player, YARD};
 
 const EMAIL: &str = "asha@example.com";
 
@@ -249,6 +249,53 @@ fn who_plays_is_not_deleted_and_who_is_deleted_or_frozen_does_not_play() {
     assert_eq!(refused(enter()), Some(ErrorCode::CharacterDeleted));
     assert_eq!(call("DELETE", &format!("{path}/deletion"), json!({})).0, 204);
     enter().expect("it was restored");
+}
+
+/// Asks to trade; why not.
+fn asks_to_trade(player: &mut Player, other: EntityId) -> Option<ErrorCode> {
+    let request = player.client.core().ask_trade(other).expect("it may be asked");
+    let done = |event: &Event| matches!(event, Event::Done { .. }).then_some(());
+    player.client.answer(request, done).err().and_then(|error| refused(Err(error)))
+}
+
+#[test]
+fn who_owes_does_not_trade_until_it_is_settled() {
+    let folder = tempfile::tempdir().expect("there is room for a folder");
+    let key = folder.path().join("admin.key");
+    std::fs::write(&key, "a key\n").expect("there is room for a file");
+    let world = World::start(options().with("api-admin-key-file", key.to_str().expect("it is UTF-8")));
+    let node = &world.node;
+    let api = node.api.expect("the API is on");
+    let staff = Player::sign_up(node, "Mira", DEPOT).log_out();
+    let staff = signed_in(api, &staff.account);
+    assert_eq!(post(api, "/staff/first", Some(&staff), &json!({ "key": "a key" })).0, 204);
+    world.sql("UPDATE account SET second_factor_ms = 1 WHERE id = 1");
+
+    let mut debtor = Player::sign_up(node, "Ravi", DEPOT);
+    let mut other = Player::sign_up(node, "Abe", DEPOT);
+    let access = signed_in(api, &debtor.who.account);
+    let profile = number(&send(api, "GET", "/me/profiles", Some(&access), &json!({})), "active");
+    let book = |amount: i64| {
+        let path = format!("/staff/profiles/{profile}/debts");
+        let booked = post(api, &path, Some(&staff), &json!({ "amount": amount, "reason": "why" }));
+        assert_eq!(booked.0, 201, "{booked:?}");
+    };
+    let mut until = |debtor: &mut Player, expected: Option<ErrorCode>| {
+        let deadline = Instant::now() + PATIENCE;
+        while asks_to_trade(debtor, other.entity()) != expected {
+            assert!(Instant::now() < deadline, "{expected:?} never came");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        assert_eq!(asks_to_trade(&mut other, debtor.entity()), expected);
+    };
+    until(&mut debtor, None);
+    book(500);
+    until(&mut debtor, Some(ErrorCode::TradeBarred));
+    // It is known to who enters, too.
+    let mut debtor = debtor.log_out().sign_in(node);
+    until(&mut debtor, Some(ErrorCode::TradeBarred));
+    book(-500);
+    until(&mut debtor, None);
 }
 
 #[test]

@@ -100,6 +100,7 @@ fn table() -> OpenApiRouter<App> {
         routes!(profile::rename, profile::delete),
         routes!(profile::settings, profile::put_settings),
         routes!(profile::freeze, profile::unfreeze),
+        routes!(profile::debts),
         routes!(character::list),
         routes!(character::create),
         routes!(character::delete),
@@ -113,6 +114,7 @@ fn table() -> OpenApiRouter<App> {
         routes!(staff::log),
         routes!(profile_staff::list),
         routes!(profile_staff::freeze, profile_staff::unfreeze),
+        routes!(profile_staff::book),
         routes!(keys::public),
     ];
     // Around what a path does, not around the paths: a method that a path does not take is refused whatever its key.

@@ -5,10 +5,12 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Json, Response};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
+use super::staff::page;
 use crate::characters;
-use crate::http::{App, Body, Caller};
+use crate::debts::{self, Entry};
+use crate::http::{App, Body, Caller, Parameters};
 use crate::problem::{Code, Problem, ProblemBody};
 use crate::profiles::{self, By, Frozen, check_reason};
 use crate::sessions;
@@ -344,6 +346,78 @@ pub(crate) async fn unfreeze(
             Ok(StatusCode::NO_CONTENT)
         })
         .await
+}
+
+/// An entry about a debt.
+#[derive(Serialize, ToSchema)]
+pub(super) struct DebtEntry {
+    /// Its number.
+    #[schema(example = 1)]
+    id: i64,
+    /// When, milliseconds since 1970 UTC.
+    at_ms: i64,
+    /// What came to be owed; less than 0 is what was settled.
+    #[schema(example = 500)]
+    amount: i64,
+    /// Why.
+    #[schema(example = "a payment was taken back")]
+    reason: String,
+}
+
+/// A page of a profile's debts and their settlements.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Debts {
+    /// What is owed now.
+    #[schema(example = 500, minimum = 0)]
+    debt: i64,
+    /// Newest first.
+    entries: Vec<DebtEntry>,
+    /// For `before`, to get the next page; absent on the last one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next: Option<i64>,
+}
+
+/// Which entries.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct DebtPage {
+    /// Entries of the page.
+    #[param(minimum = 1, maximum = 100, default = 20)]
+    limit: Option<usize>,
+    /// `next` of the page before.
+    before: Option<i64>,
+}
+
+/// List a profile's debts
+///
+/// What it came to owe, and what of it was settled. While it owes, its characters do not trade.
+#[utoipa::path(get, path = "/api/v1/me/profiles/{profile}/debts", tag = "profiles", operation_id = "list_debts",
+    params(("profile" = i64, Path, description = "Its number."), DebtPage), security(("access_token" = [])),
+    responses(
+        (status = 200, description = "A page of entries.", body = Debts),
+        (status = 400, description = "A parameter is unknown or out of range.", body = ProblemBody, content_type = "application/problem+json"),
+    ))]
+pub(crate) async fn debts(
+    State(app): State<App>,
+    caller: Caller,
+    Path(profile): Path<String>,
+    Parameters(DebtPage { limit, before }): Parameters<DebtPage>,
+) -> Result<Json<Debts>, Problem> {
+    let (profile, now_ms) = (number(&profile)?, app.now_ms());
+    let (limit, before) = (page(limit)?, before.unwrap_or(i64::MAX));
+    let (debt, mut found) = app
+        .sql
+        .transaction(move |tx| {
+            let debt = profiles::find(tx, caller.account, profile, now_ms)?.debt;
+            Ok::<_, Problem>((debt, debts::entries(tx, profile, before, limit + 1)?))
+        })
+        .await?;
+    let more = found.len() > limit;
+    found.truncate(limit);
+    let next = found.last().map(|last| last.id).filter(|_| more);
+    let entry = |Entry { id, at_ms, amount, reason }| DebtEntry { id, at_ms, amount, reason };
+    Ok(Json(Debts { debt, entries: found.into_iter().map(entry).collect(), next }))
 }
 
 /// The access token may be good for longer than its session.

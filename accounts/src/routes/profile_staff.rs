@@ -3,12 +3,13 @@
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::Json;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::profile::{Freeze, Profile, number};
 use super::staff::{self, Staff};
 use crate::characters;
+use crate::debts;
 use crate::http::{App, Body};
 use crate::problem::{Problem, ProblemBody};
 use crate::profiles::{self, By, check_reason};
@@ -19,6 +20,26 @@ use crate::staff::Permission;
 pub(crate) struct ProfilesOfAccount {
     /// By number.
     profiles: Vec<Profile>,
+}
+
+/// What is booked about a profile's debt.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NewDebtEntry {
+    /// What it comes to owe; less than 0 is what is settled.
+    #[schema(example = 500, minimum = -1_000_000_000_000_i64, maximum = 1_000_000_000_000_i64)]
+    amount: i64,
+    /// Why.
+    #[schema(example = "a payment was taken back", min_length = 1, max_length = 500)]
+    reason: String,
+}
+
+/// What a profile owes.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Owed {
+    /// What it owes now; while that is more than 0, its characters do not trade.
+    #[schema(example = 500, minimum = 0)]
+    debt: i64,
 }
 
 /// List an account's profiles
@@ -103,4 +124,39 @@ pub(crate) async fn unfreeze(
             Ok(StatusCode::NO_CONTENT)
         })
         .await
+}
+
+/// Book a debt, or its settlement
+///
+/// Entries are only ever added. Whoever plays with the profile trades no longer from a moment later on, or again.
+#[utoipa::path(post, path = "/api/v1/staff/profiles/{profile}/debts", tag = "staff", operation_id = "book_debt",
+    params(("profile" = i64, Path, description = "Its number.")),
+    request_body = NewDebtEntry, security(("access_token" = [])),
+    responses(
+        (status = 201, description = "It is booked.", body = Owed),
+        (status = 403, description = "The caller may not do that.", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 409, description = "More is settled than is owed.", body = ProblemBody, content_type = "application/problem+json"),
+    ))]
+pub(crate) async fn book(
+    State(app): State<App>,
+    caller: Staff,
+    Path(profile): Path<String>,
+    Body(NewDebtEntry { amount, reason }): Body<NewDebtEntry>,
+) -> Result<(StatusCode, Json<Owed>), Problem> {
+    caller.needs(Permission::BookDebts)?;
+    let (profile, now_ms) = (number(&profile)?, app.now_ms());
+    check_reason(&reason)?;
+    let (account, debt) = app
+        .sql
+        .transaction(move |tx| {
+            let profile = profiles::load(tx, profile)?;
+            caller.needs_touch(tx, profile.account)?;
+            let debt = debts::book(tx, &profile, amount, &reason, caller.account(), now_ms)?;
+            let detail = format!("profile {}: {amount}: {reason}", profile.id);
+            caller.record(tx, now_ms, "book_debt", profile.account, &detail)?;
+            Ok::<_, Problem>((profile.account, debt))
+        })
+        .await?;
+    app.game.tell_debt(account, profile);
+    Ok((StatusCode::CREATED, Json(Owed { debt })))
 }

@@ -88,6 +88,14 @@ impl Staff {
         if may { Ok(()) } else { Err(Code::Forbidden.into()) }
     }
 
+    /// Their account; 0 for another server.
+    pub(super) fn account(&self) -> i64 {
+        match self {
+            Staff::Member { account, .. } => *account,
+            Staff::Service(_) => SERVICE,
+        }
+    }
+
     /// Adds what they did to the log.
     pub(super) fn record(
         &self,
@@ -503,7 +511,7 @@ pub(super) fn number(text: &str) -> Result<i64, Problem> {
     text.parse().map_err(|_| Code::AccountUnknown.into())
 }
 
-fn page(limit: Option<usize>) -> Result<usize, Problem> {
+pub(super) fn page(limit: Option<usize>) -> Result<usize, Problem> {
     let limit = limit.unwrap_or(PAGE);
     if (1..=PAGE_MAX).contains(&limit) { Ok(limit) } else { Err(Code::QueryInvalid.into()) }
 }

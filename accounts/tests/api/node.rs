@@ -108,6 +108,8 @@ fn on_postgres() -> bool {
 pub struct FakeGame {
     /// Which character plays with which account.
     pub playing: Arc<Mutex<HashMap<i64, i64>>>,
+    /// Of which accounts and profiles it was told that what they owe has changed.
+    pub told: Arc<Mutex<Vec<(i64, i64)>>>,
 }
 
 impl FakeGame {
@@ -115,6 +117,7 @@ impl FakeGame {
         while let Some(ask) = asks.recv().await {
             match ask {
                 Ask::Playing { account, answer } => drop(answer.send(self.character_of(account))),
+                Ask::Debt { account, profile } => self.told.lock().unwrap().push((account, profile)),
                 Ask::Frozen { account, characters } => {
                     let mut playing = self.playing.lock().unwrap();
                     if playing.get(&account).is_some_and(|character| characters.contains(character)) {

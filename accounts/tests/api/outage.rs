@@ -43,6 +43,7 @@ fn body(operation: &str, outage: &str) -> Option<Value> {
         // The administrator's: the first account.
         "delete_account" => json!({ "password": PASSWORD, "account": 1 }),
         "put_profile_settings" => json!({ "settings": {} }),
+        "book_debt" => json!({ "amount": 5, "reason": "why" }),
         "freeze_profile" | "freeze_profile_of_account" => json!({ "reason": "why" }),
         "suspend_account" => json!({ "reason": "bots" }),
         _ => return None,

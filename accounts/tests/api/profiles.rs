@@ -279,3 +279,45 @@ async fn a_ticket_names_a_profile_and_perhaps_a_character() {
     // Without a body at all, as ever.
     player.call(&node, "POST", "/tickets", None).await.expect(201, "");
 }
+
+#[tokio::test]
+async fn debts_are_booked_by_the_staff_and_read_by_their_owner() {
+    let mut node = Node::start().await;
+    let admin = Member::first(&mut node).await;
+    let player = Player::new(&mut node, EMAIL).await;
+    let first = player.first(&node).await;
+    let second = player.add_profile(&node, "Other").await;
+    let path = format!("/staff/profiles/{second}/debts");
+    let entry = |amount: i64| Some(json!({ "amount": amount, "reason": "a payment was taken back" }));
+    player.call(&node, "POST", &path, entry(5)).await.expect(403, "forbidden");
+    for (amount, status, code) in
+        [(0, 422, "body_invalid"), (-1, 409, "debt_exceeded"), (i64::MAX, 422, "body_invalid")]
+    {
+        admin.call(&node, "POST", &path, entry(amount)).await.expect(status, code);
+    }
+    admin.call(&node, "POST", "/staff/profiles/99/debts", entry(5)).await.expect(404, "profile_unknown");
+    let no_reason = Some(json!({ "amount": 5, "reason": "" }));
+    admin.call(&node, "POST", &path, no_reason).await.expect(422, "body_invalid");
+    assert_eq!(admin.call(&node, "POST", &path, entry(500)).await.expect(201, "").json()["debt"], 500);
+    player
+        .call(&node, "DELETE", &format!("/me/profiles/{second}"), None)
+        .await
+        .expect(409, "profile_in_debt");
+    assert_eq!(admin.call(&node, "POST", &path, entry(-200)).await.expect(201, "").json()["debt"], 300);
+    let mine = format!("/me/profiles/{second}/debts");
+    let read = player.call(&node, "GET", &format!("{mine}?limit=1"), None).await.expect(200, "").json();
+    assert_eq!((&read["debt"], &read["entries"][0]["amount"]), (&json!(300), &json!(-200)));
+    let next = format!("{mine}?before={}", read["next"]);
+    let read = player.call(&node, "GET", &next, None).await.expect(200, "").json();
+    assert_eq!((&read["entries"][0]["amount"], read.get("next")), (&json!(500), None));
+    player.call(&node, "GET", &format!("{mine}?limit=0"), None).await.expect(400, "query_invalid");
+    let others = format!("/me/profiles/{first}/debts");
+    assert_eq!(player.call(&node, "GET", &others, None).await.expect(200, "").json()["debt"], 0);
+    admin.call(&node, "POST", &path, entry(-300)).await.expect(201, "");
+    player.call(&node, "DELETE", &format!("/me/profiles/{second}"), None).await.expect(204, "");
+    // The game was told of each, in a moment.
+    while node.game.told.lock().unwrap().len() < 3 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(*node.game.told.lock().unwrap(), [(player.account, second); 3]);
+}

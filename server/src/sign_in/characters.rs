@@ -3,7 +3,7 @@
 
 use vyuha_accounts::characters::{self, Character};
 use vyuha_accounts::problem::{Code, Problem};
-use vyuha_accounts::profiles;
+use vyuha_accounts::profiles::{self, Profile};
 use vyuha_game::inventory::PLACES_OF_CHARACTERS;
 use vyuha_game::{CharacterRow, ItemRow};
 use vyuha_protocol::ErrorCode;
@@ -66,7 +66,7 @@ impl Connection<'_> {
         claim.enters(character);
         // Only now are the rows read: whatever an older session did is in the database. And whoever deletes or freezes from now
         // on learns that the character plays.
-        self.needs_entry(who, character).await?;
+        let owes = self.needs_entry(who, character).await?.debt > 0;
         let rows = self
             .node
             .store
@@ -87,11 +87,11 @@ impl Connection<'_> {
             .await??;
         let (Some(character), items) = rows else { return Err(ErrorCode::CharacterUnknown.into()) };
         let ticket = claim.ticket(secret()?).expect("a claim holds its seat");
-        Err(Refusal::End(End::Enter(Box::new(Entry { claim, ticket, request, character, items }))))
+        Err(Refusal::End(End::Enter(Box::new(Entry { claim, ticket, request, character, items, owes }))))
     }
 
-    /// Whether the character may enter the world with this sign-in.
-    async fn needs_entry(&self, who: SignedIn, character: i64) -> Result<(), Refusal> {
+    /// The profile of a character that may enter the world with this sign-in.
+    async fn needs_entry(&self, who: SignedIn, character: i64) -> Result<Profile, Refusal> {
         let now_ms = crate::clock::unix_ms();
         let checked = self.node.sql.transaction(move |tx| {
             let found = characters::find(tx, who.account, character, now_ms)?;
@@ -100,6 +100,6 @@ impl Connection<'_> {
             }
             characters::needs_entry(tx, who.account, character, now_ms)
         });
-        Ok(checked.await.map(drop)?)
+        Ok(checked.await?)
     }
 }
