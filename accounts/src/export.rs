@@ -31,6 +31,23 @@ const SECTIONS: &[(&str, &[&str], &str)] = &[
          WHERE account = ?1 ORDER BY created_ms DESC, id LIMIT ?2",
     ),
     (
+        "devices",
+        &["device", "public_key", "name", "platform", "enrolled_ms", "seen_ms"],
+        "SELECT id, public_key, name, platform, enrolled_ms, seen_ms FROM device
+         WHERE account = ?1 ORDER BY enrolled_ms, id LIMIT ?2",
+    ),
+    (
+        "device_events",
+        &["stream", "sequence", "key", "device", "body", "created_ms", "expires_ms"],
+        "SELECT stream, sequence, key, device, body, created_ms, expires_ms FROM device_event
+         WHERE account = ?1 ORDER BY stream, sequence LIMIT ?2",
+    ),
+    (
+        "device_bans",
+        &["device", "since_ms", "until_ms", "reason"],
+        "SELECT device, since_ms, until_ms, reason FROM device_ban WHERE account = ?1 ORDER BY since_ms, device LIMIT ?2",
+    ),
+    (
         "profiles",
         &["profile", "name", "settings", "frozen_ms", "frozen_by", "frozen_reason", "debt", "created_ms"],
         "SELECT id, name, settings, frozen_ms, frozen_by, frozen_reason, debt, created_ms FROM profile

@@ -12,6 +12,7 @@
 pub mod browser;
 pub mod characters;
 pub mod debts;
+pub mod devices;
 pub mod email;
 pub mod erasure;
 pub mod export;

@@ -165,6 +165,28 @@ codes! {
     CharacterNotDeleted = "character_not_deleted", CONFLICT, "The character is not deleted.";
     /// The character plays.
     CharacterInPlay = "character_in_play", CONFLICT, "The character plays: leave the game first.";
+    /// The challenge is unknown, was answered or is too old.
+    ChallengeInvalid = "challenge_invalid", UNPROCESSABLE_ENTITY, "The challenge is unknown, was answered, or is too old.";
+    /// The key or its signature is not good.
+    KeyInvalid = "key_invalid", UNPROCESSABLE_ENTITY, "That is no key, or the signature is not that key's.";
+    /// The key is a device's already.
+    DeviceTaken = "device_taken", CONFLICT, "This key is a device's already.";
+    /// The account has as many devices as it may have.
+    DevicesFull = "devices_full", CONFLICT, "The account has as many devices as it may have: revoke one.";
+    /// There is no such device.
+    DeviceUnknown = "device_unknown", NOT_FOUND, "There is no such device.";
+    /// No such device, or not its signature.
+    DeviceRefused = "device_refused", UNAUTHORIZED, "There is no such device, or the signature is not its.";
+    /// The device is banned.
+    DeviceBanned = "device_banned", FORBIDDEN, "The device is banned.";
+    /// The event is not well formed.
+    EventInvalid = "event_invalid", UNPROCESSABLE_ENTITY, "The event is not well formed.";
+    /// There is a later event than the device has seen.
+    EventConflict = "event_conflict", CONFLICT, "There is a later event: catch up.";
+    /// The account has as many streams as it may have.
+    StreamsFull = "streams_full", CONFLICT, "The account has as many streams as it may have.";
+    /// The path takes a WebSocket.
+    UpgradeRequired = "upgrade_required", UPGRADE_REQUIRED, "This path takes a WebSocket.";
     /// Too many attempts.
     TooManyAttempts = "too_many_attempts", TOO_MANY_REQUESTS, "Too many attempts: wait a while.";
     /// A service behind this one is away or busy.

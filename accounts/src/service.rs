@@ -10,6 +10,8 @@ use vyuha_store::sql::Sql;
 
 use crate::browser::Site;
 use crate::characters::{self, Newcomer};
+use crate::devices::links::Links;
+use crate::devices::{self, Devices};
 use crate::erasure;
 use crate::game::Game;
 use crate::jwt::{ACCESS_MS, AUDIENCE, Algorithm, Claims};
@@ -95,6 +97,7 @@ pub struct Service {
     pub(crate) vault: Arc<Vault>,
     pub(crate) keys: Keyring,
     pub(crate) revoked: Revoked,
+    pub(crate) devices: Devices,
     pub(crate) throttle: Arc<Throttle>,
     pub(crate) mailer: Mailer,
     pub(crate) providers: Providers,
@@ -141,14 +144,18 @@ impl Service {
             let key = hmac::Key::new(hmac::HMAC_SHA256, &random::<32>()?);
             Ok::<_, Problem>(AdminKey { tag: hmac::sign(&key, admin_key.as_bytes()), key })
         });
+        let (vault, now_ms) = (Arc::new(vault), clock());
+        let sealed = vault.clone();
+        let devices = sql.transaction(move |tx| Devices::open(tx, &sealed, now_ms)).await?;
         let service = Service {
             site: Site::new(&config.site, &config.origins),
             config,
             sql,
             hasher,
-            vault: Arc::new(vault),
+            vault,
             keys: Keyring::default(),
             revoked: Revoked::default(),
+            devices,
             throttle,
             mailer,
             providers,
@@ -197,6 +204,7 @@ impl Service {
                 ] {
                     tx.execute(sql, &[now_ms.into()])?;
                 }
+                devices::tidy(tx, now_ms)?;
                 Keyring::turn(tx, &vault, algorithm, fresh.as_deref(), now_ms)
             })
             .await?;
@@ -221,6 +229,11 @@ impl Service {
     pub async fn redeem_ticket(&self, ticket: String) -> Result<Option<Admitted>, Problem> {
         let now_ms = self.now_ms();
         self.sql.transaction(move |tx| one_time::redeem_ticket(tx, &ticket, now_ms)).await
+    }
+
+    /// The links of devices that are open.
+    pub fn links(&self) -> &Links {
+        &self.devices.links
     }
 
     /// Whether this is the key that makes the first administrator.
@@ -257,10 +270,11 @@ impl Service {
         self.keys.sign(&claims, now_ms).ok_or_else(|| Code::Internal.into())
     }
 
-    /// Access tokens of these sessions are good no longer.
+    /// Access tokens of these sessions are good no longer, and their links are closed.
     pub(crate) fn revoke(&self, sessions: &[String]) {
         for session in sessions {
             self.revoked.add(session, self.now_ms());
         }
+        self.devices.links.close_sessions(sessions);
     }
 }

@@ -34,6 +34,8 @@ pub enum EndReason {
     Staff,
     /// Its owner wants the account deleted.
     Erasure,
+    /// Its device was revoked.
+    Device,
 }
 
 impl EndReason {
@@ -45,6 +47,7 @@ impl EndReason {
             EndReason::Crowd => "crowd",
             EndReason::Staff => "staff",
             EndReason::Erasure => "erasure",
+            EndReason::Device => "device",
         }
     }
 }
@@ -123,6 +126,22 @@ pub fn open(
     address: &str,
     now_ms: i64,
 ) -> Result<Opened, Problem> {
+    let (session, ended) = begin(tx, account, agent, address, now_ms)?;
+    let token = match grant {
+        Grant::Refresh => next_refresh(tx, &session)?,
+        Grant::Cookie => browser::begin(tx, &session)?,
+    };
+    Ok(Opened { account, session, token, ended })
+}
+
+/// Begins a session that no token goes with; its id, and those that ended for it.
+pub fn begin(
+    tx: &mut dyn SqlTransaction,
+    account: i64,
+    agent: &str,
+    address: &str,
+    now_ms: i64,
+) -> Result<(String, Vec<String>), Problem> {
     erasure::restore(tx, account)?;
     let session = random_id()?;
     let agent: String = agent.chars().filter(|c| !c.is_control()).take(AGENT_CHARS_MAX).collect();
@@ -138,10 +157,6 @@ pub fn open(
             (now_ms + SESSION_MS).into(),
         ],
     )?;
-    let token = match grant {
-        Grant::Refresh => next_refresh(tx, &session)?,
-        Grant::Cookie => browser::begin(tx, &session)?,
-    };
     let rows = tx.query(
         "SELECT id FROM session WHERE account = ?1 AND ended_ms IS NULL AND expires_ms > ?2 AND id <> ?3
          ORDER BY created_ms DESC, id",
@@ -154,7 +169,7 @@ pub fn open(
             ended.push(id);
         }
     }
-    Ok(Opened { account, session, token, ended })
+    Ok((session, ended))
 }
 
 /// Takes a refresh token that was shown.

@@ -41,6 +41,8 @@ pub const MAIL_ADDRESS: Rule = Rule { name: "mail_address", most: 20, window_ms:
 pub const MAILBOX: Rule = Rule { name: "mailbox", most: 3, window_ms: 15 * MINUTE_MS };
 /// Shown tokens that were wrong, from one address.
 pub const TOKEN_ADDRESS: Rule = Rule { name: "token_address", most: 50, window_ms: 15 * MINUTE_MS };
+/// Devices that did not show who they are, from one address.
+pub const DEVICE_ADDRESS: Rule = Rule { name: "device_address", most: 50, window_ms: 15 * MINUTE_MS };
 /// Sign-ins at an identity provider that one address begins.
 pub const FLOW_ADDRESS: Rule = Rule { name: "flow_address", most: 30, window_ms: 15 * MINUTE_MS };
 /// Times that one identity provider's keys are fetched for the sake of a key that is not among them.

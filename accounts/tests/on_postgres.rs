@@ -8,6 +8,8 @@ mod attacks;
 mod browser;
 #[path = "api/client.rs"]
 mod client;
+#[path = "api/devices.rs"]
+mod devices;
 #[path = "api/document.rs"]
 mod document;
 #[path = "api/factor.rs"]

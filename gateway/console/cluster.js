@@ -9,6 +9,8 @@ const byId = (id) => document.getElementById(id);
 export class Cluster {
   #zone = null;
   #timer = null;
+  // Which time it has begun or stopped to ask: what was asked before that counts no longer.
+  #turn = 0;
 
   constructor() {
     byId("announce").onsubmit = (event) => {
@@ -20,25 +22,32 @@ export class Cluster {
   // Begins to ask, or begins anew; `zone` is a zone's description, or null.
   watch(zone) {
     if (zone) this.#zone = zone;
-    clearTimeout(this.#timer);
-    this.#ask();
+    this.pause();
+    this.#ask(this.#turn);
   }
 
   // Asks no more, until it watches again.
   pause() {
+    this.#turn += 1;
     clearTimeout(this.#timer);
   }
 
-  async #ask() {
+  async #ask(turn) {
     const zone = this.#zone;
     try {
-      this.#showNodes(await (await fetch("/api/nodes")).json());
-      if (zone) this.#showChat(zone, await (await fetch(`/api/chat?zone=${zone.id}`)).json());
+      const nodes = await (await fetch("/api/nodes")).json();
+      if (turn !== this.#turn) return;
+      this.#showNodes(nodes);
+      if (zone) {
+        const said = await (await fetch(`/api/chat?zone=${zone.id}`)).json();
+        if (turn !== this.#turn) return;
+        this.#showChat(zone, said);
+      }
     } catch {
+      if (turn !== this.#turn) return;
       this.#say("the node does not answer", "bad");
     }
-    clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => this.#ask(), ASK_MS);
+    this.#timer = setTimeout(() => this.#ask(turn), ASK_MS);
   }
 
   #showNodes({ hot, nodes, error }) {
@@ -54,7 +63,7 @@ export class Cluster {
   }
 
   #showChat(zone, { lines }) {
-    if (zone !== this.#zone || !lines) return;
+    if (!lines) return;
     byId("said-title").textContent = `Said lately in ${zone.name}`;
     const said = lines.slice(-20).map(({ at_unix_ms: at, name, text }) => {
       const when = element("time", {}, new Date(at).toLocaleTimeString("en-GB"));

@@ -207,7 +207,7 @@ pub(crate) async fn chat(
     let Ok(Query(ChatQuery { zone })) = query else {
         return refuse(StatusCode::BAD_REQUEST, "bad_query", "ask with ?zone=ID");
     };
-    match app.cluster.hot.recent_chat(&zone_channel(zone)).await {
+    match app.cluster.hot.recent_chat(&zone_channel(zone), usize::MAX).await {
         Ok(lines) => {
             let lines: Vec<ChatLine> =
                 lines.iter().filter_map(|line| serde_json::from_slice(line).ok()).collect();

@@ -152,12 +152,12 @@ pub type HotFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, HotError>> + S
 /// Every method errs with [`HotError::Away`] and [`HotError::Refused`] as Redis does, and with
 /// [`HotError::Invalid`] where an argument is out of its range; then nothing was done.
 pub trait HotStore: Send + Sync {
-    /// Puts what is known of characters' sessions, each for [`Lifetimes::session`].
+    /// Puts what is known of characters' sessions, each for [`Lifetimes::session`]: a JSON object whose `node` says where it is.
     fn put_sessions<'a>(&'a self, sessions: &'a [(i64, Vec<u8>)]) -> HotFuture<'a, ()>;
     /// What is known of a character's session.
     fn session(&self, character: i64) -> HotFuture<'_, Option<Vec<u8>>>;
-    /// Forgets characters' sessions.
-    fn end_sessions<'a>(&'a self, characters: &'a [i64]) -> HotFuture<'a, ()>;
+    /// Forgets characters' sessions, those that are a node's. One that went on to another node is that one's to end.
+    fn end_sessions<'a>(&'a self, node: &'a str, characters: &'a [i64]) -> HotFuture<'a, ()>;
 
     /// Puts characters' positions in a zone, each for [`Lifetimes::position`].
     fn put_positions<'a>(&'a self, zone: u16, positions: &'a [Position]) -> HotFuture<'a, ()>;
@@ -173,8 +173,8 @@ pub trait HotStore: Send + Sync {
 
     /// Adds lines to a channel's chat, of which the last [`Lifetimes::chat_lines`] are kept.
     fn push_chat<'a>(&'a self, channel: &'a str, lines: &'a [Vec<u8>]) -> HotFuture<'a, ()>;
-    /// A channel's chat, oldest line first.
-    fn recent_chat<'a>(&'a self, channel: &'a str) -> HotFuture<'a, Vec<Vec<u8>>>;
+    /// The last lines of a channel's chat, `lines_max` of them at the most, oldest first.
+    fn recent_chat<'a>(&'a self, channel: &'a str, lines_max: usize) -> HotFuture<'a, Vec<Vec<u8>>>;
 
     /// Takes what was spent, `0..=1,000,000` tokens, out of a bucket, and says what is left. It takes them
     /// whether there were as many or not: the caller has judged already, by what it last was told.

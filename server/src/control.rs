@@ -32,7 +32,7 @@ use crate::client_stream::ClientStream;
 use crate::config::Config;
 use crate::doors::{Departures, Notice, SeatChange, ShardDoors};
 use crate::events::{About, Events, What, Writer};
-use crate::hot::{Presence, Sharing};
+use crate::hot::{BehindSince, Sharing};
 use crate::knocking::Door;
 use crate::placement::ZoneTable;
 use crate::port::PortThread;
@@ -200,7 +200,6 @@ impl Control {
         let leaving = tokio::task::spawn_local(keep_seats(
             departures,
             seats,
-            shared.presence.clone(),
             store.clone(),
             events.clone(),
             Rc::downgrade(&durability),
@@ -212,7 +211,12 @@ impl Control {
             }
             None => None,
         };
-        let figures = tokio::task::spawn_local(keep_figures(metrics, store, Rc::downgrade(&durability)));
+        let figures = tokio::task::spawn_local(keep_figures(
+            metrics,
+            store,
+            Rc::downgrade(&durability),
+            shared.events_behind_since.clone(),
+        ));
         let mut console_ended = ended.clone();
         let console = tokio::task::spawn_local(vyuha_gateway::serve(
             tokio::net::TcpListener::from_std(admin)?,
@@ -364,7 +368,6 @@ fn as_client(player: WebPlayer) -> std::io::Result<(ClientStream, IpAddr)> {
 async fn keep_seats(
     mut departures: Departures,
     seats: Rc<Seats>,
-    presence: Presence,
     store: Handle,
     events: Events,
     durability: Weak<Durability>,
@@ -379,7 +382,6 @@ async fn keep_seats(
             match change {
                 SeatChange::Left => {
                     events.note(What::Left, About { account, ..About::default() }, "");
-                    presence.left(account);
                     left.push(account);
                 }
                 SeatChange::Confirmed(ticket) => seats.confirm(account, ticket),
@@ -458,10 +460,9 @@ async fn tell_debts(mut owing: mpsc::Receiver<(i64, i64)>, sign_in: Rc<SignIn>) 
             });
             match read.await {
                 Ok(Some(debt)) if !sign_in.doors.set_owes(shard, account, debt > 0) => {}
-                Ok(_) => break,
                 // What failed is in the log.
                 Err(problem) if problem.code == Code::Unavailable => tokio::time::sleep(READ_AGAIN).await,
-                Err(_) => break,
+                Ok(_) | Err(_) => break,
             }
             tokio::time::sleep(KICK_AGAIN).await;
         }
@@ -478,8 +479,13 @@ async fn kick(sign_in: &SignIn, account: i64, code: ErrorCode) {
     }
 }
 
-/// Copies the figures of journal and database into the metrics, once a second.
-async fn keep_figures(metrics: Arc<Metrics>, store: Handle, durability: Weak<Durability>) {
+/// Copies the figures of journal, database and bus of events into the metrics, once a second.
+async fn keep_figures(
+    metrics: Arc<Metrics>,
+    store: Handle,
+    durability: Weak<Durability>,
+    events_behind_since: BehindSince,
+) {
     let mut every = tokio::time::interval(Duration::from_secs(1));
     let mut journal_before = JournalStats::default();
     let mut store_before = PersistenceStats::default();
@@ -501,6 +507,8 @@ async fn keep_figures(metrics: Arc<Metrics>, store: Handle, durability: Weak<Dur
         metrics.store_breaker.set(stored.breaker as u64);
         metrics.store_rows.inc_by(stored.rows - store_before.rows);
         metrics.store_errors.inc_by(stored.errors - store_before.errors);
+        let events_lag = events_behind_since.get().map_or(Duration::ZERO, |since| since.elapsed());
+        metrics.hot.events_lag_seconds.set(events_lag.as_secs_f64());
         (journal_before, store_before) = (journal, stored);
     }
 }

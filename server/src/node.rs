@@ -23,11 +23,11 @@ use vyuha_net::probe::{self, Finding, Needs, Severity, Verdict};
 use vyuha_net::runtime::Driver;
 use vyuha_protocol::CharacterId;
 use vyuha_record::{Record, Table};
-use vyuha_store::logs::{LogStore, LogTable, Period};
+use vyuha_store::logs::{LogTable, Period};
 use vyuha_store::migrate::OlderSchema;
 use vyuha_store::{
-    AccountRow, BreakerState, DataDir, Durability, DurabilityConfig, Handle, LINGER, OnStopped,
-    PersistenceConfig, PostgresSettings, Producer, StoreConfig, TypedStore,
+    AccountRow, BreakerState, Durability, DurabilityConfig, Handle, LINGER, OnStopped, PersistenceConfig,
+    PostgresSettings, Producer, StoreConfig, TypedStore,
 };
 
 use crate::api::ApiPort;
@@ -133,7 +133,7 @@ impl Node {
         share_hot(&mut gateway, &hot);
         let move_orders = gateway.move_orders();
         let (events, writer) = events::open(log_producer, run, metrics.events_lost.clone());
-        let scanner = start_scanner(config, &content, &metrics, &events, &mut gateway)?;
+        let scanner = start_scanner(config, &durability, &content, &metrics, &events, &mut gateway)?;
         let neighbours = Neighbours::all(shards, &table);
         let (doors, requests) = ShardDoors::new(shards, table.clone());
         let (departures, leaving) = Departures::new(shards);
@@ -412,15 +412,13 @@ fn logs(config: &Config, content: &Content) -> Vec<LogTable> {
 
 fn start_scanner(
     config: &Config,
+    durability: &Durability,
     content: &Arc<Content>,
     metrics: &Arc<Metrics>,
     events: &Events,
     gateway: &mut Gateway,
 ) -> anyhow::Result<Scanner> {
-    let store = match store_config(config)? {
-        StoreConfig::Sqlite => LogStore::Sqlite(DataDir::database_in(&config.data.dir)),
-        StoreConfig::Postgres { settings, .. } => LogStore::Postgres(settings),
-    };
+    let store = durability.log_store();
     let (orders, scans) = gateway.scan_orders();
     let (content, metrics, events) = (content.clone(), metrics.clone(), events.clone());
     let interval = config.store.scan_interval;
@@ -451,12 +449,12 @@ async fn load_world(durability: &Durability) -> anyhow::Result<World> {
     let began_ms = crate::clock::unix_ms();
     let seed = began_ms as u64;
     tracing::info!(seed, "what is random follows this seed");
+    // Each run gives ids of a range of its own, so that none is ever given twice, whatever was deleted since.
+    let next_item_id = source(durability.epoch() as i64, 0);
     let world = store
         .call(move |store| {
             let ground = store.load::<ItemRow>(&[("place", PLACE_GROUND.into())])?;
             let known = store.load::<ZoneRow>(&[])?;
-            // Each run gives ids of a range of its own, so that none is ever given twice, whatever was deleted since.
-            let next_item_id = source(store.position()?.epoch as i64, 0);
             Ok(World { ground, known, next_item_id, seed, began_ms })
         })
         .await?;

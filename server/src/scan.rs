@@ -4,7 +4,7 @@
 //! little came meanwhile and all items as of one moment. What it finds is logged with its history, counted, and shown on the
 //! admin port; nothing is changed, and the node stays ready. Shards know nothing of it.
 //!
-//! Memory: see [`Balances`] and [`Tally`]; about 200 bytes an item, while it searches.
+//! Memory: see [`Balances`] and [`Tally`]; about 150 bytes an item, while it searches. Of the nodes of a database one searches.
 
 mod history;
 
@@ -17,7 +17,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded, select};
+use crossbeam::channel::{Receiver, Sender, TryRecvError, at, bounded, never, select};
 use vyuha_game::Content;
 use vyuha_game::ItemRow;
 use vyuha_game::ledger::{Balances, Carried, Finding, LedgerRow, PLACE_NOWHERE, Tally};
@@ -35,8 +35,14 @@ const PAGE_ROWS: usize = 5000;
 const FINDINGS_TOLD_MAX: usize = 50;
 /// Attempts in a row that an archive may spoil, which takes entries away while they are read.
 const TRIES_MAX: u32 = 3;
+/// Held by the one node of a database that searches, for as long as it is connected.
+const SEARCH_LOCK: i64 = 0x7679_7568_6102;
+/// Intervals without a search that came to its end after which one is overdue.
+const OVERDUE_INTERVALS: u32 = 3;
+/// Whatever is configured, the database has some peace between two searches.
+const INTERVAL_MIN: Duration = Duration::from_secs(1);
 
-/// The thread. Ends when it is dropped, after what it is about.
+/// The thread. Ends when it is dropped, within a query.
 pub struct Scanner {
     stop: Option<Sender<()>>,
     thread: Option<JoinHandle<()>>,
@@ -46,7 +52,7 @@ pub struct Scanner {
 pub struct Parts {
     /// Where items and ledger are.
     pub store: LogStore,
-    /// Time between two searches.
+    /// Time between two searches; zero for none but those that are ordered.
     pub interval: Duration,
     /// What is played.
     pub content: Arc<Content>,
@@ -61,7 +67,7 @@ pub struct Parts {
 }
 
 impl Scanner {
-    /// Starts it; the first search begins at once.
+    /// Starts it; the first search begins at once, unless there are none.
     ///
     /// # Errors
     /// Where the thread cannot be started.
@@ -69,7 +75,7 @@ impl Scanner {
         let (stop, stopped) = bounded::<()>(0);
         let run = move || {
             crate::node::yield_to_shards();
-            Searcher::new(parts).run(&stopped);
+            Searcher::new(parts, stopped).run();
         };
         let thread = std::thread::Builder::new()
             .name("vyuha-scan".into())
@@ -90,10 +96,33 @@ impl Drop for Scanner {
 
 struct Searcher {
     parts: Parts,
+    stopped: Stopped,
     reading: Option<Reading>,
     books: Books,
     /// What was found last, so that it is not logged again and again.
     known: Vec<Finding>,
+}
+
+/// Whether the thread is to end; asked between two queries.
+struct Stopped(Receiver<()>);
+
+impl Stopped {
+    fn check(&self) -> Result<(), Unfinished> {
+        if self.0.try_recv() == Err(TryRecvError::Disconnected) { Err(Unfinished::Stopped) } else { Ok(()) }
+    }
+}
+
+/// Why a search did not come to its end.
+#[derive(Debug, thiserror::Error)]
+enum Unfinished {
+    #[error("the node ends")]
+    Stopped,
+    #[error("another node of the database searches: ask that one")]
+    Elsewhere,
+    #[error("entries of the ledger went into archives while they were read, {TRIES_MAX} times in a row")]
+    Spoilt,
+    #[error(transparent)]
+    Store(#[from] StoreError),
 }
 
 /// What the ledger came to, as far as it was read.
@@ -109,38 +138,33 @@ struct Books {
 }
 
 impl Searcher {
-    fn new(parts: Parts) -> Searcher {
-        Searcher { parts, reading: None, books: Books::default(), known: Vec::new() }
+    fn new(parts: Parts, stopped: Receiver<()>) -> Searcher {
+        let stopped = Stopped(stopped);
+        Searcher { parts, stopped, reading: None, books: Books::default(), known: Vec::new() }
     }
 
-    fn run(mut self, stopped: &Receiver<()>) {
-        let mut next = Instant::now();
-        let orders = self.parts.orders.clone();
-        loop {
-            let wait = next.saturating_duration_since(Instant::now());
-            let order = select! {
+    fn run(mut self) {
+        let (mut orders, interval) = (self.parts.orders.clone(), self.parts.interval);
+        let in_time = || (!interval.is_zero()).then(|| Instant::now() + interval.max(INTERVAL_MIN));
+        let mut next = (!interval.is_zero()).then(Instant::now);
+        self.show_due();
+        while self.stopped.check().is_ok() {
+            let due = next.map_or_else(never, at);
+            select! {
+                recv(self.stopped.0) -> _ => return,
                 recv(orders) -> order => match order {
-                    Ok(order) => Some(order),
+                    // Whoever asked may have gone.
+                    Ok(ScanOrder::Item(id, answer)) => drop(answer.send(self.tell_item(id))),
+                    Ok(ScanOrder::Scan(answer)) => {
+                        drop(answer.send(self.search()));
+                        next = in_time();
+                    }
                     // Nobody is left to give any.
-                    Err(_) => match stopped.recv_timeout(wait) {
-                        Err(RecvTimeoutError::Timeout) => None,
-                        _ => return,
-                    },
+                    Err(_) => orders = never(),
                 },
-                recv(stopped) -> _ => return,
-                default(wait) => None,
-            };
-            match order {
-                // Whoever asked may have gone.
-                Some(ScanOrder::Item(id, answer)) => drop(answer.send(self.tell_item(id))),
-                Some(ScanOrder::Scan(answer)) => {
-                    let outcome = self.search();
-                    drop(answer.send(outcome));
-                    next = Instant::now() + self.parts.interval;
-                }
-                None => {
+                recv(due) -> _ => {
                     let _ = self.search();
-                    next = Instant::now() + self.parts.interval;
+                    next = in_time();
                 }
             }
         }
@@ -148,39 +172,66 @@ impl Searcher {
 
     /// Searches once, and tells everybody.
     fn search(&mut self) -> Result<ScanReport, String> {
-        let (began, began_unix_ms) = (Instant::now(), crate::clock::unix_ms());
-        let outcome = self.compare().map(|(findings, items, ledger_rows)| {
-            let told = findings.iter().take(FINDINGS_TOLD_MAX).map(|finding| self.tell(finding)).collect();
-            let report = ScanReport {
-                began_unix_ms,
-                seconds: began.elapsed().as_secs_f64(),
-                items,
-                ledger_rows,
-                findings_total: findings.len() as u64,
-                findings: told,
-            };
-            self.log(&findings, &report);
-            report
-        });
+        let outcome = self.report();
         let metrics = &self.parts.metrics;
-        let outcome = match outcome {
+        match &outcome {
             Ok(report) => {
                 metrics.dupe_scan("ok").inc();
                 metrics.dupe_scan_findings.set(report.findings_total);
                 metrics.dupe_scan_seconds.set(report.seconds);
                 metrics.dupe_scan_last_success.set(crate::clock::unix_ms() as u64 / 1000);
-                Ok(report)
+                self.show_due();
+            }
+            Err(Unfinished::Stopped) => {}
+            Err(Unfinished::Elsewhere) => {
+                metrics.dupe_scan_findings.set(0);
+                metrics.dupe_scan_due.set(0);
+                // Should it have to search after all, it begins at the beginning: nothing is kept until then.
+                self.books = Books::default();
             }
             Err(error) => {
-                // What was under way is in doubt with the connection.
-                self.reading = None;
                 metrics.dupe_scan("failed").inc();
                 tracing::warn!(%error, "the search for doubled items was not finished; it is tried again");
-                Err(format!("{error:#}"))
+                if metrics.dupe_scan_due.get() == 0 {
+                    self.show_due();
+                }
             }
-        };
+        }
+        if !matches!(outcome, Ok(_) | Err(Unfinished::Elsewhere)) {
+            // What was under way is in doubt with the connection.
+            self.reading = None;
+        }
+        let outcome = outcome.map_err(|error| error.to_string());
         self.parts.scans.publish(outcome.clone());
         outcome
+    }
+
+    fn report(&mut self) -> Result<ScanReport, Unfinished> {
+        let (began, began_unix_ms) = (Instant::now(), crate::clock::unix_ms());
+        let (findings, items, ledger_rows) = self.compare()?;
+        let told = findings.iter().take(FINDINGS_TOLD_MAX).map(|finding| {
+            self.stopped.check()?;
+            Ok(self.tell(finding))
+        });
+        let told = told.collect::<Result<Vec<_>, Unfinished>>()?;
+        let report = ScanReport {
+            began_unix_ms,
+            seconds: began.elapsed().as_secs_f64(),
+            items,
+            ledger_rows,
+            findings_total: findings.len() as u64,
+            findings: told,
+        };
+        self.log(&findings, &report);
+        Ok(report)
+    }
+
+    /// Says by when the next search is to have come to its end.
+    fn show_due(&self) {
+        let within = (self.parts.interval * OVERDUE_INTERVALS).as_secs();
+        let due =
+            if self.parts.interval.is_zero() { 0 } else { crate::clock::unix_ms() as u64 / 1000 + within };
+        self.parts.metrics.dupe_scan_due.set(due);
     }
 
     fn log(&mut self, findings: &[Finding], report: &ScanReport) {
@@ -199,20 +250,23 @@ impl Searcher {
     }
 
     /// What is wrong, how many items there are, and how many entries of the ledger were new.
-    fn compare(&mut self) -> anyhow::Result<(Vec<Finding>, u64, u64)> {
+    fn compare(&mut self) -> Result<(Vec<Finding>, u64, u64), Unfinished> {
         let mut ledger_rows = 0;
         for _ in 0..TRIES_MAX {
             let stacks = stacks(&self.parts.content);
             let reading = connected(&mut self.reading, &self.parts.store)?;
+            if !reading.claim(SEARCH_LOCK)? {
+                return Err(Unfinished::Elsewhere);
+            }
             // The greater part without holding a moment of the database.
-            ledger_rows += self.books.catch_up(reading, &stacks)?;
+            ledger_rows += self.books.catch_up(reading, &stacks, &self.stopped)?;
             reading.begin()?;
             let spoilt = !self.books.is_whole(reading)?;
             let found = if spoilt {
                 None
             } else {
-                ledger_rows += self.books.catch_up(reading, &stacks)?;
-                let (tally, items) = tally(reading, &stacks)?;
+                ledger_rows += self.books.catch_up(reading, &stacks, &self.stopped)?;
+                let (tally, items) = tally(reading, &stacks, &self.stopped)?;
                 Some((self.books.balances.compare(tally), items))
             };
             reading.end()?;
@@ -221,9 +275,7 @@ impl Searcher {
                 None => self.books = Books::default(),
             }
         }
-        anyhow::bail!(
-            "entries of the ledger went into archives while they were read, {TRIES_MAX} times in a row"
-        )
+        Err(Unfinished::Spoilt)
     }
 
     fn tell(&mut self, finding: &Finding) -> ScanFinding {
@@ -264,7 +316,12 @@ fn stacks(content: &Content) -> impl Fn(i64) -> bool {
 
 impl Books {
     /// Reads what the ledger has grown by. Entries of a source come in their order; each source has its own.
-    fn catch_up(&mut self, reading: &mut Reading, stacks: &impl Fn(i64) -> bool) -> Result<u64, StoreError> {
+    fn catch_up(
+        &mut self,
+        reading: &mut Reading,
+        stacks: &impl Fn(i64) -> bool,
+        stopped: &Stopped,
+    ) -> Result<u64, Unfinished> {
         if self.carried.is_none() {
             let carried = carried(reading)?;
             for carried in &carried {
@@ -282,12 +339,13 @@ impl Books {
         while let Some(next) = next_source(reading, source)? {
             source = next;
             loop {
+                stopped.check()?;
                 let (seq, idx) = self.read.get(&source).copied().unwrap_or((i64::MIN, i64::MIN));
                 let page = reading.query(&page_sql, &[source.into(), seq.into(), idx.into()])?;
                 let full = page.len() == PAGE_ROWS;
                 rows += page.len() as u64;
                 for row in page {
-                    let row = LedgerRow::from_values(&row)?;
+                    let row = LedgerRow::from_values(&row).map_err(StoreError::from)?;
                     self.balances.enter(&row, stacks);
                     self.read.insert(source, (row.seq, row.idx));
                 }
@@ -331,14 +389,20 @@ fn carried(reading: &mut Reading) -> Result<Vec<Carried>, StoreError> {
 }
 
 /// All items, and how many they are.
-fn tally(reading: &mut Reading, stacks: &impl Fn(i64) -> bool) -> Result<(Tally, u64), StoreError> {
+fn tally(
+    reading: &mut Reading,
+    stacks: &impl Fn(i64) -> bool,
+    stopped: &Stopped,
+) -> Result<(Tally, u64), Unfinished> {
     let sql =
         format!("SELECT {} FROM item WHERE id > ?1 ORDER BY id LIMIT {PAGE_ROWS}", columns::<ItemRow>());
     let (mut tally, mut items, mut last) = (Tally::default(), 0, i64::MIN);
     loop {
+        stopped.check()?;
         let page = reading.query(&sql, &[last.into()])?;
         let full = page.len() == PAGE_ROWS;
-        let mut rows = page.iter().map(|row| ItemRow::from_values(row)).collect::<Result<Vec<_>, _>>()?;
+        let rows = page.iter().map(|row| ItemRow::from_values(row)).collect::<Result<Vec<_>, _>>();
+        let mut rows = rows.map_err(StoreError::from)?;
         if let (true, Some(end)) = (full, rows.last().map(|row| row.id)) {
             // An id that is there twice must not be cut by a page's end.
             rows.retain(|row| row.id != end);

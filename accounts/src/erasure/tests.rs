@@ -24,6 +24,11 @@ fn somebody(tx: &mut dyn SqlTransaction) -> Result<i64, Problem> {
         "INSERT INTO recovery_code (account, hash) VALUES (7, 'zebra')",
         "INSERT INTO identity (issuer, subject, account, linked_ms) VALUES ('i', 'zebra', 7, 1), ('i', 'other', 8, 1)",
         "INSERT INTO identity_flow (hash, provider, redirect_uri, account, proven, expires_ms) VALUES ('zebra', 'p', 'zebra', 0, 7, 9)",
+        "INSERT INTO device (id, account, public_key, name, platform, enrolled_ms, seen_ms) VALUES ('d', 7, 'k', 'zebra', 'zebra', 1, 1)",
+        "INSERT INTO device_stream (account, name, sequence, dropped) VALUES (7, 'zebra', 1, 0)",
+        "INSERT INTO device_event (account, stream, sequence, key, device, number, body, created_ms, expires_ms)
+         VALUES (7, 's', 1, 'k', 'd', 1, 'zebra', 1, 9)",
+        "INSERT INTO device_cursor (device, stream, acknowledged, published) VALUES ('d', 'zebra', 1, 1)",
         "INSERT INTO staff (account, role, since_ms) VALUES (7, 'support', 1)",
         "INSERT INTO event (source, seq, at_ms, what, account, character, zone, detail) VALUES (1, 1, 1, 'entered', 7, 0, 0, 'zebra')",
         "INSERT INTO item (id, kind, count, place, owner, slot, x, y, wear) VALUES (1, 4, 9, 0, 1, 0, 0, 0, 0)",
@@ -65,6 +70,10 @@ fn marked(tx: &mut dyn SqlTransaction) -> Result<Vec<&'static str>, Problem> {
         ("recovery_code", "SELECT * FROM recovery_code"),
         ("identity", "SELECT * FROM identity"),
         ("identity_flow", "SELECT * FROM identity_flow"),
+        ("device", "SELECT * FROM device"),
+        ("device_stream", "SELECT * FROM device_stream"),
+        ("device_event", "SELECT * FROM device_event"),
+        ("device_cursor", "SELECT * FROM device_cursor"),
         ("profile", "SELECT * FROM profile"),
         ("character", "SELECT * FROM character"),
         ("event", "SELECT * FROM event"),
@@ -87,7 +96,7 @@ fn count(tx: &mut dyn SqlTransaction, sql: &'static str) -> Result<i64, Problem>
 fn nothing_of_an_erased_person_is_left_and_the_ledger_balances() {
     with_tx(|tx| {
         somebody(tx)?;
-        assert_eq!(marked(tx)?.len(), 11, "each of the tables is put to the test");
+        assert_eq!(marked(tx)?.len(), 15, "each of the tables is put to the test");
         assert_eq!(request(tx, ACCOUNT, 100, 1000)?, 1100);
         assert_eq!(due_ms(tx, ACCOUNT)?, Some(1100));
         assert!(!erase(tx, ACCOUNT, 1099)?);
@@ -131,7 +140,7 @@ fn who_signs_in_has_changed_their_mind() {
         sessions::open(tx, ACCOUNT, Grant::Refresh, "", "", 1099)?;
         assert_eq!(due_ms(tx, ACCOUNT)?, None);
         assert!(!erase(tx, ACCOUNT, 2000)?);
-        assert_eq!(marked(tx)?.len(), 11);
+        assert_eq!(marked(tx)?.len(), 15);
         // Asked for once more it takes as long once more.
         assert_eq!(request(tx, ACCOUNT, 100, 3000)?, 3100);
         assert_eq!(request(tx, ACCOUNT, 100, 3050)?, 3150);

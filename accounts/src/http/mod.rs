@@ -29,8 +29,8 @@ pub(crate) use body::{Body, BodyIfAny, Parameters};
 pub(crate) use caller::{Caller, From};
 
 use crate::routes::{
-    browser, character, identity, keys, me, password, person, profile, profile_staff, registration,
-    second_factor, session, staff, ticket,
+    browser, character, device_staff, devices, identity, keys, me, password, person, profile, profile_staff,
+    registration, second_factor, session, staff, ticket,
 };
 use crate::service::Service;
 
@@ -70,7 +70,7 @@ pub async fn serve(
 /// The routes and the document, which the same lines make.
 fn table() -> OpenApiRouter<App> {
     let kept = middleware::from_fn_with_state(idempotency::Answers::default(), idempotency::keep);
-    let table = [
+    let account = [
         routes!(registration::register),
         routes!(registration::resend),
         routes!(registration::confirm),
@@ -95,6 +95,14 @@ fn table() -> OpenApiRouter<App> {
         routes!(identity::begin_link),
         routes!(identity::link),
         routes!(identity::unlink),
+    ];
+    let play = [
+        routes!(devices::challenge),
+        routes!(devices::server_key),
+        routes!(devices::sign_in),
+        routes!(devices::link),
+        routes!(devices::list, devices::enrol),
+        routes!(devices::rename, devices::revoke),
         routes!(profile::list, profile::create),
         routes!(profile::activate),
         routes!(profile::rename, profile::delete),
@@ -106,7 +114,11 @@ fn table() -> OpenApiRouter<App> {
         routes!(character::delete),
         routes!(character::restore),
         routes!(ticket::issue),
+    ];
+    let staff = [
         routes!(staff::first),
+        routes!(device_staff::list),
+        routes!(device_staff::ban, device_staff::lift),
         routes!(staff::appoint, staff::dismiss),
         routes!(staff::search),
         routes!(staff::end_sessions),
@@ -121,7 +133,7 @@ fn table() -> OpenApiRouter<App> {
     let add = |all: OpenApiRouter<App>, routes: UtoipaMethodRouter<App>| {
         all.routes(routes.map(|methods| methods.route_layer(kept.clone())))
     };
-    table.into_iter().fold(OpenApiRouter::with_openapi(document::head()), add)
+    account.into_iter().chain(play).chain(staff).fold(OpenApiRouter::with_openapi(document::head()), add)
 }
 
 /// The document of the interface: OpenAPI 3.1.

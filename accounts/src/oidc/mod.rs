@@ -19,7 +19,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use openidconnect::core::{
     CoreAuthenticationFlow, CoreClient, CoreClientAuthMethod, CoreIdToken, CoreIdTokenClaims,
-    CoreJwsSigningAlgorithm, CoreProviderMetadata, CoreUserInfoClaims,
+    CoreJwsSigningAlgorithm, CoreProviderMetadata, CoreTokenResponse, CoreUserInfoClaims,
 };
 use openidconnect::{
     AuthType, AuthorizationCode, ClaimsVerificationError, ClientId, ClientSecret, CsrfToken,
@@ -193,63 +193,64 @@ impl Provider {
         throttle: &Throttle,
         now_ms: i64,
     ) -> Result<Identity, Problem> {
-        self.in_time(self.prove_at_leisure(secrets, redirect_uri, code, asks_email, throttle, now_ms)).await
+        let work = async {
+            let kept = self.metadata(now_ms).await?;
+            let client = self.client(&kept, redirect_uri)?;
+            let exchange = client
+                .exchange_code(AuthorizationCode::new(code))
+                .map_err(|error| self.away(chain(&error)))?;
+            let exchanged = exchange
+                .set_pkce_verifier(PkceCodeVerifier::new(secrets.verifier.clone()))
+                .request_async(&self.outbound)
+                .await;
+            let tokens = exchanged.map_err(|error| match error {
+                RequestTokenError::ServerResponse(answer) => self.refused(answer),
+                error => self.away(chain(&error)),
+            })?;
+            let token = tokens.id_token().ok_or_else(|| self.refused("there is no ID token"))?;
+            let nonce = Nonce::new(secrets.nonce.clone());
+            let claims = match verify(&client, token, &nonce, now_ms) {
+                Err(ClaimsVerificationError::SignatureVerification(
+                    SignatureVerificationError::NoMatchingKey,
+                )) => {
+                    // The provider has turned its keys, or somebody makes key names up.
+                    let counted = throttle.count(now_ms, &[(PROVIDER_KEYS, &self.config.name)]);
+                    counted.map_err(|_| self.refused("its keys were fetched anew too often"))?.stands();
+                    let kept = self.fetch(Some(kept.fetched_ms), now_ms).await?;
+                    verify(&self.client(&kept, redirect_uri)?, token, &nonce, now_ms)
+                }
+                verified => verified,
+            };
+            let claims = claims.map_err(|error| self.refused(chain(&error)))?;
+            if !is_subject(claims.subject()) {
+                return Err(self.refused("the subject is empty, too long, or not printable ASCII"));
+            }
+            let email = if asks_email { self.email(&client, &tokens, &claims).await? } else { None };
+            Ok(Identity { issuer: self.config.issuer.clone(), subject: claims.subject().to_string(), email })
+        };
+        self.in_time(work).await
     }
 
-    async fn prove_at_leisure(
+    /// The address of whom a token vouches for, if the provider says that it has verified it.
+    async fn email(
         &self,
-        secrets: &FlowSecrets,
-        redirect_uri: &str,
-        code: String,
-        asks_email: bool,
-        throttle: &Throttle,
-        now_ms: i64,
-    ) -> Result<Identity, Problem> {
-        let kept = self.metadata(now_ms).await?;
-        let client = self.client(&kept, redirect_uri)?;
-        let exchange =
-            client.exchange_code(AuthorizationCode::new(code)).map_err(|error| self.away(chain(&error)))?;
-        let exchanged = exchange
-            .set_pkce_verifier(PkceCodeVerifier::new(secrets.verifier.clone()))
-            .request_async(&self.outbound)
-            .await;
-        let tokens = exchanged.map_err(|error| match error {
-            RequestTokenError::ServerResponse(answer) => self.refused(answer),
-            error => self.away(chain(&error)),
-        })?;
-        let token = tokens.id_token().ok_or_else(|| self.refused("there is no ID token"))?;
-        let nonce = Nonce::new(secrets.nonce.clone());
-        let claims = match verify(&client, token, &nonce, now_ms) {
-            Err(ClaimsVerificationError::SignatureVerification(
-                SignatureVerificationError::NoMatchingKey,
-            )) => {
-                // The provider has turned its keys, or somebody makes key names up.
-                let counted = throttle.count(now_ms, &[(PROVIDER_KEYS, &self.config.name)]);
-                counted.map_err(|_| self.refused("its keys were fetched anew too often"))?.stands();
-                let kept = self.fetch(Some(kept.fetched_ms), now_ms).await?;
-                verify(&self.client(&kept, redirect_uri)?, token, &nonce, now_ms)
-            }
-            verified => verified,
-        };
-        let claims = claims.map_err(|error| self.refused(chain(&error)))?;
-        if !is_subject(claims.subject()) {
-            return Err(self.refused("the subject is empty, too long, or not printable ASCII"));
+        client: &Client,
+        tokens: &CoreTokenResponse,
+        claims: &CoreIdTokenClaims,
+    ) -> Result<Option<Email>, Problem> {
+        let email = claims.email().map(|email| email.as_str());
+        if email.is_some() || client.user_info_url().is_none() {
+            return Ok(verified(email, claims.email_verified()));
         }
-        let mut email = verified(claims.email().map(|email| email.as_str()), claims.email_verified());
-        if !asks_email {
-            email = None;
-        } else if claims.email().is_none() && client.user_info_url().is_some() {
-            let request = client
-                .user_info(tokens.access_token().clone(), Some(claims.subject().clone()))
-                .map_err(|error| self.away(chain(&error)))?;
-            let told: CoreUserInfoClaims =
-                request.request_async(&self.outbound).await.map_err(|error| match error {
-                    UserInfoError::ClaimsVerification(error) => self.refused(chain(&error)),
-                    error => self.away(chain(&error)),
-                })?;
-            email = verified(told.email().map(|email| email.as_str()), told.email_verified());
-        }
-        Ok(Identity { issuer: self.config.issuer.clone(), subject: claims.subject().to_string(), email })
+        let request = client
+            .user_info(tokens.access_token().clone(), Some(claims.subject().clone()))
+            .map_err(|error| self.away(chain(&error)))?;
+        let told: CoreUserInfoClaims =
+            request.request_async(&self.outbound).await.map_err(|error| match error {
+                UserInfoError::ClaimsVerification(error) => self.refused(chain(&error)),
+                error => self.away(chain(&error)),
+            })?;
+        Ok(verified(told.email().map(|email| email.as_str()), told.email_verified()))
     }
 
     fn client(&self, kept: &Kept, redirect_uri: &str) -> Result<Client, Problem> {

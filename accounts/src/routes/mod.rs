@@ -2,6 +2,8 @@
 
 pub(crate) mod browser;
 pub(crate) mod character;
+pub(crate) mod device_staff;
+pub(crate) mod devices;
 pub(crate) mod identity;
 pub(crate) mod keys;
 pub(crate) mod me;

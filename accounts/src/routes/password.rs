@@ -7,6 +7,7 @@ use utoipa::ToSchema;
 use vyuha_gateway::accounts::check_password;
 use vyuha_store::sql::SqlTransaction;
 
+use crate::devices::enrolled;
 use crate::email::Email;
 use crate::http::{App, Body, Caller, From};
 use crate::login;
@@ -92,7 +93,7 @@ pub(crate) async fn request_reset(
 
 /// Set the new password
 ///
-/// The token is good once. Every session of the account ends.
+/// The token is good once. Every session of the account ends, and its devices are revoked.
 #[utoipa::path(post, path = "/api/v1/password-resets/confirm", tag = "password", operation_id = "reset_password",
     request_body = ResetPassword,
     responses(
@@ -116,7 +117,9 @@ pub(crate) async fn reset(
         let set = move |tx: &mut dyn SqlTransaction| {
             let account = one_time::redeem(tx, Kind::Reset, &token, now_ms)?.ok_or(Code::TokenInvalid)?;
             login::set_password(tx, account, &hash)?;
-            let ended = sessions::end_all(tx, account, None, EndReason::Password, now_ms)?;
+            // Whoever had the account may have enrolled one.
+            let mut ended = enrolled::revoke_all(tx, account, EndReason::Password, now_ms)?;
+            ended.extend(sessions::end_all(tx, account, None, EndReason::Password, now_ms)?);
             one_time::revoke(tx, Kind::Ticket, account)?;
             Ok::<_, Problem>((ended, login::email_of(tx, account)?))
         };

@@ -46,7 +46,7 @@ pub(crate) struct DeleteAccount {
 pub(crate) struct Export {
     /// When it was collected, milliseconds since 1970 UTC.
     made_ms: i64,
-    /// Lists of rows by what they are about: `account`, `identities`, `sessions`, `profiles`, `debts`, `characters`, `items`, `ledger` (how
+    /// Lists of rows by what they are about: `account`, `identities`, `sessions`, `devices`, `device_events`, `device_bans`, `profiles`, `debts`, `characters`, `items`, `ledger` (how
     /// many entries), `events`, `role`, `staff_actions`; each of at most 10,000.
     #[schema(value_type = Object)]
     sections: Map<String, Value>,

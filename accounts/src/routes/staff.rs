@@ -414,13 +414,7 @@ pub(crate) async fn suspend(
 ) -> Result<StatusCode, Problem> {
     caller.needs(Permission::Suspend)?;
     let (subject, now_ms) = (number(&subject)?, app.now_ms());
-    let length = reason.chars().count();
-    // A database may take no text with a zero in it.
-    let is_text = (1..=REASON_CHARS_MAX).contains(&length) && !reason.contains('\0');
-    if !is_text || until_ms.is_some_and(|until_ms| until_ms <= now_ms) {
-        let detail = "a reason has 1 to 500 characters, and the end of a suspension is in the future";
-        return Err(Problem::from(Code::BodyInvalid).detail(detail));
-    }
+    needs_reason(&reason, until_ms, now_ms)?;
     let ended = app
         .sql
         .transaction(move |tx| {
@@ -509,6 +503,18 @@ pub(super) fn needs_account(tx: &mut dyn SqlTransaction, account: i64) -> Result
 
 pub(super) fn number(text: &str) -> Result<i64, Problem> {
     text.parse().map_err(|_| Code::AccountUnknown.into())
+}
+
+/// Whether this can be why something is refused to somebody, and until when.
+pub(super) fn needs_reason(reason: &str, until_ms: Option<i64>, now_ms: i64) -> Result<(), Problem> {
+    let length = reason.chars().count();
+    // A database may take no text with a zero in it.
+    let is_text = (1..=REASON_CHARS_MAX).contains(&length) && !reason.contains('\0');
+    if !is_text || until_ms.is_some_and(|until_ms| until_ms <= now_ms) {
+        let detail = "a reason has 1 to 500 characters, and its end is in the future";
+        return Err(Problem::from(Code::BodyInvalid).detail(detail));
+    }
+    Ok(())
 }
 
 pub(super) fn page(limit: Option<usize>) -> Result<usize, Problem> {

@@ -4,6 +4,7 @@ mod algorithms;
 mod attacks;
 mod browser;
 mod client;
+mod devices;
 mod document;
 mod factor;
 mod frame;

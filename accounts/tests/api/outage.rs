@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use vyuha_test_postgres::Postgres;
 
 use crate::client::{DOCUMENT, Request};
+use crate::devices;
 use crate::node::{ADMIN_KEY, CHEAP, EMAIL, Node, PASSWORD, config};
 use crate::staff::Member;
 
@@ -14,10 +15,16 @@ const PATIENCE: Duration = Duration::from_mins(1);
 /// Within which every request is answered: less than it is given.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(8);
 /// What needs no database.
-const WITHOUT: &[&str] = &["public_keys", "list_identity_providers"];
+const WITHOUT: &[&str] = &[
+    "public_keys",
+    "begin_device_challenge",
+    "open_device_link",
+    "device_server_key",
+    "list_identity_providers",
+];
 
 /// A body that an operation takes; none where it has none. No mailbox is written to twice.
-fn body(operation: &str, outage: &str) -> Option<Value> {
+fn body(operation: &str, outage: &str, challenge: &str) -> Option<Value> {
     let token = |kind: &str| json!({ "token": format!("{kind}{}", "A".repeat(43)) });
     Some(match operation {
         "register" => json!({ "email": format!("new-{outage}@example.com"), "password": PASSWORD }),
@@ -45,7 +52,14 @@ fn body(operation: &str, outage: &str) -> Option<Value> {
         "put_profile_settings" => json!({ "settings": {} }),
         "book_debt" => json!({ "amount": 5, "reason": "why" }),
         "freeze_profile" | "freeze_profile_of_account" => json!({ "reason": "why" }),
-        "suspend_account" => json!({ "reason": "bots" }),
+        "suspend_account" | "ban_device" => json!({ "reason": "bots" }),
+        "rename_device" => json!({ "name": "tablet" }),
+        "sign_in_device" => {
+            json!({ "device": "0".repeat(32), "challenge": challenge, "signature": "A".repeat(86) })
+        }
+        "enrol_device" => json!({
+            "challenge": challenge, "public_key": "A", "signature": "A", "name": "phone", "platform": "x",
+        }),
         _ => return None,
     })
 }
@@ -53,12 +67,14 @@ fn body(operation: &str, outage: &str) -> Option<Value> {
 /// Calls every operation in turn; what was not answered with the expected problem.
 async fn call_all(node: &Node, token: &str, subject: i64, outage: &str) -> Vec<String> {
     let mut unexpected = Vec::new();
+    let challenge = devices::challenge(node).await;
     for (path, item) in DOCUMENT["paths"].as_object().unwrap() {
         for (method, operation) in item.as_object().unwrap() {
             let name = operation["operationId"].as_str().unwrap();
             let at = path.replace("{account}", &subject.to_string()).replace("{session}", "AAAAAAAA");
             let at =
                 at.replace("{provider}", "example").replace("{profile}", "1").replace("{character}", "1");
+            let at = at.replace("{device}", &"0".repeat(32));
             let method =
                 ["GET", "POST", "PUT", "DELETE"].into_iter().find(|known| known.eq_ignore_ascii_case(method));
             // Some are for pages of the site alone.
@@ -69,7 +85,7 @@ async fn call_all(node: &Node, token: &str, subject: i64, outage: &str) -> Vec<S
             if operation.get("security").is_some() {
                 request = request.bearer(token);
             }
-            if let Some(body) = body(name, outage) {
+            if let Some(body) = body(name, outage, &challenge) {
                 request = request.json(&body);
             }
             let begun = Instant::now();

@@ -124,20 +124,20 @@ pub struct Carried {
     pub count: i64,
 }
 
-/// What the rows of items come to. Memory: the same as of [`Balances`], and an id and a slot for each item.
+/// What the rows of items come to. Memory: the same as of [`Balances`], and a slot for each item.
 #[derive(Debug, Default)]
 pub struct Tally {
     kinds: Sums,
     singles: Sums,
-    ids: BTreeSet<i64>,
+    last: Option<i64>,
     slots: BTreeMap<(i64, i64, i64), i64>,
     findings: Vec<Finding>,
 }
 
 impl Tally {
-    /// Takes a row in. `stacks` tells whether a kind does.
+    /// Takes a row in; rows come by rising id. `stacks` tells whether a kind does.
     pub fn count(&mut self, row: &ItemRow, stacks: impl Fn(i64) -> bool) {
-        if !self.ids.insert(row.id) {
+        if self.last.replace(row.id) == Some(row.id) {
             self.findings.push(Finding::Twice { item: row.id });
         }
         if row.place != PLACE_GROUND
@@ -158,6 +158,8 @@ pub fn scan(items: &[ItemRow], ledger: &[LedgerRow], stacks: impl Fn(i64) -> boo
     for row in ledger {
         balances.enter(row, &stacks);
     }
+    let mut items: Vec<&ItemRow> = items.iter().collect();
+    items.sort_by_key(|item| item.id);
     for item in items {
         tally.count(item, &stacks);
     }

@@ -139,6 +139,8 @@ pub struct Metrics {
     pub dupe_scan_findings: Level,
     /// When the last search came to its end, in seconds since 1970; 0 before the first.
     pub dupe_scan_last_success: Level,
+    /// By when the next search is to come to its end, in seconds since 1970; 0 where none is to.
+    pub dupe_scan_due: Level,
     /// How long it took.
     pub dupe_scan_seconds: SecondsLevel,
     tls_reloads: Family<ResultLabel, Counter>,
@@ -238,6 +240,11 @@ impl Metrics {
                 vyuha,
                 "dupe_scan_last_success",
                 "When the last search for doubled items came to its end, in seconds since 1970; 0 before the first",
+            ),
+            dupe_scan_due: level(
+                vyuha,
+                "dupe_scan_due",
+                "By when the next search for doubled items is to come to its end, in seconds since 1970; 0 where another node searches, or none",
             ),
             dupe_scan_seconds: {
                 let level = SecondsLevel::default();

@@ -5,6 +5,7 @@
 
 mod stream;
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -164,6 +165,11 @@ impl MemoryHot {
     }
 }
 
+/// Whether a session is a node's.
+fn is_of(session: &[u8], node: &str) -> bool {
+    serde_json::from_slice::<serde_json::Value>(session).is_ok_and(|session| session["node"] == node)
+}
+
 /// A future that was ready from the start.
 fn ready<'a, T: Send + 'a>(result: Result<T, HotError>) -> HotFuture<'a, T> {
     Box::pin(std::future::ready(result))
@@ -184,10 +190,14 @@ impl HotStore for MemoryHot {
         ready(Ok(self.data().sessions.get(Instant::now(), &character).cloned()))
     }
 
-    fn end_sessions<'a>(&'a self, characters: &'a [i64]) -> HotFuture<'a, ()> {
+    fn end_sessions<'a>(&'a self, node: &'a str, characters: &'a [i64]) -> HotFuture<'a, ()> {
         let mut data = self.data();
         for character in characters {
-            data.sessions.values.remove(character);
+            if let Entry::Occupied(session) = data.sessions.values.entry(*character)
+                && is_of(&session.get().1, node)
+            {
+                session.remove();
+            }
         }
         ready(Ok(()))
     }
@@ -230,12 +240,12 @@ impl HotStore for MemoryHot {
         }))
     }
 
-    fn recent_chat<'a>(&'a self, channel: &'a str) -> HotFuture<'a, Vec<Vec<u8>>> {
+    fn recent_chat<'a>(&'a self, channel: &'a str, lines_max: usize) -> HotFuture<'a, Vec<Vec<u8>>> {
         ready(check_names(&[channel]).map(|()| {
             let data = self.data();
             data.chat
                 .get(Instant::now(), channel)
-                .map(|lines| lines.iter().cloned().collect())
+                .map(|lines| lines.iter().skip(lines.len().saturating_sub(lines_max)).cloned().collect())
                 .unwrap_or_default()
         }))
     }

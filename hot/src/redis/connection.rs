@@ -43,7 +43,8 @@ pub(super) struct Connection {
 }
 
 struct State {
-    open: Option<MultiplexedConnection>,
+    /// With its number: what an older one still has to say is nothing about this one.
+    open: Option<(u64, MultiplexedConnection)>,
     breaker: Breaker,
 }
 
@@ -130,10 +131,10 @@ impl Connection {
         ask: impl AsyncFnOnce(MultiplexedConnection) -> RedisResult<T>,
     ) -> Result<T, HotError> {
         let answer = match self.connection().await {
-            Ok(connection) => ask(connection).await.map_err(|error| {
+            Ok((number, connection)) => ask(connection).await.map_err(|error| {
                 let error = hot_error(&error);
                 if let HotError::Away(reason) = &error {
-                    self.broke(reason);
+                    self.broke(number, reason);
                 }
                 error
             }),
@@ -147,7 +148,7 @@ impl Connection {
     }
 
     /// The connection that is open, or a new one if the breaker allows it.
-    async fn connection(&self) -> Result<MultiplexedConnection, HotError> {
+    async fn connection(&self) -> Result<(u64, MultiplexedConnection), HotError> {
         if let Some(open) = self.state().open.clone() {
             return Ok(open);
         }
@@ -161,27 +162,24 @@ impl Connection {
         let connection = self.client.get_multiplexed_async_connection_with_config(&self.config).await;
         let connection = connection.map_err(|error| {
             let reason = error.to_string();
-            self.broke(&reason);
+            is_away(self.state(), &reason);
             HotError::Away(reason)
         })?;
         let mut state = self.state();
         state.breaker.succeeded();
-        state.open = Some(connection.clone());
+        let number = self.connections.fetch_add(1, Ordering::Relaxed) + 1;
+        let open = state.open.insert((number, connection)).clone();
         drop(state);
-        self.connections.fetch_add(1, Ordering::Relaxed);
         tracing::info!("Redis is there");
-        Ok(connection)
+        Ok(open)
     }
 
-    /// Gives the connection up. Of several questions that fail together the first one counts.
-    fn broke(&self, reason: &str) {
+    /// Gives a connection up. Of several questions that fail together the first one counts; the others, and those on a connection
+    /// that was given up before, say nothing of the one that is open now.
+    fn broke(&self, number: u64, reason: &str) {
         let mut state = self.state();
-        let was_open = state.open.take().is_some();
-        let now = Instant::now();
-        if was_open || state.breaker.state(now) != BreakerState::Open {
-            state.breaker.failed(now, reason.to_owned(), rand::random());
-            drop(state);
-            tracing::warn!(reason, "Redis is away: hot data is not shared until it is back");
+        if state.open.take_if(|(open, _)| *open == number).is_some() {
+            is_away(state, reason);
         }
     }
 
@@ -189,4 +187,10 @@ impl Connection {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn is_away(mut state: MutexGuard<'_, State>, reason: &str) {
+    state.breaker.failed(Instant::now(), reason.to_owned(), rand::random());
+    drop(state);
+    tracing::warn!(reason, "Redis is away: hot data is not shared until it is back");
 }

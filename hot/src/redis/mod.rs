@@ -37,6 +37,7 @@ pub struct RedisHot {
     settle: Script,
     positions: Script,
     append: Script,
+    end: Script,
 }
 
 impl RedisHot {
@@ -49,6 +50,7 @@ impl RedisHot {
             settle: Script::new(include_str!("settle.lua")),
             positions: Script::new(include_str!("positions.lua")),
             append: Script::new(include_str!("append.lua")),
+            end: Script::new(include_str!("end.lua")),
         }
     }
 
@@ -190,13 +192,18 @@ impl HotStore for RedisHot {
         Box::pin(async move { self.connection.command(&Cmd::get(self.key("session", character))).await })
     }
 
-    fn end_sessions<'a>(&'a self, characters: &'a [i64]) -> HotFuture<'a, ()> {
+    fn end_sessions<'a>(&'a self, node: &'a str, characters: &'a [i64]) -> HotFuture<'a, ()> {
         Box::pin(async move {
-            let mut pipe = ::redis::pipe();
-            for character in characters {
-                pipe.del(self.key("session", character)).ignore();
+            if characters.is_empty() {
+                return Ok(());
             }
-            self.connection.pipe(&pipe).await
+            let mut call = self.end.prepare_invoke();
+            call.arg(node);
+            for character in characters {
+                call.key(self.key("session", character));
+            }
+            self.connection.script::<u64>(&call).await?;
+            Ok(())
         })
     }
 
@@ -219,10 +226,14 @@ impl HotStore for RedisHot {
         Box::pin(self.push_chat_in_redis(channel, lines))
     }
 
-    fn recent_chat<'a>(&'a self, channel: &'a str) -> HotFuture<'a, Vec<Vec<u8>>> {
+    fn recent_chat<'a>(&'a self, channel: &'a str, lines_max: usize) -> HotFuture<'a, Vec<Vec<u8>>> {
         Box::pin(async move {
             check_names(&[channel])?;
-            self.connection.command(&Cmd::lrange(self.key("chat", channel), 0, -1)).await
+            if lines_max == 0 {
+                return Ok(Vec::new());
+            }
+            let first = -isize::try_from(lines_max).unwrap_or(isize::MAX);
+            self.connection.command(&Cmd::lrange(self.key("chat", channel), first, -1)).await
         })
     }
 

@@ -59,6 +59,28 @@ async fn a_redis_that_is_paused_holds_nobody_up() {
 }
 
 #[tokio::test]
+async fn what_an_old_connection_says_last_does_not_break_the_new_one() {
+    let server = RedisServer::start();
+    let line = server.line();
+    let hot = redis(&line.url());
+    hot.beat("n", b"").await.unwrap();
+    line.cut();
+    let late = async {
+        tokio::time::sleep(TIMEOUT * 3 / 4).await;
+        hot.beat("late", b"").await
+    };
+    let meanwhile = async {
+        assert!(matches!(hot.beat("n", b"").await, Err(HotError::Away(_))));
+        until_it_answers(&hot).await;
+        assert_eq!(hot.stats().connections, 2);
+    };
+    let (late, ()) = tokio::join!(late, meanwhile);
+    assert!(matches!(late, Err(HotError::Away(_))), "it was asked on the old connection");
+    hot.beat("n", b"").await.unwrap();
+    assert_eq!((hot.stats().connections, hot.stats().breaker), (2, BreakerState::Closed));
+}
+
+#[tokio::test]
 async fn many_who_ask_at_once_share_one_connection_and_one_failure() {
     let server = RedisServer::start();
     let hot = redis(&server.url());

@@ -52,14 +52,21 @@ fn ids(events: &[Event]) -> Vec<(u64, u64)> {
 fn sessions_are_put_read_ended_and_expire() {
     on_each(async |hot| {
         hot.put_sessions(&[]).await.unwrap();
-        hot.put_sessions(&[(1, b"one".to_vec()), (-2, vec![0, 255])]).await.unwrap();
-        assert_eq!(hot.session(1).await.unwrap(), Some(b"one".to_vec()));
+        let on = |node: &str| format!(r#"{{"node":"{node}"}}"#).into_bytes();
+        hot.put_sessions(&[(1, on("east")), (-2, vec![0, 255]), (4, on("west"))]).await.unwrap();
+        assert_eq!(hot.session(1).await.unwrap(), Some(on("east")));
         assert_eq!(hot.session(-2).await.unwrap(), Some(vec![0, 255]));
         assert_eq!(hot.session(3).await.unwrap(), None);
-        hot.put_sessions(&[(1, b"uno".to_vec())]).await.unwrap();
-        assert_eq!(hot.session(1).await.unwrap(), Some(b"uno".to_vec()));
-        hot.end_sessions(&[1, 3]).await.unwrap();
+        hot.put_sessions(&[(1, on("west"))]).await.unwrap();
+        assert_eq!(hot.session(1).await.unwrap(), Some(on("west")));
+        // What is another node's by now, or nobody's, stays.
+        hot.end_sessions("east", &[1, -2, 3]).await.unwrap();
+        assert_eq!(hot.session(1).await.unwrap(), Some(on("west")));
+        hot.end_sessions("west", &[]).await.unwrap();
+        hot.end_sessions("west", &[1, -2, 3]).await.unwrap();
         assert_eq!(hot.session(1).await.unwrap(), None);
+        assert_eq!(hot.session(4).await.unwrap(), Some(on("west")));
+        assert_eq!(hot.session(-2).await.unwrap(), Some(vec![0, 255]));
         expire().await;
         assert_eq!(hot.session(-2).await.unwrap(), None);
     });
@@ -99,15 +106,18 @@ fn who_is_near_is_found_nearest_first_until_it_expires() {
 #[test]
 fn chat_keeps_its_last_lines_for_a_while() {
     on_each(async |hot| {
-        assert_eq!(hot.recent_chat("world").await.unwrap(), Vec::<Vec<u8>>::new());
+        assert_eq!(hot.recent_chat("world", 100).await.unwrap(), Vec::<Vec<u8>>::new());
         hot.push_chat("world", &[]).await.unwrap();
         hot.push_chat("world", &[b"a".to_vec(), b"b".to_vec(), b"c".to_vec()]).await.unwrap();
         hot.push_chat("world", &[b"d".to_vec(), b"e".to_vec(), b"f".to_vec()]).await.unwrap();
         hot.push_chat("guild", &[b"x".to_vec()]).await.unwrap();
-        let lines = hot.recent_chat("world").await.unwrap();
+        let lines = hot.recent_chat("world", 100).await.unwrap();
         assert_eq!(lines, [b"b", b"c", b"d", b"e", b"f"].map(|line| line.to_vec()));
+        assert_eq!(hot.recent_chat("world", 2).await.unwrap(), [b"e", b"f"].map(|line| line.to_vec()));
+        assert_eq!(hot.recent_chat("world", 0).await.unwrap(), Vec::<Vec<u8>>::new());
+        assert_eq!(hot.recent_chat("world", usize::MAX).await.unwrap().len(), 5);
         expire().await;
-        assert_eq!(hot.recent_chat("world").await.unwrap(), Vec::<Vec<u8>>::new());
+        assert_eq!(hot.recent_chat("world", 100).await.unwrap(), Vec::<Vec<u8>>::new());
     });
 }
 
@@ -287,8 +297,8 @@ fn what_is_out_of_range_is_refused_and_changes_nothing() {
         assert!(invalid(hot.near(1, -1.0, 1.0, 10.0, 10).await.map(drop)));
         assert!(invalid(hot.push_chat("c", &[b"a".to_vec(), big.clone()]).await));
         assert!(invalid(hot.push_chat(&long, &[]).await));
-        assert_eq!(hot.recent_chat("c").await.unwrap(), Vec::<Vec<u8>>::new());
-        assert!(invalid(hot.recent_chat("").await.map(drop)));
+        assert_eq!(hot.recent_chat("c", 9).await.unwrap(), Vec::<Vec<u8>>::new());
+        assert!(invalid(hot.recent_chat("", 9).await.map(drop)));
         let rule = BucketRule { capacity: 0, fills_in: SHORT };
         assert!(invalid(hot.settle("b", rule, 1).await.map(drop)));
         assert!(invalid(hot.settle(&long, BucketRule { capacity: 1, ..rule }, 1).await.map(drop)));

@@ -342,8 +342,8 @@ keys! {
         event_retention: Duration = "90days" in "7days"..="36500days";
         /// Time that sessions of accounts are kept in the database after they are over, at least; those that are older are archived by month.
         session_retention: Duration = "365days" in "1day"..="36500days";
-        /// Time between two searches for doubled and lost items, which compare all items with the ledger.
-        scan_interval: Duration = "5m" in "1s"..="5m";
+        /// Time between two searches for doubled and lost items, which compare all items with the ledger, a second at least; 0s to search only when it is ordered. Of the nodes of a database one searches.
+        scan_interval: Duration = "5m" in "0s"..="1day";
         /// Whether a database of an older version is migrated at the start; if not, it is refused until `vyuha migrate up` has run.
         migrate: bool = "true";
     }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 use vyuha_gateway::{ANNOUNCEMENTS_CHANNEL, Announcement, Metrics};
+use vyuha_hot::Subscription;
 use vyuha_protocol::text::check_chat;
 
 use super::Hot;
@@ -17,6 +18,9 @@ use crate::doors::{ShardDoors, Telling};
 
 /// How long it is waited before a subscription that ended is made again.
 const SUBSCRIBE_AGAIN: Duration = Duration::from_millis(500);
+/// How often it is looked whether Redis was connected anew. A subscription asks nothing, so that it never learns by itself that its
+/// connection is dead.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// What goes from node to node.
 #[derive(Serialize, Deserialize)]
@@ -59,12 +63,25 @@ impl Announcer {
 
     async fn hear(&self) {
         loop {
-            if let Ok(mut subscription) = self.hot.store.subscribe(ANNOUNCEMENTS_CHANNEL).await {
-                while let Some(message) = subscription.next().await {
-                    self.heard(&message);
-                }
+            if let Ok(subscription) = self.hot.store.subscribe(ANNOUNCEMENTS_CHANNEL).await {
+                self.listen(subscription).await;
             }
             tokio::time::sleep(SUBSCRIBE_AGAIN).await;
+        }
+    }
+
+    /// Listens until the subscription ends, or has probably died as another connection to Redis has.
+    async fn listen(&self, mut subscription: Subscription) {
+        let connections = self.hot.connections();
+        let mut look = tokio::time::interval(LOOK);
+        while self.hot.connections() == connections {
+            tokio::select! {
+                message = subscription.next() => match message {
+                    Some(message) => self.heard(&message),
+                    None => return,
+                },
+                _ = look.tick() => {}
+            }
         }
     }
 

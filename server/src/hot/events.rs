@@ -6,6 +6,8 @@
 //!
 //! Reads are a page at a time on the persistence thread, between its transactions; a database that is away is waited for.
 
+use std::cell::Cell;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -53,17 +55,36 @@ enum EventsError {
     Store(#[from] StoreError),
 }
 
+impl EventsError {
+    /// Whether nothing else would fare better just now.
+    fn is_of_all(&self) -> bool {
+        use StoreError::{Stopped, Unavailable};
+        matches!(self, Self::Hot(HotError::Away(_)) | Self::Store(Unavailable { .. } | Stopped))
+    }
+}
+
+/// Since when there is something in the database that is not in its stream. Whoever shows it finds it growing as well while the
+/// one that tells events hangs, or is no more.
+pub type BehindSince = Rc<Cell<Option<Instant>>>;
+
 /// Tells events until it is dropped, or the persistence thread ends. `runs` are the runs of this node, the last of which goes
 /// on.
-pub async fn publish(hot: Hot, node: String, runs: Vec<RunRow>, store: Handle, metrics: Arc<Metrics>) {
+pub async fn publish(
+    hot: Hot,
+    node: String,
+    runs: Vec<RunRow>,
+    store: Handle,
+    metrics: Arc<Metrics>,
+    behind_since: BehindSince,
+) {
     let shards = runs.iter().map(|run| run.shards as u16).max().unwrap_or(0);
     let streams =
         (0..shards).map(|shard| Stream { name: format!("ledger:{node}:{shard}"), shard, place: None });
     let mut streams: Vec<Stream> = streams.collect();
     let publisher = Publisher { hot, runs, store, metrics };
-    let mut behind_since = Some(Instant::now());
     let mut connections = publisher.hot.connections();
     loop {
+        behind_since.set(behind_since.get().or(Some(Instant::now())));
         let applied = publisher.store.applied();
         if publisher.hot.connections() != connections {
             // Another Redis, or the same one without what it held: also streams to which nothing is added are told again.
@@ -72,18 +93,15 @@ pub async fn publish(hot: Hot, node: String, runs: Vec<RunRow>, store: Handle, m
                 stream.place = None;
             }
         }
-        let told = publisher.tell_all(&mut streams).await;
-        let figures = &publisher.metrics.hot;
-        match told {
-            Ok(()) => behind_since = None,
+        match publisher.tell_all(&mut streams).await {
+            Ok(()) => behind_since.set(None),
             Err(EventsError::Store(StoreError::Stopped)) => return,
             // It is said already that Redis is away, or the database.
             Err(EventsError::Hot(HotError::Away(_)) | EventsError::Store(StoreError::Unavailable { .. })) => {
             }
             Err(error) => tracing::warn!(%error, "events of the ledger could not be told; they will be"),
         }
-        figures.events_lag_seconds.set(behind_since.map_or(0.0, |since| since.elapsed().as_secs_f64()));
-        if behind_since.is_some() {
+        if behind_since.get().is_some() {
             tokio::time::sleep(AGAIN).await;
             continue;
         }
@@ -91,7 +109,6 @@ pub async fn publish(hot: Hot, node: String, runs: Vec<RunRow>, store: Handle, m
         while publisher.store.applied() == applied && publisher.hot.connections() == connections {
             tokio::time::sleep(GATHER).await;
         }
-        behind_since = Some(Instant::now());
     }
 }
 
@@ -103,11 +120,21 @@ struct Publisher {
 }
 
 impl Publisher {
-    /// Tells all that the ledger has and the streams have not.
+    /// Tells all that the ledger has and the streams have not. A stream that fails by itself holds up no other; the first failure
+    /// comes back.
     async fn tell_all(&self, streams: &mut [Stream]) -> Result<(), EventsError> {
+        let mut told = Ok(());
         for stream in streams {
-            while self.tell_page(stream).await? {}
+            match self.tell_stream(stream).await {
+                Err(error) if error.is_of_all() => return Err(error),
+                this => told = told.and(this),
+            }
         }
+        told
+    }
+
+    async fn tell_stream(&self, stream: &mut Stream) -> Result<(), EventsError> {
+        while self.tell_page(stream).await? {}
         Ok(())
     }
 
@@ -120,7 +147,9 @@ impl Publisher {
         let rows = self.rows_after(stream.shard, read).await?;
         let events: Vec<Event> = rows.iter().map(|row| event(row)).collect();
         let Some(last) = events.last().map(|event| event.id) else {
-            stream.place = Some(Place { has, read });
+            // Only the run that goes on can still grow: those before it are not asked again.
+            let begun = self.runs.last().map(|run| EventId { sequence: sequence(run.epoch, 0), index: 0 });
+            stream.place = Some(Place { has, read: begun.map_or(read, |begun| read.max(begun)) });
             return Ok(false);
         };
         // Whatever fails, what the stream has is asked anew: it may have taken them.
@@ -212,28 +241,101 @@ fn int(row: &[Value], name: &str) -> i64 {
 
 #[cfg(test)]
 mod tests {
+    use vyuha_hot::MemoryHot;
+    use vyuha_store::migrate::OlderSchema;
+    use vyuha_store::{
+        Durability, DurabilityConfig, LINGER, PersistenceConfig, StoreConfig, TypedStore as _,
+    };
+
     use super::*;
+
+    /// The ledger's row of a transaction with one.
+    fn ledger_row(epoch: i64, shard: u16, seq: i64) -> LedgerRow {
+        LedgerRow {
+            source: source(epoch, shard),
+            seq,
+            idx: 0,
+            at_ms: 5,
+            reason: 8,
+            item: 9,
+            kind: 1,
+            count: 2,
+            from_place: 0,
+            from_owner: 7,
+            to_place: 0,
+            to_owner: 6,
+            counterparty: 6,
+        }
+    }
+
+    fn stream(name: &str, shard: u16) -> Stream {
+        Stream { name: name.to_owned(), shard, place: None }
+    }
+
+    /// Tells with a node's database of so many runs, in which each shard's first run has a transaction.
+    async fn with_runs(count: i64, test: impl AsyncFnOnce(Publisher, Handle)) {
+        let dir = tempfile::tempdir().unwrap();
+        let config = DurabilityConfig {
+            data_dir: dir.path().into(),
+            node: "west".into(),
+            producers: 1,
+            segment_bytes: 1 << 20,
+            journal_bytes_max: 4 << 20,
+            queue_batches: 8,
+            store: StoreConfig::Sqlite,
+            older_schema: OlderSchema::Migrate,
+            logs: Vec::new(),
+            archive_dir: dir.path().join("archive"),
+            persistence: PersistenceConfig { linger: LINGER, ..PersistenceConfig::default() },
+        };
+        let tables = crate::node::tables();
+        let (durability, producers) =
+            Durability::open(&config, &tables, &(Arc::new(|_: &str| ()) as _)).unwrap();
+        let store = durability.handle();
+        for shard in 0..2 {
+            store.call(move |store| store.insert_row(&ledger_row(1, shard, 1))).await.unwrap();
+        }
+        let run = |epoch| RunRow { epoch, node: "west".into(), shards: 2, began_ms: 0 };
+        let hot = Hot { store: Arc::new(MemoryHot::new(Lifetimes::default())), redis: None };
+        let metrics = Arc::new(Metrics::new(2, "", ""));
+        let runs = (1..=count).map(run).collect();
+        test(Publisher { hot, runs, store: store.clone(), metrics }, store).await;
+        drop(producers);
+        durability.shutdown().unwrap();
+    }
+
+    #[tokio::test]
+    async fn runs_that_are_over_are_asked_once() {
+        with_runs(20, async |publisher, store| {
+            let mut streams = [stream("0", 0), stream("1", 1)];
+            publisher.tell_all(&mut streams).await.unwrap();
+            assert_eq!(publisher.metrics.hot.events.get(), 2);
+            let before = store.stats().requests;
+            publisher.tell_all(&mut streams).await.unwrap();
+            assert_eq!(store.stats().requests - before, 2, "one for each stream");
+            // What the last run adds is told.
+            store.call(|store| store.insert_row(&ledger_row(20, 1, 1))).await.unwrap();
+            publisher.tell_all(&mut streams).await.unwrap();
+            assert_eq!(publisher.metrics.hot.events.get(), 3);
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn a_stream_that_is_refused_holds_up_no_other() {
+        with_runs(1, async |publisher, _| {
+            // No store takes a stream without a name.
+            let mut streams = [stream("", 0), stream("1", 1)];
+            let told = publisher.tell_all(&mut streams).await;
+            assert!(matches!(told, Err(EventsError::Hot(HotError::Invalid(_)))), "{told:?}");
+            assert_eq!(publisher.metrics.hot.events.get(), 1);
+        })
+        .await;
+    }
 
     #[test]
     fn an_event_is_its_row_and_its_id_rises_from_run_to_run() {
-        let row = |epoch, shard, seq, idx| {
-            let source = source(epoch, shard);
-            LedgerRow {
-                source,
-                seq,
-                idx,
-                at_ms: 5,
-                reason: 8,
-                item: 9,
-                kind: 1,
-                count: 2,
-                from_place: 0,
-                from_owner: 7,
-                to_place: 0,
-                to_owner: 6,
-                counterparty: 6,
-            }
-        };
+        let row = |epoch, shard, seq, idx| LedgerRow { idx, ..ledger_row(epoch, shard, seq) };
         let told = event(&row(3, 1, 7, 2).to_values());
         let body: serde_json::Value = serde_json::from_slice(&told.body).unwrap();
         assert_eq!(told.id, EventId { sequence: (3 << SOURCE_BITS) + 7, index: 2 });

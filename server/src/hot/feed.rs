@@ -38,11 +38,13 @@ pub struct HotBatch {
     pub entered: Vec<Sighting>,
     /// What was said.
     pub spoken: Vec<Spoken>,
+    /// Accounts whose sessions ended: after what was seen of them.
+    pub left: Vec<i64>,
 }
 
 impl HotBatch {
     fn len(&self) -> usize {
-        self.seen.len() + self.entered.len() + self.spoken.len()
+        self.seen.len() + self.entered.len() + self.spoken.len() + self.left.len()
     }
 }
 
@@ -82,6 +84,7 @@ impl HotFeed {
                 .collect(),
             entered: outbox.entered.iter().copied().filter_map(sighting).collect(),
             spoken: std::mem::take(&mut outbox.spoken),
+            left: outbox.left.iter().map(|left| left.account).collect(),
         };
         if batch.len() == 0 {
             return;

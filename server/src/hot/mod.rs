@@ -14,6 +14,7 @@ mod online;
 mod registry;
 mod telling;
 
+use std::cell::RefCell;
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -29,8 +30,10 @@ use crate::config::{Config, Redis, RedisUrl};
 use crate::doors::ShardDoors;
 use crate::run::RunRow;
 
+pub use events::BehindSince;
 pub use feed::{HotFeed, HotFeeds};
-pub use telling::Presence;
+use online::Online;
+use telling::Presence;
 
 /// The store of hot data that the configuration names. Clones share it.
 #[derive(Clone)]
@@ -106,8 +109,10 @@ pub struct Sharing {
 
 /// The tasks that tell the others of this node.
 pub struct Shared {
-    /// Who plays here.
-    pub presence: Presence,
+    /// Since when a row of the ledger is in no stream.
+    pub events_behind_since: BehindSince,
+    presence: Presence,
+    node: String,
     hot: Hot,
     tasks: Vec<JoinHandle<()>>,
 }
@@ -116,18 +121,29 @@ impl Sharing {
     /// Begins, on the thread of the control plane.
     pub fn start(self, doors: &Rc<ShardDoors>, metrics: &Arc<Metrics>) -> Shared {
         let Sharing { hot, runs, store, feeds, beat, load, announcements } = self;
-        let (presence, node) = (Presence::new(&beat.name), beat.name.clone());
+        let node = beat.name.clone();
+        let presence = Presence::new(RefCell::new(Online::new(&node)));
+        let events_behind_since = BehindSince::default();
         let (doors, metrics) = (|| doors.clone(), || metrics.clone());
         let mut tasks = vec![
             spawn_local(registry::beat(hot.clone(), beat, load)),
             spawn_local(announcing::announce(hot.clone(), node.clone(), doors(), metrics(), announcements)),
-            spawn_local(telling::tell(hot.clone(), feeds, presence.clone(), doors(), metrics())),
+            spawn_local(telling::tell(
+                hot.clone(),
+                node.clone(),
+                feeds,
+                presence.clone(),
+                doors(),
+                metrics(),
+            )),
         ];
         // In the process nobody would ever read them.
         if hot.redis.is_some() {
-            tasks.push(spawn_local(events::publish(hot.clone(), node, runs, store, metrics())));
+            let behind_since = events_behind_since.clone();
+            let publish = events::publish(hot.clone(), node.clone(), runs, store, metrics(), behind_since);
+            tasks.push(spawn_local(publish));
         }
-        Shared { presence, hot, tasks }
+        Shared { events_behind_since, presence, node, hot, tasks }
     }
 }
 
@@ -135,7 +151,7 @@ impl Shared {
     /// Ends, and says that nobody plays here any more.
     pub async fn end(self) {
         self.tasks.iter().for_each(JoinHandle::abort);
-        telling::tell_the_end(self.hot, self.presence).await;
+        telling::tell_the_end(self.hot, &self.node, self.presence).await;
     }
 }
 

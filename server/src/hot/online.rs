@@ -24,6 +24,8 @@ pub struct Online {
 #[derive(Debug)]
 struct Entry {
     session: OnlineSession,
+    /// The shard that saw it last.
+    shard: u16,
     seen: Instant,
     /// When the others were told of it as it is.
     told: Option<Instant>,
@@ -40,11 +42,13 @@ impl Online {
         self.sessions.len()
     }
 
-    /// Somebody was seen.
-    pub fn see(&mut self, sighting: &Sighting, now: Instant, now_ms: i64) {
+    /// Somebody was seen by a shard.
+    pub fn see(&mut self, shard: u16, sighting: &Sighting, now: Instant, now_ms: i64) {
         let &Sighting { character, account, ref name, zone, .. } = sighting;
-        if self.sessions.get(&account).is_some_and(|entry| entry.session.character != character) {
-            self.left(account);
+        if let Some(entry) = self.sessions.get(&account)
+            && entry.session.character != character
+        {
+            self.left(entry.shard, account);
         }
         let Online { node, sessions, ended } = self;
         let entry = sessions.entry(account).or_insert_with(|| {
@@ -52,17 +56,19 @@ impl Online {
             ended.retain(|ended| *ended != character);
             let (name, node) = (name.clone(), node.clone());
             let session = OnlineSession { character, name, account, node, zone, since_unix_ms: now_ms };
-            Entry { session, seen: now, told: None }
+            Entry { session, shard, seen: now, told: None }
         });
-        entry.seen = now;
+        (entry.seen, entry.shard) = (now, shard);
         if entry.session.zone != zone {
             (entry.session.zone, entry.told) = (zone, None);
         }
     }
 
-    /// An account's session is over.
-    pub fn left(&mut self, account: i64) {
-        if let Some(entry) = self.sessions.remove(&account) {
+    /// An account's session on a shard is over. One that another shard has seen since is another one.
+    pub fn left(&mut self, shard: u16, account: i64) {
+        if self.sessions.get(&account).is_some_and(|entry| entry.shard == shard)
+            && let Some(entry) = self.sessions.remove(&account)
+        {
             self.ended.push(entry.session.character);
         }
     }
@@ -125,8 +131,8 @@ mod tests {
     #[test]
     fn who_changes_is_told_of_once_and_again_when_it_is_time() {
         let (mut online, mut now) = (Online::new("n"), Instant::now());
-        online.see(&seen(1, 10, 7), now, 1_000);
-        online.see(&seen(2, 20, 7), now, 1_000);
+        online.see(0, &seen(1, 10, 7), now, 1_000);
+        online.see(0, &seen(2, 20, 7), now, 1_000);
         let untold = online.untold(9);
         assert_eq!((characters(&untold), online.untold(1).len()), (vec![10, 20], 1));
         let first = untold.iter().find(|session| session.character == 10).unwrap();
@@ -138,18 +144,18 @@ mod tests {
         online.told(&untold, now);
         assert!(online.untold(9).is_empty());
         // The same again is nothing new; another zone is, and keeps since when it plays.
-        online.see(&seen(1, 10, 7), now, 2_000);
-        online.see(&seen(2, 20, 8), now, 2_000);
+        online.see(0, &seen(1, 10, 7), now, 2_000);
+        online.see(0, &seen(2, 20, 8), now, 2_000);
         let moved = online.untold(9);
         assert_eq!((characters(&moved), moved[0].since_unix_ms), (vec![20], 1_000));
         // It moved on while the others were being told.
-        online.see(&seen(2, 20, 9), now, 2_000);
+        online.see(0, &seen(2, 20, 9), now, 2_000);
         online.told(&moved, now);
         assert_eq!(online.untold(9)[0].zone, 9);
         online.told(&online.untold(9), now);
         now += REFRESH;
-        online.see(&seen(1, 10, 7), now, 3_000);
-        online.see(&seen(2, 20, 9), now, 3_000);
+        online.see(0, &seen(1, 10, 7), now, 3_000);
+        online.see(0, &seen(2, 20, 9), now, 3_000);
         online.look_over(now);
         assert_eq!(characters(&online.untold(9)), [10, 20]);
         online.told(&online.untold(9), now);
@@ -161,18 +167,22 @@ mod tests {
     fn who_leaves_is_told_of_unless_it_is_back() {
         let (mut online, now) = (Online::new("n"), Instant::now());
         for account in 1..=5 {
-            online.see(&seen(account, account * 10, 7), now, 0);
+            online.see(0, &seen(account, account * 10, 7), now, 0);
         }
-        online.left(1);
-        online.left(99);
-        online.left(2);
-        online.see(&seen(2, 20, 7), now, 0);
+        online.left(0, 1);
+        online.left(0, 99);
+        online.left(0, 2);
+        online.see(0, &seen(2, 20, 7), now, 0);
         // Another character of the account takes the place.
-        online.see(&seen(3, 31, 7), now, 0);
+        online.see(0, &seen(3, 31, 7), now, 0);
         assert_eq!(online.take_ended(), [10, 30]);
         assert!(online.take_ended().is_empty());
+        // On another shard it plays on.
+        online.see(1, &seen(5, 50, 8), now, 0);
+        online.left(0, 5);
+        assert!(online.take_ended().is_empty());
         let later = now + GONE_AFTER + Duration::from_millis(1);
-        online.see(&seen(4, 40, 7), later, 0);
+        online.see(0, &seen(4, 40, 7), later, 0);
         online.look_over(later);
         let mut gone = online.take_ended();
         gone.sort_unstable();

@@ -11,6 +11,7 @@ use tokio::time::MissedTickBehavior;
 use vyuha_gateway::{ChatLine, Metrics, OnlineSession, zone_channel};
 use vyuha_hot::{Position, RedisStats};
 use vyuha_protocol::message::{self, NOBODY, Said};
+use vyuha_protocol::text::{check_character_name, check_chat};
 
 use super::Hot;
 use super::feed::{HotBatch, HotFeeds};
@@ -25,31 +26,20 @@ const SESSIONS_AT_ONCE: usize = 500;
 /// Lines of chat that somebody is shown who comes into a zone.
 const LINES_SHOWN: usize = 20;
 
-/// Who plays, shared by the tasks of the control plane.
-#[derive(Clone)]
-pub struct Presence(Rc<RefCell<Online>>);
-
-impl Presence {
-    /// Nobody yet, on the node of this name.
-    pub fn new(node: &str) -> Presence {
-        Presence(Rc::new(RefCell::new(Online::new(node))))
-    }
-
-    /// An account's session is over.
-    pub fn left(&self, account: i64) {
-        self.0.borrow_mut().left(account);
-    }
-}
+/// Who plays, shared by what tells of it and what ends it.
+pub type Presence = Rc<RefCell<Online>>;
 
 /// Tells until it is dropped.
 pub async fn tell(
     hot: Hot,
+    node: String,
     mut feeds: HotFeeds,
     presence: Presence,
     doors: Rc<ShardDoors>,
     metrics: Arc<Metrics>,
 ) {
-    let mut teller = Teller { hot, presence, doors, metrics, stats: RedisStats::default(), connections: 0 };
+    let stats = RedisStats::default();
+    let mut teller = Teller { hot, node, presence, doors, metrics, stats, connections: 0 };
     let mut every = tokio::time::interval(TURN);
     every.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -59,11 +49,11 @@ pub async fn tell(
 }
 
 /// Says that nobody plays here any more: what is left of it expires.
-pub async fn tell_the_end(hot: Hot, presence: Presence) {
-    presence.0.borrow_mut().close();
-    let ended = presence.0.borrow_mut().take_ended();
+pub async fn tell_the_end(hot: Hot, node: &str, presence: Presence) {
+    presence.borrow_mut().close();
+    let ended = presence.borrow_mut().take_ended();
     for ended in ended.chunks(SESSIONS_AT_ONCE) {
-        if hot.store.end_sessions(ended).await.is_err() {
+        if hot.store.end_sessions(node, ended).await.is_err() {
             return;
         }
     }
@@ -71,6 +61,7 @@ pub async fn tell_the_end(hot: Hot, presence: Presence) {
 
 struct Teller {
     hot: Hot,
+    node: String,
     presence: Presence,
     doors: Rc<ShardDoors>,
     metrics: Arc<Metrics>,
@@ -87,9 +78,9 @@ impl Teller {
         let mut positions: BTreeMap<u16, Vec<Position>> = BTreeMap::new();
         let mut entered: BTreeMap<u16, Vec<(u16, i64)>> = BTreeMap::new();
         let mut lines: BTreeMap<u16, Vec<Vec<u8>>> = BTreeMap::new();
-        for (shard, HotBatch { seen, entered: came, spoken }) in batches {
+        for (shard, HotBatch { seen, entered: came, spoken, left }) in batches {
             for sighting in seen.iter().chain(&came) {
-                self.presence.0.borrow_mut().see(sighting, now, now_ms);
+                self.presence.borrow_mut().see(shard, sighting, now, now_ms);
                 let &super::feed::Sighting { character, zone, x_m, y_m, .. } = sighting;
                 positions.entry(zone).or_default().push(Position { character, x_m, y_m });
             }
@@ -104,6 +95,9 @@ impl Teller {
                     text: said.text,
                 };
                 lines.entry(said.zone.0).or_default().push(json(&line));
+            }
+            for account in left {
+                self.presence.borrow_mut().left(shard, account);
             }
         }
         // First what was said before: who came hears of the rest by itself.
@@ -126,11 +120,8 @@ impl Teller {
 
     async fn show_recent(&self, zone: u16, who: &[(u16, i64)]) {
         // Nobody misses what Redis would have said.
-        let Ok(lines) = self.hot.store.recent_chat(&zone_channel(zone)).await else { return };
-        let recent = &lines[lines.len().saturating_sub(LINES_SHOWN)..];
-        // What another program put there is passed over.
-        let recent = recent.iter().filter_map(|line| serde_json::from_slice::<ChatLine>(line).ok());
-        let frames: Arc<[Vec<u8>]> = recent.map(|line| said(line.name, line.text)).collect();
+        let Ok(lines) = self.hot.store.recent_chat(&zone_channel(zone), LINES_SHOWN).await else { return };
+        let frames: Arc<[Vec<u8>]> = lines.iter().filter_map(|line| retold(line)).collect();
         if frames.is_empty() {
             return;
         }
@@ -145,30 +136,30 @@ impl Teller {
         if self.connections != connections {
             // Another Redis, or the same one without what it held.
             self.connections = connections;
-            self.presence.0.borrow_mut().forget_telling();
+            self.presence.borrow_mut().forget_telling();
         }
-        self.presence.0.borrow_mut().look_over(now);
-        let ended = self.presence.0.borrow_mut().take_ended();
+        self.presence.borrow_mut().look_over(now);
+        let ended = self.presence.borrow_mut().take_ended();
         for ended in ended.chunks(SESSIONS_AT_ONCE) {
             // Those that Redis does not hear of expire.
-            if self.hot.store.end_sessions(ended).await.is_err() {
+            if self.hot.store.end_sessions(&self.node, ended).await.is_err() {
                 break;
             }
         }
         loop {
-            let untold = self.presence.0.borrow().untold(SESSIONS_AT_ONCE);
+            let untold = self.presence.borrow().untold(SESSIONS_AT_ONCE);
             let sessions: Vec<(i64, Vec<u8>)> =
                 untold.iter().map(|session: &OnlineSession| (session.character, json(session))).collect();
             if sessions.is_empty() || self.hot.store.put_sessions(&sessions).await.is_err() {
                 return;
             }
-            self.presence.0.borrow_mut().told(&untold, now);
+            self.presence.borrow_mut().told(&untold, now);
         }
     }
 
     fn keep_figures(&mut self) {
         let figures = &self.metrics.hot;
-        figures.sessions.set(self.presence.0.borrow().count() as u64);
+        figures.sessions.set(self.presence.borrow().count() as u64);
         let Some(stats) = self.hot.stats() else { return };
         figures.breaker.set(stats.breaker as u64);
         figures.answered.inc_by(stats.answered - self.stats.answered);
@@ -184,6 +175,35 @@ pub fn said(name: String, text: String) -> Vec<u8> {
     frame
 }
 
+/// The frame that tells of a line as it was stored. What no player can have said is passed over: another program put it there.
+fn retold(line: &[u8]) -> Option<Vec<u8>> {
+    let ChatLine { name, text, .. } = serde_json::from_slice(line).ok()?;
+    (check_character_name(&name).is_ok() && check_chat(&text).is_ok()).then(|| said(name, text))
+}
+
 fn json(value: &impl serde::Serialize) -> Vec<u8> {
     serde_json::to_vec(value).expect("names, texts and numbers can be written as JSON")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_players_can_say_is_retold() {
+        let long = "x".repeat(100_000);
+        for (name, text, is_retold) in [
+            ("Asha", "hello", true),
+            ("Asha", "", false),
+            ("Asha", "a\nb", false),
+            ("Asha", long.as_str(), false),
+            ("", "hello", false),
+            ("A\u{1b}[2J", "hello", false),
+            (long.as_str(), "hello", false),
+        ] {
+            let line = ChatLine { at_unix_ms: 1, character: 2, name: name.to_owned(), text: text.to_owned() };
+            assert_eq!(retold(&json(&line)).is_some(), is_retold, "{name:?} {text:?}");
+        }
+        assert_eq!(retold(b"{}"), None);
+    }
 }

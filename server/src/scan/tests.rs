@@ -60,7 +60,14 @@ fn check(store: &LogStore, archive: &Path, write: impl Fn(&str)) {
         carry: Some(carry_ledger(&content)),
     };
     let search = |searcher: &mut Searcher| {
-        let (findings, items, rows) = searcher.compare().unwrap();
+        let (findings, items, rows) = loop {
+            match searcher.compare() {
+                // The other one's connection is not gone yet.
+                Err(Unfinished::Elsewhere) => std::thread::sleep(Duration::from_millis(10)),
+                compared => break compared.unwrap(),
+            }
+        };
+        searcher.reading = None;
         (findings.iter().map(ToString::to_string).collect::<Vec<_>>(), items, rows)
     };
     let mut before = searcher(store, &content);
@@ -93,7 +100,73 @@ fn searcher(store: &LogStore, content: &Arc<Content>) -> Searcher {
     let events = Events::deaf();
     let (_, orders) = bounded(1);
     let (store, content, scans) = (store.clone(), content.clone(), Scans::default());
-    Searcher::new(Parts { store, interval: Duration::from_secs(1), content, metrics, events, scans, orders })
+    let interval = Duration::from_secs(1);
+    Searcher::new(Parts { store, interval, content, metrics, events, scans, orders }, never())
+}
+
+fn fresh_file(dir: &Path) -> LogStore {
+    let path = dir.join("world.sqlite");
+    migrate::up(Target::Sqlite(&path), None).unwrap();
+    LogStore::Sqlite(path)
+}
+
+#[test]
+fn a_search_ends_with_the_node_and_is_no_failure() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut searcher = searcher(&fresh_file(dir.path()), &Arc::new(Content::example()));
+    assert!(searcher.search().is_ok());
+    let (stop, stopped) = bounded(0);
+    searcher.stopped = Stopped(stopped);
+    assert!(searcher.search().is_ok());
+    drop(stop);
+    assert_eq!(searcher.search(), Err(Unfinished::Stopped.to_string()));
+    assert_eq!(searcher.parts.metrics.dupe_scan("failed").get(), 0);
+}
+
+#[test]
+fn without_an_interval_only_orders_are_searched_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut searcher = searcher(&fresh_file(dir.path()), &Arc::new(Content::example()));
+    let (order, orders) = bounded(1);
+    let (stop, stopped) = bounded(0);
+    let metrics = searcher.parts.metrics.clone();
+    (searcher.parts.interval, searcher.parts.orders) = (Duration::ZERO, orders);
+    searcher.stopped = Stopped(stopped);
+    let thread = std::thread::spawn(move || searcher.run());
+    std::thread::sleep(Duration::from_millis(300));
+    assert_eq!(metrics.dupe_scan("ok").get(), 0);
+    let (answer, answered) = tokio::sync::oneshot::channel();
+    order.send(ScanOrder::Scan(answer)).unwrap();
+    assert!(answered.blocking_recv().unwrap().is_ok());
+    assert_eq!((metrics.dupe_scan("ok").get(), metrics.dupe_scan_due.get()), (1, 0));
+    drop(stop);
+    thread.join().unwrap();
+}
+
+#[test]
+fn of_the_nodes_of_a_database_one_searches() {
+    let postgres = Postgres::start();
+    let settings =
+        PostgresSettings::new(&postgres.database(), None, None, None, Duration::from_secs(20)).unwrap();
+    migrate::up(Target::Postgres(&settings), None).unwrap();
+    let (store, content) = (LogStore::Postgres(Box::new(settings)), Arc::new(Content::example()));
+    let (mut one, mut other) = (searcher(&store, &content), searcher(&store, &content));
+    for _ in 0..2 {
+        assert!(one.search().is_ok());
+        assert_eq!(other.search(), Err(Unfinished::Elsewhere.to_string()));
+    }
+    let figures = |searcher: &Searcher| {
+        let metrics = &searcher.parts.metrics;
+        (metrics.dupe_scan("failed").get(), metrics.dupe_scan_due.get() > 0)
+    };
+    assert_eq!((figures(&one), figures(&other)), ((0, true), (0, false)));
+    drop(one);
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while other.search().is_err() {
+        assert!(Instant::now() < deadline, "nobody searches");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(figures(&other), (0, true));
 }
 
 #[test]
@@ -142,7 +215,7 @@ fn an_id_that_is_there_twice_is_found_where_a_page_ends() {
                x BIGINT, y BIGINT, wear BIGINT)";
     connection.execute_batch(&format!("{sql}; INSERT INTO item VALUES {}", rows.join(", "))).unwrap();
     let mut reading = Reading::open(&LogStore::Sqlite(path)).unwrap();
-    let (tally, items) = tally(&mut reading, &stacks(&content)).unwrap();
+    let (tally, items) = tally(&mut reading, &stacks(&content), &Stopped(never())).unwrap();
     assert_eq!(items, 2 * end as u64 + 3 + 5);
     let twice = Balances::default().compare(tally);
     let twice = twice.iter().filter_map(|finding| match finding {

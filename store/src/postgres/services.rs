@@ -102,7 +102,7 @@ impl PostgresSql {
             None => shared.connect(deadline).await?,
         };
         let mut begun = shared.within(deadline, BEGIN, open_transaction(&mut open, shared)).await;
-        if was_open && matches!(begun, Err(StoreError::Postgres { code: None, .. })) {
+        if was_open && begun.as_ref().is_err_and(is_farewell) {
             open.abandon().await;
             open = shared.connect(deadline).await?;
             begun = shared.within(deadline, BEGIN, open_transaction(&mut open, shared)).await;
@@ -115,6 +115,13 @@ impl PostgresSql {
             }
         }
     }
+}
+
+/// Whether a connection had ended before it was asked: without a word, or with the one that a server that stops left on it, which is
+/// read where an answer is expected.
+fn is_farewell(error: &StoreError) -> bool {
+    let StoreError::Postgres { code, .. } = error else { return false };
+    code.as_deref().is_none_or(|code| code.starts_with("57P"))
 }
 
 impl SqlDatabase for PostgresSql {

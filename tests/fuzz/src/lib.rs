@@ -5,6 +5,7 @@
 //! it; `cargo xtask fuzz TARGET` lets libFuzzer search for as long as is wished. What either finds is kept as a file
 //! in `corpus/TARGET/`.
 
+mod device;
 mod disk;
 mod mutate;
 mod recording;
@@ -32,6 +33,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "snapshot", check: wire::snapshot, seeds: wire::snapshot_seeds },
     Target { name: "play", check: wire::play, seeds: wire::client_seeds },
     Target { name: "msgpack", check: wire::msgpack, seeds: wire::msgpack_seeds },
+    Target { name: "handshake", check: device::handshake, seeds: device::handshake_seeds },
     Target { name: "transactions", check: stored::transactions, seeds: stored::transaction_seeds },
     Target { name: "journal", check: stored::journal, seeds: stored::journal_seeds },
     Target { name: "recording", check: recording::recording, seeds: recording::seeds },

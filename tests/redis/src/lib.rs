@@ -3,13 +3,17 @@
 //!
 //! None outlives the process that started it, however that ends: a watcher kills it by its pid and removes its folder.
 
+mod line;
+
 use std::fs;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+pub use line::Line;
 use rustix::process::{Pid, Signal, kill_process};
+
 /// How long it may take to start.
 const START_TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -50,6 +54,11 @@ impl RedisServer {
     /// Where it is, as `redis.url` says it.
     pub fn url(&self) -> String {
         format!("redis+unix://{}", socket(&self.folder).display())
+    }
+
+    /// A way to it that can be cut without either end being told.
+    pub fn line(&self) -> Line {
+        Line::to(socket(&self.folder))
     }
 
     /// Kills it, and waits until it is gone.

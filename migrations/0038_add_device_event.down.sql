@@ -1,0 +1,3 @@
+DROP TABLE device_cursor;
+DROP TABLE device_event;
+DROP TABLE device_stream;
