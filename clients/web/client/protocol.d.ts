@@ -594,7 +594,8 @@ export type ErrorName =
   | "TradeMoved"
   | "TradeCancelled"
   | "PartnerGone"
-  | "RequestsTooFast";
+  | "RequestsTooFast"
+  | "TradeBarred";
 
 export const PROTOCOL_VERSION: number;
 export const SUBPROTOCOL: string;

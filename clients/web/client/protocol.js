@@ -67,4 +67,5 @@ export const ERROR_NAMES = {
   61: "TradeCancelled",
   62: "PartnerGone",
   63: "RequestsTooFast",
+  64: "TradeBarred",
 };

@@ -496,7 +496,8 @@ fn what_cannot_be_replayed_is_refused() {
     let mut leave = vec![4];
     leave.extend(SESSIONS_MAX.to_le_bytes());
     for (record, expected) in [
-        (vec![9], LogError::Call(9)),
+        (vec![10], LogError::Call(10)),
+        (vec![9, 0, 0, 0, 0, 2], LogError::Range("a yes or no")),
         (vec![5, 2], LogError::Range("a yes or no")),
         (leave, LogError::Range("a session's number")),
         (vec![], LogError::Truncated),
