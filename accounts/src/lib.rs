@@ -24,6 +24,7 @@ pub mod keyring;
 pub mod login;
 pub mod mail;
 pub mod names;
+mod notice;
 pub mod oidc;
 pub mod one_time;
 pub mod problem;
@@ -40,6 +41,7 @@ pub mod staff;
 #[cfg(test)]
 mod testing;
 pub mod throttle;
+mod topics;
 pub mod vault;
 
 pub use http::{BODY_BYTES_MAX, REQUEST_TIMEOUT, document, router, serve};

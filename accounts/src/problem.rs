@@ -185,10 +185,12 @@ codes! {
     EventConflict = "event_conflict", CONFLICT, "There is a later event: catch up.";
     /// The account has as many streams as it may have.
     StreamsFull = "streams_full", CONFLICT, "The account has as many streams as it may have.";
-    /// The path takes a WebSocket.
-    UpgradeRequired = "upgrade_required", UPGRADE_REQUIRED, "This path takes a WebSocket.";
     /// Too many attempts.
     TooManyAttempts = "too_many_attempts", TOO_MANY_REQUESTS, "Too many attempts: wait a while.";
+    /// The path takes a WebSocket, some a sub-protocol of their own.
+    UpgradeRequired = "upgrade_required", UPGRADE_REQUIRED, "This path takes a WebSocket, of its sub-protocol where it has one.";
+    /// Too many connections from one address.
+    TooManyConnections = "too_many_connections", TOO_MANY_REQUESTS, "There are too many connections from this address.";
     /// A service behind this one is away or busy.
     Unavailable = "unavailable", SERVICE_UNAVAILABLE, "The service cannot answer just now: try again.";
     /// A fault of the server.

@@ -7,6 +7,7 @@ use tokio::sync::mpsc;
 use vyuha_gateway::Metrics;
 use vyuha_gateway::accounts::Accounts;
 use vyuha_store::sql::Sql;
+use vyuha_topics::{CloseReason, Hub};
 
 use crate::browser::Site;
 use crate::characters::{self, Newcomer};
@@ -82,6 +83,8 @@ pub struct Parts {
     pub names: Names,
     /// Where characters begin.
     pub newcomer: Newcomer,
+    /// What pages listen to.
+    pub topics: Hub,
     /// Where requests are counted.
     pub metrics: Arc<Metrics>,
     /// The time.
@@ -107,6 +110,7 @@ pub struct Service {
     pub(crate) game: Game,
     pub(crate) names: Names,
     pub(crate) newcomer: Newcomer,
+    pub(crate) topics: Hub,
     pub(crate) metrics: Arc<Metrics>,
     clock: Clock,
 }
@@ -137,6 +141,7 @@ impl Service {
             game,
             names,
             newcomer,
+            topics,
             metrics,
             clock,
         } = parts;
@@ -165,6 +170,7 @@ impl Service {
             game,
             names,
             newcomer,
+            topics,
             metrics,
             clock,
         };
@@ -270,11 +276,14 @@ impl Service {
         self.keys.sign(&claims, now_ms).ok_or_else(|| Code::Internal.into())
     }
 
-    /// Access tokens of these sessions are good no longer, and their links are closed.
+    /// Access tokens of these sessions are good no longer; their links are closed, and whoever listens by one is let go.
     pub(crate) fn revoke(&self, sessions: &[String]) {
         for session in sessions {
             self.revoked.add(session, self.now_ms());
         }
         self.devices.links.close_sessions(sessions);
+        self.topics.lock().close_all(CloseReason::SessionEnded, |identity| {
+            identity.is_some_and(|identity| sessions.contains(&identity.session))
+        });
     }
 }

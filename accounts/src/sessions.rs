@@ -39,7 +39,7 @@ pub enum EndReason {
 }
 
 impl EndReason {
-    const fn as_str(self) -> &'static str {
+    pub(crate) const fn as_str(self) -> &'static str {
         match self {
             EndReason::Owner => "owner",
             EndReason::Reuse => "reuse",

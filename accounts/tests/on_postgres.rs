@@ -34,5 +34,7 @@ mod profiles;
 mod service;
 #[path = "api/staff.rs"]
 mod staff;
+#[path = "api/topics.rs"]
+mod topics;
 #[path = "api/visible.rs"]
 mod visible;

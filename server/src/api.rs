@@ -21,9 +21,11 @@ use vyuha_accounts::{ApiConfig, Parts, Service};
 use vyuha_gateway::Metrics;
 use vyuha_gateway::accounts::Accounts;
 use vyuha_store::sql::Sql;
+use vyuha_topics::Hub;
 
 use crate::config::{Config, TokenAlgorithm};
 use crate::port::PortThread;
+use crate::topics::{TopicFeeds, relay};
 
 /// How often keys are turned and what is over is deleted.
 const TIDY_INTERVAL: Duration = Duration::from_hours(1);
@@ -45,13 +47,13 @@ pub struct ApiPort {
 }
 
 impl ApiPort {
-    /// Serves the API on `listener`, with the accounts in the node's database.
+    /// Serves the API on `listener`, with the accounts in the node's database, and relays what shards tell of to topics.
     pub fn start(
         config: &Config,
         sql: Sql,
-        names: Names,
-        newcomer: Newcomer,
+        (names, newcomer): (Names, Newcomer),
         hasher: Accounts,
+        (topics, feeds): (Hub, TopicFeeds),
         metrics: Arc<Metrics>,
         listener: TcpListener,
     ) -> anyhow::Result<ApiPort> {
@@ -95,7 +97,8 @@ impl ApiPort {
             game: Game(ask),
             names,
             newcomer,
-            metrics,
+            topics: topics.clone(),
+            metrics: metrics.clone(),
             clock: Arc::new(crate::clock::unix_ms),
         };
         let runtime = PortThread::runtime()?;
@@ -107,6 +110,7 @@ impl ApiPort {
             let listener = tokio::net::TcpListener::from_std(listener)?;
             tokio::spawn(postman.run());
             tokio::spawn(tidy(served.clone()));
+            tokio::spawn(relay(topics, feeds, metrics));
             vyuha_accounts::serve(listener, served, stopping.stopped()).await.context("the API's port failed")
         })?;
         Ok(ApiPort { service, thrown_out: Some(thrown_out), asks: Some(asks), thread })

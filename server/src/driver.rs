@@ -26,6 +26,7 @@ use crate::hot::HotFeed;
 use crate::sessions::{Moving, Session, Sessions};
 use crate::sign_in::error_message;
 use crate::telemetry::{Stage, Telemetry};
+use crate::topics::TopicFeed;
 use zones::ZoneOut;
 
 /// Batches that wait in the driver while the journal's queue is full. Durable commands are refused meanwhile, so that
@@ -56,6 +57,8 @@ pub struct Parts<T> {
     pub draining: Arc<AtomicBool>,
     /// Where the control plane hears of who plays where, and what was said.
     pub hot: HotFeed,
+    /// Where web clients hear of characters.
+    pub topics: TopicFeed,
     /// Figures.
     pub telemetry: Telemetry,
     /// Ticks a second.
@@ -188,8 +191,9 @@ impl<T: Transport> Driver<T> {
         }
         self.parts.telemetry.lap(Stage::Receive);
         self.parts.shard.tick(&mut self.parts.telemetry, &mut self.outbox);
-        let Driver { parts: Parts { shard, hot, .. }, sessions, outbox, .. } = self;
+        let Driver { parts: Parts { shard, hot, topics, .. }, sessions, outbox, .. } = self;
         hot.tell(self.ticks, shard, sessions.numbers(), outbox);
+        topics.tell_places(self.ticks, |account| shard.whereabouts(sessions.of_account(account)?));
         self.hand_out_or_give_up()?;
         for telling in std::mem::take(&mut self.tellings) {
             self.tell(&telling);
@@ -229,6 +233,7 @@ impl<T: Transport> Driver<T> {
     /// Sends the replies whose transactions are on disk, and lets go of those who left.
     fn release_durable(&mut self) {
         self.durable = self.parts.producer.durable();
+        self.parts.topics.set_durable(self.durable);
         while self.held.front().is_some_and(|held| held.batch <= self.durable) {
             let Some(held) = self.held.pop_front() else { break };
             for (id, serial, frame) in held.replies {
@@ -414,6 +419,7 @@ impl<T: Transport> Driver<T> {
         if !self.outbox.transactions.is_empty() {
             self.batch_last += 1;
             let bytes = std::mem::take(&mut self.outbox.transactions);
+            self.parts.topics.tell_batch(self.batch_last, &bytes);
             self.backlog.push_back(Batch { number: self.batch_last, bytes });
         }
         if !held.replies.is_empty() || !held.left.is_empty() || !held.departing.is_empty() {

@@ -11,6 +11,9 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{MissedTickBehavior, interval};
 use vyuha_record::{Transaction, record};
 use vyuha_store::{Batch, Producer, SubmitError};
+use vyuha_topics::{Hub, Topic};
+
+use crate::topics::WorldEvent;
 
 /// Events that may wait to be written.
 const WAITING_MAX: usize = 4096;
@@ -60,6 +63,11 @@ pub enum What {
 }
 
 impl What {
+    /// Whether everybody may hear of it. What people do is theirs.
+    fn is_public(self) -> bool {
+        matches!(self, What::NodeStarted | What::NodeEnding | What::ZoneMoved)
+    }
+
     fn word(self) -> &'static str {
         match self {
             What::NodeStarted => "node started",
@@ -88,6 +96,7 @@ pub struct About {
 #[derive(Clone)]
 pub struct Events {
     waiting: mpsc::Sender<EventRow>,
+    topics: Hub,
     lost: Counter,
 }
 
@@ -99,17 +108,18 @@ pub struct Writer {
     lost: Counter,
 }
 
-/// The log of one run of a node: `source` is its epoch.
-pub fn open(producer: Producer, source: i64, lost: Counter) -> (Events, Writer) {
+/// The log of one run of a node: `source` is its epoch. What everybody may hear of is said on `topics` too.
+pub fn open(producer: Producer, source: i64, topics: Hub, lost: Counter) -> (Events, Writer) {
     let (waiting, told) = mpsc::channel(WAITING_MAX);
-    (Events { waiting, lost: lost.clone() }, Writer { told, producer, source, lost })
+    (Events { waiting, topics, lost: lost.clone() }, Writer { told, producer, source, lost })
 }
 
 impl Events {
     /// A log that nobody reads.
     #[cfg(test)]
     pub fn deaf() -> Events {
-        Events { waiting: mpsc::channel(1).0, lost: Counter::default() }
+        let topics = Hub::new(vyuha_topics::Broker::new(0, 0));
+        Events { waiting: mpsc::channel(1).0, topics, lost: Counter::default() }
     }
 
     /// Notes that something happened.
@@ -117,8 +127,11 @@ impl Events {
         let About { account, character, zone } = about;
         let mut detail = detail.into();
         detail.truncate(detail.floor_char_boundary(DETAIL_BYTES_MAX));
-        let what = what.word().to_owned();
         let at_ms = crate::clock::unix_ms();
+        if what.is_public() {
+            self.topics.publish(Topic::WorldEvents, &WorldEvent { what: what.word(), zone }, at_ms);
+        }
+        let what = what.word().to_owned();
         let row = EventRow { source: 0, seq: 0, at_ms, what, account, character, zone, detail };
         if self.waiting.try_send(row).is_err() {
             self.lost.inc();

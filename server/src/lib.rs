@@ -36,6 +36,7 @@ mod signals;
 pub mod simulation;
 pub mod telemetry;
 mod tickets;
+mod topics;
 pub mod upkeep;
 mod web;
 mod zones;

@@ -43,6 +43,7 @@ use crate::run::{self, RunRow, source};
 use crate::scan::{self, Scanner};
 use crate::shards::{self, Shards, World, zones_of_shards};
 use crate::telemetry::{SharedTotals, Telemetry};
+use crate::topics::{self, TopicFeeds};
 
 /// Connections that the kernel may hold before they are accepted.
 const LISTEN_BACKLOG: u32 = 1024;
@@ -132,12 +133,14 @@ impl Node {
         add_checks(&mut gateway, &durability.handle(), &failure);
         share_hot(&mut gateway, &hot);
         let move_orders = gateway.move_orders();
-        let (events, writer) = events::open(log_producer, run, metrics.events_lost.clone());
+        let topics = topics::open()?;
+        let (events, writer) = events::open(log_producer, run, topics.clone(), metrics.events_lost.clone());
         let scanner = start_scanner(config, &durability, &content, &metrics, &events, &mut gateway)?;
         let neighbours = Neighbours::all(shards, &table);
         let (doors, requests) = ShardDoors::new(shards, table.clone());
         let (departures, leaving) = Departures::new(shards);
         let (feeds, hot_feed) = HotFeeds::new(shards, config.shard.tick_hz, &metrics.hot.dropped);
+        let (topic_feeds, topic_feed) = TopicFeeds::new(shards, config.shard.tick_hz);
         let sharing = Sharing {
             hot,
             runs,
@@ -145,6 +148,7 @@ impl Node {
             feeds,
             beat: node_beat(config, listen_address, admin_address),
             load: gateway.load_probe(),
+            topics: topics.clone(),
             announcements: gateway.announcements(),
         };
         let draining = Arc::new(AtomicBool::new(false));
@@ -161,6 +165,7 @@ impl Node {
                 neighbours,
                 leaving,
                 hot: hot_feed,
+                topics: topic_feed,
                 draining: &draining,
                 recordings,
             },
@@ -179,12 +184,20 @@ impl Node {
         let names = Names::load(content_dir)?;
         let newcomer = newcomers(content.clone());
         let api_address = api.as_ref().map(TcpListener::local_addr).transpose()?;
-        let api = api
-            .map(|listener| {
-                let (sql, names, newcomer) = (sql.clone(), names.clone(), newcomer.clone());
-                ApiPort::start(config, sql, names, newcomer, accounts.clone(), metrics.clone(), listener)
-            })
-            .transpose()?;
+        let listened = (topics, topic_feeds);
+        let start_api = |listener| {
+            let characters = (names.clone(), newcomer.clone());
+            ApiPort::start(
+                config,
+                sql.clone(),
+                characters,
+                accounts.clone(),
+                listened,
+                metrics.clone(),
+                listener,
+            )
+        };
+        let api = api.map(start_api).transpose()?;
         let assets_address = assets.as_ref().map(TcpListener::local_addr).transpose()?;
         let assets = assets.map(|listener| crate::assets::serve(config, listener)).transpose()?;
         let control = Control {

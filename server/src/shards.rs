@@ -23,6 +23,7 @@ use crate::driver::{Driver, Parts};
 use crate::hot::HotFeed;
 use crate::record::Recordings;
 use crate::telemetry::Telemetry;
+use crate::topics::TopicFeed;
 
 /// What the shards are made of.
 pub struct Shards<'a> {
@@ -44,6 +45,8 @@ pub struct Shards<'a> {
     pub leaving: Vec<Leaving>,
     /// Where each shard tells of who plays where.
     pub hot: Vec<HotFeed>,
+    /// Where each shard tells web clients of characters.
+    pub topics: Vec<TopicFeed>,
     /// Set when the node is to end.
     pub draining: &'a Arc<AtomicBool>,
     /// Where inputs are recorded, if they are.
@@ -113,6 +116,7 @@ pub fn start(
         neighbours,
         leaving,
         hot,
+        topics,
         draining,
         recordings,
     } = parts;
@@ -129,8 +133,9 @@ pub fn start(
     };
     let shards = zones.len() as i64;
     let mut hosts = Vec::new();
-    let doors = requests.into_iter().zip(neighbours).zip(leaving.into_iter().zip(hot));
-    for (((index, zones), producer), ((requests, neighbours), (left, hot))) in
+    let doors =
+        requests.into_iter().zip(neighbours).zip(leaving.into_iter().zip(hot.into_iter().zip(topics)));
+    for (((index, zones), producer), ((requests, neighbours), (left, (hot, topics)))) in
         (0_u16..).zip(zones).zip(producers).zip(doors)
     {
         let here = |row: &&ItemRow| zones.iter().any(|id| i64::from(id.0) == row.owner);
@@ -185,6 +190,7 @@ pub fn start(
                 producer,
                 draining,
                 hot,
+                topics,
                 telemetry,
                 tick_hz,
                 grace_ticks,

@@ -12,3 +12,4 @@ pub use crate::seats::{Claim, Seats};
 pub use crate::shards::zones_of_shards;
 pub use crate::sign_in::error_message;
 pub use crate::tickets::Ticket;
+pub use crate::topics::{TopicFeed, TopicFeeds};

@@ -5,8 +5,9 @@ use std::net::{IpAddr, Ipv4Addr};
 use axum::extract::{ConnectInfo, FromRequestParts};
 use axum::http::header;
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderName};
+use axum::http::{HeaderMap, HeaderName, Method};
 use vyuha_gateway::listener::Visitor;
+use vyuha_topics::Identity;
 
 use super::App;
 use crate::browser;
@@ -42,13 +43,39 @@ impl FromRequestParts<App> for Caller {
 }
 
 fn by_token(parts: &Parts, app: &App) -> Result<Caller, Problem> {
-    let token = bearer(&parts.headers).ok_or(Code::Unauthorized)?;
+    let Identity { account, session, .. } =
+        identify_token(bearer(&parts.headers).ok_or(Code::Unauthorized)?, app)?;
+    Ok(Caller { account, session })
+}
+
+/// Who opens a WebSocket, if the request says so. A browser lets every page open one, and sends the cookie along: that takes a
+/// page of ours.
+///
+/// # Errors
+/// [`Code::Unauthorized`], [`Code::OriginRefused`], and where the database is away.
+pub(crate) async fn identify(headers: &HeaderMap, app: &App) -> Result<Option<Identity>, Problem> {
+    if headers.contains_key(header::AUTHORIZATION) {
+        return identify_token(bearer(headers).ok_or(Code::Unauthorized)?, app).map(Some);
+    }
+    let Some(cookie) = app.site.token(headers).map(str::to_owned) else { return Ok(None) };
+    app.site.needs_own_page(&Method::POST, headers)?;
+    let now_ms = app.now_ms();
+    let found = app.sql.transaction(move |tx| browser::find(tx, &cookie, now_ms)).await?;
+    let (account, session) = found.ok_or(Code::Unauthorized)?;
+    Ok(Some(Identity { account, session, expires_ms: None }))
+}
+
+/// Whose an access token is.
+///
+/// # Errors
+/// [`Code::Unauthorized`].
+pub(crate) fn identify_token(token: &str, app: &App) -> Result<Identity, Problem> {
     let claims = app.keys.verify(token, &app.config.site, app.now_ms()).map_err(|_| Code::Unauthorized)?;
     let account = claims.sub.parse().map_err(|_| Code::Unauthorized)?;
     if app.revoked.contains(&claims.sid) {
         return Err(Code::Unauthorized.into());
     }
-    Ok(Caller { account, session: claims.sid })
+    Ok(Identity { account, session: claims.sid, expires_ms: Some(claims.exp * 1000) })
 }
 
 /// Where a call comes from.

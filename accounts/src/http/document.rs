@@ -45,6 +45,7 @@ const COOKIE: &str = "browser_session";
         (name = "profiles", description = "What an account plays as: profiles with their settings and characters."),
         (name = "devices", description = "Devices that sign in by a key of their own, and the link over which they tell each other what happened: see docs/devices.md."),
         (name = "game", description = "The way into the game."),
+        (name = "topics", description = "What pages are told as it happens, over WebSocket."),
         (name = "staff", description = "Looking accounts up, suspending them, and the log of that. Needs a role and a second factor."),
         (name = "keys", description = "For services that verify access tokens.")
     )

@@ -16,6 +16,7 @@ use axum::extract::DefaultBodyLimit;
 use axum::http::{HeaderName, HeaderValue, Method, header};
 use axum::{Extension, Router, middleware};
 use tokio::net::TcpListener;
+use tokio::time::{sleep, timeout};
 use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::SizeAbove;
 use tower_http::cors::{AllowCredentials, AllowOrigin, CorsLayer};
@@ -24,13 +25,14 @@ use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter, UtoipaMethodRouterE
 use utoipa_axum::routes;
 use utoipa_swagger_ui::SwaggerUi;
 use vyuha_gateway::listener::{self, BoundedListener, Bounds};
+use vyuha_topics::CloseReason;
 
 pub(crate) use body::{Body, BodyIfAny, Parameters};
-pub(crate) use caller::{Caller, From};
+pub(crate) use caller::{Caller, From, identify, identify_token};
 
 use crate::routes::{
     browser, character, device_staff, devices, identity, keys, me, password, person, profile, profile_staff,
-    registration, second_factor, session, staff, ticket,
+    registration, second_factor, session, staff, ticket, topics,
 };
 use crate::service::Service;
 
@@ -45,6 +47,10 @@ pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 const COMPRESSED_BYTES_MIN: u64 = 2048;
 /// How long a browser may keep what it was told of other origins.
 const CORS_AGE: Duration = Duration::from_mins(10);
+
+/// How long those who listen to topics may take to hear that the server ends, and how often it is looked.
+const FAREWELL_TIMEOUT: Duration = Duration::from_secs(2);
+const FAREWELL_LOOK: Duration = Duration::from_millis(20);
 
 /// What the port's connections may take.
 const BOUNDS: Bounds = Bounds {
@@ -64,7 +70,21 @@ pub async fn serve(
     service: Arc<Service>,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
-    listener::serve(BoundedListener::new(listener, BOUNDS), router(service), shutdown).await
+    let topics = service.topics.clone();
+    let shutdown = async move {
+        shutdown.await;
+        topics.lock().close_all(CloseReason::ShuttingDown, |_| true);
+    };
+    let topics = service.topics.clone();
+    let served = listener::serve(BoundedListener::new(listener, BOUNDS), router(service), shutdown).await;
+    // Whoever listens is told; who does not read is waited for for a moment.
+    let told = async {
+        while topics.lock().figures().connections > 0 {
+            sleep(FAREWELL_LOOK).await;
+        }
+    };
+    let _ = timeout(FAREWELL_TIMEOUT, told).await;
+    served
 }
 
 /// The routes and the document, which the same lines make.
@@ -114,6 +134,7 @@ fn table() -> OpenApiRouter<App> {
         routes!(character::delete),
         routes!(character::restore),
         routes!(ticket::issue),
+        routes!(topics::open),
     ];
     let staff = [
         routes!(staff::first),

@@ -81,7 +81,8 @@ pub(crate) async fn sign_out(State(app): State<App>, caller: Caller) -> Result<R
     app.sql
         .transaction(move |tx| sessions::end(tx, caller.account, &session, EndReason::Owner, now_ms))
         .await?;
-    app.revoke(&[caller.session]);
+    app.revoke(std::slice::from_ref(&caller.session));
+    app.notify_ended(caller.account, &[caller.session], EndReason::Owner);
     Ok((StatusCode::NO_CONTENT, [(header::SET_COOKIE, app.site.forget())]).into_response())
 }
 

@@ -12,6 +12,7 @@ use crate::http::{App, Body, Caller, From};
 use crate::identities::{self, FLOW_MS, Flow, Found};
 use crate::login;
 use crate::mail::Topic;
+use crate::notice::Notice;
 use crate::oidc::{FlowSecrets, Identity, Provider};
 use crate::problem::{Code, Problem, ProblemBody};
 use crate::secret::{Kind, Token};
@@ -253,6 +254,7 @@ pub(super) async fn open(
         })
         .await?;
     app.revoke(&opened.ended);
+    app.notify_sign_in(&opened, &from.address.to_string());
     Ok(opened)
 }
 
@@ -330,10 +332,13 @@ pub(crate) async fn link(
         prove(&app, provider, &begun, came_back).await
     };
     let identity = counted.judge(judged.await)?;
+    let (account, provider) = (caller.account, &provider.config.name);
     change(&app, caller, Topic::IdentityLinked, move |tx, account, now_ms| {
         identities::link(tx, &identity, account, now_ms)
     })
-    .await
+    .await?;
+    app.notify(account, &Notice::IdentityLinked { provider });
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// Unlink an identity
@@ -358,10 +363,13 @@ pub(crate) async fn unlink(
 ) -> Result<StatusCode, Problem> {
     let issuer = app.providers.named(&provider)?.config.issuer.clone();
     login::prove_owner(&app, &caller, &from.site, password, second_factor).await?;
+    let account = caller.account;
     change(&app, caller, Topic::IdentityUnlinked, move |tx, account, _| {
         identities::unlink(tx, account, &issuer)
     })
-    .await
+    .await?;
+    app.notify(account, &Notice::IdentityUnlinked { provider: &provider });
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// Changes which identities the caller's account has, while its session lasts; the account's address is told.
@@ -370,7 +378,7 @@ async fn change(
     caller: Caller,
     topic: Topic,
     change: impl Fn(&mut dyn SqlTransaction, i64, i64) -> Result<(), Problem> + Send + 'static,
-) -> Result<StatusCode, Problem> {
+) -> Result<(), Problem> {
     let (account, now_ms) = (caller.account, app.now_ms());
     let email = app
         .sql
@@ -386,7 +394,7 @@ async fn change(
     if let Some(email) = email {
         app.mailer.send(topic, &email, None);
     }
-    Ok(StatusCode::NO_CONTENT)
+    Ok(())
 }
 
 async fn begin_flow(

@@ -16,3 +16,4 @@ pub(crate) mod second_factor;
 pub(crate) mod session;
 pub(crate) mod staff;
 pub(crate) mod ticket;
+pub(crate) mod topics;

@@ -12,6 +12,7 @@ use crate::email::Email;
 use crate::http::{App, Body, Caller, From};
 use crate::login;
 use crate::mail::Topic;
+use crate::notice::Notice;
 use crate::one_time::{self, NOBODY, RESET_MS};
 use crate::problem::{Code, Problem, ProblemBody};
 use crate::secret::Kind;
@@ -121,12 +122,13 @@ pub(crate) async fn reset(
             let mut ended = enrolled::revoke_all(tx, account, EndReason::Password, now_ms)?;
             ended.extend(sessions::end_all(tx, account, None, EndReason::Password, now_ms)?);
             one_time::revoke(tx, Kind::Ticket, account)?;
-            Ok::<_, Problem>((ended, login::email_of(tx, account)?))
+            Ok::<_, Problem>((account, ended, login::email_of(tx, account)?))
         };
         app.sql.transaction(set).await
     };
-    let (ended, email) = counted.judge(judged.await)?;
+    let (account, ended, email) = counted.judge(judged.await)?;
     app.revoke(&ended);
+    app.notify(account, &Notice::PasswordChanged);
     if let Some(email) = email {
         app.mailer.send(Topic::PasswordChanged, &email, None);
     }
@@ -168,6 +170,8 @@ pub(crate) async fn change(
         })
         .await?;
     app.revoke(&ended);
+    app.notify(caller.account, &Notice::PasswordChanged);
+    app.notify_ended(caller.account, &ended, EndReason::Password);
     if let Some(email) = email {
         app.mailer.send(Topic::PasswordChanged, &email, None);
     }

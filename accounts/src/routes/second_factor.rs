@@ -9,6 +9,7 @@ use vyuha_store::sql::SqlTransaction;
 
 use crate::http::{App, Body, Caller, From};
 use crate::login;
+use crate::notice::Notice;
 use crate::problem::{Code, Problem, ProblemBody};
 use crate::second_factor::{self, Enrolment};
 use crate::throttle::CODE;
@@ -114,6 +115,7 @@ pub(crate) async fn confirm(
     let confirm =
         move |tx: &mut dyn SqlTransaction| second_factor::confirm(tx, &vault, account, &code, now_ms);
     let recovery_codes = counted.judge(app.sql.transaction(confirm).await)?;
+    app.notify(account, &Notice::SecondFactorOn);
     Ok(Json(SecondFactorConfirmed { recovery_codes }))
 }
 
@@ -137,5 +139,6 @@ pub(crate) async fn remove(
         return Err(Code::SecondFactorAbsent.into());
     }
     app.sql.transaction(move |tx| second_factor::remove(tx, account.id)).await?;
+    app.notify(caller.account, &Notice::SecondFactorOff);
     Ok(StatusCode::NO_CONTENT)
 }

@@ -165,6 +165,7 @@ pub(super) async fn open_by_password(
         })
         .await?;
     app.revoke(&opened.ended);
+    app.notify_sign_in(&opened, &from.address.to_string());
     Ok(opened)
 }
 
@@ -197,7 +198,8 @@ pub(crate) async fn refresh(
         }
         Shown::Reused { account, session } => {
             tracing::warn!(account, session, "a refresh token came back: its session was ended");
-            app.revoke(&[session]);
+            app.revoke(std::slice::from_ref(&session));
+            app.notify_ended(account, &[session], EndReason::Reuse);
             Err(Code::RefreshInvalid.into())
         }
         Shown::Refused => Err(Code::RefreshInvalid.into()),
@@ -267,7 +269,8 @@ pub(crate) async fn end(
     if !ended {
         return Err(Code::SessionUnknown.into());
     }
-    app.revoke(&[session]);
+    app.revoke(std::slice::from_ref(&session));
+    app.notify_ended(caller.account, &[session], EndReason::Owner);
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -284,6 +287,7 @@ pub(crate) async fn end_others(State(app): State<App>, caller: Caller) -> Result
         })
         .await?;
     app.revoke(&ended);
+    app.notify_ended(caller.account, &ended, EndReason::Owner);
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -16,4 +16,5 @@ mod person;
 mod profiles;
 mod service;
 mod staff;
+mod topics;
 mod visible;

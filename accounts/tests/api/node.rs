@@ -29,6 +29,7 @@ use vyuha_store::{
     Store as _,
 };
 use vyuha_test_postgres::Postgres;
+use vyuha_topics::{Broker, Hub};
 
 use crate::client::{Answer, Request};
 use crate::mailbox::{self, Mail};
@@ -150,6 +151,7 @@ pub struct Node {
     mails: mpsc::UnboundedReceiver<Mail>,
     thrown_out: mpsc::Receiver<i64>,
     pub metrics: Arc<Metrics>,
+    pub topics: Hub,
     /// Goes with the node.
     pub folder: Option<tempfile::TempDir>,
 }
@@ -196,6 +198,7 @@ impl Node {
         let clock_ms = Arc::new(AtomicI64::new(1_700_000_000_000));
         let clock = clock_ms.clone();
         let metrics = Arc::new(Metrics::new(1, "test", "test"));
+        let topics = Hub::new(Broker::new(1, clock_ms.load(Ordering::Relaxed)));
         let parts = Parts {
             config,
             sql: sql.clone(),
@@ -210,6 +213,7 @@ impl Node {
             game: Game(ask),
             names: Names::load(None).unwrap(),
             newcomer: Arc::new(|id| (1, id, id)),
+            topics: topics.clone(),
             metrics: metrics.clone(),
             clock: Arc::new(move || clock.load(Ordering::Relaxed)),
         };
@@ -217,7 +221,7 @@ impl Node {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         tokio::spawn(vyuha_accounts::serve(listener, service.clone(), std::future::pending()));
-        Node { address, service, clock_ms, sql, game, mails, thrown_out, metrics, folder: None }
+        Node { address, service, clock_ms, sql, game, mails, thrown_out, metrics, topics, folder: None }
     }
 
     /// What time it is.

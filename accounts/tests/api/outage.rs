@@ -21,6 +21,7 @@ const WITHOUT: &[&str] = &[
     "open_device_link",
     "device_server_key",
     "list_identity_providers",
+    "open_topics",
 ];
 
 /// A body that an operation takes; none where it has none. No mailbox is written to twice.

@@ -1,4 +1,4 @@
-// MessagePack, as far as the protocol uses it: nil, booleans, integers, texts, bytes, lists and maps.
+// MessagePack, as far as the protocols use it: nil, booleans, integers, texts, bytes, lists and maps; and floats, which only servers send.
 
 const encoder = new TextEncoder();
 const decoder = new TextDecoder("utf-8", { fatal: true });
@@ -181,6 +181,7 @@ class Reader {
       case 0xc2: return false;
       case 0xc3: return true;
       case 0xc4: case 0xc5: case 0xc6: return this.#bytes(this.#unsigned(1 << (marker - 0xc4)));
+      case 0xcb: return this.view.getFloat64(this.#take(8));
       case 0xcc: case 0xcd: case 0xce: return this.#unsigned(1 << (marker - 0xcc));
       case 0xcf: return exact(this.view.getBigUint64(this.#take(8)));
       case 0xd0: return this.view.getInt8(this.#take(1));

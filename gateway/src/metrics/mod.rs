@@ -7,6 +7,7 @@ mod api;
 mod histogram;
 mod hot;
 mod process;
+mod topics;
 
 use std::sync::atomic::AtomicU64;
 
@@ -19,6 +20,7 @@ use prometheus_client::registry::{Registry, Unit};
 pub use api::ApiMetrics;
 pub use histogram::DurationHistogram;
 pub use hot::HotMetrics;
+pub use topics::TopicMetrics;
 
 /// A gauge that is never negative.
 pub type Level = Gauge<u64, AtomicU64>;
@@ -184,6 +186,8 @@ pub struct Metrics {
     pub api: ApiMetrics,
     /// Hot data.
     pub hot: HotMetrics,
+    /// Topics of web clients.
+    pub topics: TopicMetrics,
     pub(crate) web_connections: Level,
     pub(crate) telemetry_dropped: Counter,
     pub(crate) watchers: Level,
@@ -315,6 +319,7 @@ impl Metrics {
             ),
             api: ApiMetrics::new(vyuha),
             hot: HotMetrics::register(vyuha),
+            topics: TopicMetrics::register(vyuha),
             web_connections: level(vyuha, "web_connections", "WebSockets of players that are open"),
             telemetry_dropped: counter(
                 vyuha,

@@ -1,4 +1,4 @@
-//! Announcements: from the admin port to this node's players and to the other nodes, and from those to this node's players.
+//! Announcements: from the admin port to this node's players and listening pages and to the other nodes, and from those to ours.
 //!
 //! Told at most once: who crosses from shard to shard in that very tick, or a node that is cut off from Redis, misses it.
 
@@ -11,10 +11,13 @@ use tokio::sync::mpsc;
 use vyuha_gateway::{ANNOUNCEMENTS_CHANNEL, Announcement, Metrics};
 use vyuha_hot::Subscription;
 use vyuha_protocol::text::check_chat;
+use vyuha_topics::{Hub, Topic};
 
 use super::Hot;
 use super::telling::said;
+use crate::clock;
 use crate::doors::{ShardDoors, Telling};
+use crate::topics;
 
 /// How long it is waited before a subscription that ended is made again.
 const SUBSCRIBE_AGAIN: Duration = Duration::from_millis(500);
@@ -35,10 +38,11 @@ pub async fn announce(
     hot: Hot,
     node: String,
     doors: Rc<ShardDoors>,
+    topics: Hub,
     metrics: Arc<Metrics>,
     orders: mpsc::Receiver<Announcement>,
 ) {
-    let announcer = Announcer { hot, node, doors, metrics };
+    let announcer = Announcer { hot, node, doors, topics, metrics };
     tokio::join!(announcer.send(orders), announcer.hear());
 }
 
@@ -46,6 +50,7 @@ struct Announcer {
     hot: Hot,
     node: String,
     doors: Rc<ShardDoors>,
+    topics: Hub,
     metrics: Arc<Metrics>,
 }
 
@@ -97,6 +102,8 @@ impl Announcer {
 
     fn tell_players(&self, text: String) {
         self.metrics.hot.announcements.inc();
+        let announced = topics::Announced { text: &text };
+        self.topics.publish(Topic::Announcements, &announced, clock::unix_ms());
         let frames: Arc<[Vec<u8>]> = [said(String::new(), text)].into();
         self.doors.tell_all(&Telling { account: None, frames });
     }

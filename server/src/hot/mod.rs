@@ -25,6 +25,7 @@ use tokio::task::{JoinHandle, spawn_local};
 use vyuha_gateway::{Announcement, HotState, LoadProbe, Metrics, NodeBeat};
 use vyuha_hot::{HotStore, Lifetimes, MemoryHot, RedisHot, RedisSettings, RedisStats};
 use vyuha_store::Handle;
+use vyuha_topics::Hub;
 
 use crate::config::{Config, Redis, RedisUrl};
 use crate::doors::ShardDoors;
@@ -103,6 +104,8 @@ pub struct Sharing {
     pub beat: NodeBeat,
     /// What changes of it.
     pub load: LoadProbe,
+    /// What pages listen to.
+    pub topics: Hub,
     /// Announcements, from the admin port.
     pub announcements: mpsc::Receiver<Announcement>,
 }
@@ -120,14 +123,21 @@ pub struct Shared {
 impl Sharing {
     /// Begins, on the thread of the control plane.
     pub fn start(self, doors: &Rc<ShardDoors>, metrics: &Arc<Metrics>) -> Shared {
-        let Sharing { hot, runs, store, feeds, beat, load, announcements } = self;
+        let Sharing { hot, runs, store, feeds, beat, load, announcements, topics } = self;
         let node = beat.name.clone();
         let presence = Presence::new(RefCell::new(Online::new(&node)));
         let events_behind_since = BehindSince::default();
         let (doors, metrics) = (|| doors.clone(), || metrics.clone());
         let mut tasks = vec![
             spawn_local(registry::beat(hot.clone(), beat, load)),
-            spawn_local(announcing::announce(hot.clone(), node.clone(), doors(), metrics(), announcements)),
+            spawn_local(announcing::announce(
+                hot.clone(),
+                node.clone(),
+                doors(),
+                topics,
+                metrics(),
+                announcements,
+            )),
             spawn_local(telling::tell(
                 hot.clone(),
                 node.clone(),

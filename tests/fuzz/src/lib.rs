@@ -11,6 +11,7 @@ mod mutate;
 mod recording;
 mod stored;
 mod text;
+mod topics;
 mod wire;
 
 use std::path::{Path, PathBuf};
@@ -34,6 +35,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "play", check: wire::play, seeds: wire::client_seeds },
     Target { name: "msgpack", check: wire::msgpack, seeds: wire::msgpack_seeds },
     Target { name: "handshake", check: device::handshake, seeds: device::handshake_seeds },
+    Target { name: "topics", check: topics::topics, seeds: topics::seeds },
     Target { name: "transactions", check: stored::transactions, seeds: stored::transaction_seeds },
     Target { name: "journal", check: stored::journal, seeds: stored::journal_seeds },
     Target { name: "recording", check: recording::recording, seeds: recording::seeds },

@@ -11,8 +11,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-pub use line::Line;
 use rustix::process::{Pid, Signal, kill_process};
+
+pub use line::Line;
 
 /// How long it may take to start.
 const START_TIMEOUT: Duration = Duration::from_secs(20);

@@ -16,7 +16,8 @@ use vyuha_net::runtime::TickStart;
 use vyuha_net::transport::{Limits, SyscallTransport};
 use vyuha_record::schema_fingerprint;
 use vyuha_server::simulation::{
-    Departures, Driver, HotFeed, HotFeeds, Neighbours, Parts, ShardDoors, ZoneTable, source, zones_of_shards,
+    Departures, Driver, HotFeed, HotFeeds, Neighbours, Parts, ShardDoors, TopicFeed, TopicFeeds, ZoneTable,
+    source, zones_of_shards,
 };
 use vyuha_server::telemetry::{SharedTotals, Telemetry};
 use vyuha_store::journal::{FaultyDisk, SteppedJournal};
@@ -337,6 +338,7 @@ impl Node {
                 producer,
                 draining: self.draining.clone(),
                 hot: hot_feed(),
+                topics: topic_feed(),
                 telemetry: telemetry(index, &table),
                 tick_hz: u32::from(world::TICK_HZ),
                 grace_ticks: plan.grace_ticks,
@@ -379,6 +381,12 @@ static FIGURES: LazyLock<(Arc<Metrics>, Feed, Gateway)> = LazyLock::new(|| {
 /// Leads nowhere: all that is told there is dropped.
 fn hot_feed() -> HotFeed {
     let (_, mut feeds) = HotFeeds::new(1, u32::from(world::TICK_HZ), &FIGURES.0.hot.dropped);
+    feeds.pop().expect("there is one for the shard")
+}
+
+/// Nobody listens.
+fn topic_feed() -> TopicFeed {
+    let (_, mut feeds) = TopicFeeds::new(1, u32::from(world::TICK_HZ));
     feeds.pop().expect("there is one for the shard")
 }
 

@@ -29,6 +29,7 @@ const ARROWS: &[(&str, May)] = &[
     ("vyuha-store", May::Only(&["vyuha-breaker", "vyuha-record", "vyuha-ring", "vyuha-test-postgres"])),
     ("vyuha-hot", May::Only(&["vyuha-breaker", "vyuha-test-redis"])),
     ("vyuha-gateway", May::Only(&["vyuha-hot", "vyuha-protocol", "vyuha-record", "vyuha-store"])),
+    ("vyuha-topics", May::Only(&[])),
     ("vyuha-assets", May::Only(&["vyuha-gateway"])),
     (
         "vyuha-accounts",
@@ -39,6 +40,7 @@ const ARROWS: &[(&str, May)] = &[
             "vyuha-store",
             "vyuha-test-postgres",
             "vyuha-gateway",
+            "vyuha-topics",
         ]),
     ),
     ("vyuha-bots", May::Only(&["vyuha-protocol", "vyuha-net", "vyuha-core", "vyuha-game", "vyuha-record"])),
