@@ -33,7 +33,9 @@ fn body(operation: &str, outage: &str, challenge: &str) -> Option<Value> {
         "confirm_registration" => token("vyv_"),
         "request_password_reset" => json!({ "email": format!("forgot-{outage}@example.com") }),
         "reset_password" => json!({ "token": format!("vyp_{}", "A".repeat(43)), "password": PASSWORD }),
-        "begin_second_factor" | "begin_identity_link" | "unlink_identity" => json!({ "password": PASSWORD }),
+        "begin_second_factor" | "begin_identity_link" | "unlink_identity" | "export_account" => {
+            json!({ "password": PASSWORD })
+        }
         "confirm_second_factor" => json!({ "code": "123456" }),
         "remove_second_factor" => json!({ "password": PASSWORD, "code": "123456" }),
         "change_password" => json!({ "password": PASSWORD, "new_password": "another password" }),
@@ -47,7 +49,6 @@ fn body(operation: &str, outage: &str, challenge: &str) -> Option<Value> {
         "appoint_staff" => json!({ "role": "support" }),
         "create_profile" | "rename_profile" | "create_character" => json!({ "name": "Abe" }),
         "choose_profile" => json!({ "profile": 1 }),
-        "export_account" => json!({ "password": PASSWORD }),
         // The administrator's: the first account.
         "delete_account" => json!({ "password": PASSWORD, "account": 1 }),
         "put_profile_settings" => json!({ "settings": {} }),
