@@ -1,5 +1,5 @@
-//! Accounts over HTTP: sign-up and sign-in by e-mail and password, sessions and their tokens, the second factor, and tickets
-//! into the game.
+//! Accounts over HTTP: sign-up and sign-in by e-mail and password, sessions and their tokens, the second factor, profiles with
+//! their characters, and tickets into the game.
 //!
 //! It runs on a thread of its own beside the control plane, speaks to the database in small transactions
 //! ([`vyuha_store::sql`]) and never to a shard. What must happen once (a token used, a code taken, a name given) the database
@@ -12,8 +12,13 @@
 pub mod appeals;
 pub mod bans;
 pub mod browser;
+pub mod characters;
+pub mod debts;
 pub mod devices;
 pub mod email;
+pub mod erasure;
+pub mod export;
+pub mod game;
 mod http;
 pub mod identities;
 pub mod jwt;
@@ -21,11 +26,13 @@ pub mod keyring;
 pub mod limits;
 pub mod login;
 pub mod mail;
+pub mod names;
 mod notice;
 pub mod oidc;
 pub mod one_time;
 pub mod overview;
 pub mod problem;
+pub mod profiles;
 mod recent;
 pub mod registration;
 mod revoked;

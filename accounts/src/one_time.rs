@@ -1,5 +1,6 @@
 //! Tokens that are good once and for a short time. The database decides who comes first.
 
+use vyuha_record::Value;
 use vyuha_store::sql::SqlTransaction;
 
 use crate::problem::Problem;
@@ -34,6 +35,44 @@ pub fn issue(
         &[token.hash.clone().into(), purpose(kind).into(), account.into(), (now_ms + lasts_ms).into()],
     )?;
     Ok(token)
+}
+
+/// Whom a ticket lets into the game.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Admitted {
+    /// The account.
+    pub account: i64,
+    /// The one of its profiles whose characters may be chosen.
+    pub profile: i64,
+    /// The one that may be chosen; whichever of the profile without.
+    pub character: Option<i64>,
+}
+
+/// Makes a ticket into the game.
+pub fn issue_ticket(tx: &mut dyn SqlTransaction, admitted: Admitted, now_ms: i64) -> Result<Token, Problem> {
+    let Admitted { account, profile, character } = admitted;
+    let token = issue(tx, Kind::Ticket, account, now_ms, TICKET_MS)?;
+    tx.execute(
+        "UPDATE one_time_token SET profile = ?2, character_id = ?3 WHERE hash = ?1",
+        &[token.hash.clone().into(), profile.into(), character.map_or(Value::Null, Value::from)],
+    )?;
+    Ok(token)
+}
+
+/// Uses a ticket up; whom it lets in. `None` if it is unknown, was used or is too old.
+pub fn redeem_ticket(
+    tx: &mut dyn SqlTransaction,
+    text: &str,
+    now_ms: i64,
+) -> Result<Option<Admitted>, Problem> {
+    let Some(account) = redeem(tx, Kind::Ticket, text, now_ms)? else { return Ok(None) };
+    let hash = shown(Kind::Ticket, text).unwrap_or_default();
+    let rows =
+        tx.query("SELECT profile, character_id FROM one_time_token WHERE hash = ?1", &[hash.into()])?;
+    let Some(row) = rows.first() else { return Ok(None) };
+    // One of before there were profiles names none, and is too old in a minute.
+    let Some(profile) = row.optional_int(0)? else { return Ok(None) };
+    Ok(Some(Admitted { account, profile, character: row.optional_int(1)? }))
 }
 
 /// Whose token it is, without using it.
@@ -100,6 +139,20 @@ mod tests {
             assert_eq!(peek(tx, Kind::Ticket, &token.text, 1002)?, None);
             assert_eq!(redeem(tx, Kind::Ticket, &token.text, 1002)?, None);
             assert_eq!(redeem(tx, Kind::Ticket, "vyt_", 1002)?, None);
+            Ok(())
+        });
+    }
+
+    #[test]
+    fn a_ticket_says_with_what_it_lets_in_once() {
+        with_tx(|tx| {
+            for character in [None, Some(3)] {
+                let admitted = Admitted { account: 7, profile: 2, character };
+                let ticket = issue_ticket(tx, admitted, 0)?;
+                assert_eq!(redeem_ticket(tx, &ticket.text, TICKET_MS)?, None, "it is too old");
+                assert_eq!(redeem_ticket(tx, &ticket.text, 1)?, Some(admitted));
+                assert_eq!(redeem_ticket(tx, &ticket.text, 2)?, None, "it was used");
+            }
             Ok(())
         });
     }

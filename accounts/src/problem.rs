@@ -125,6 +125,46 @@ codes! {
     IdentityUnknown = "identity_unknown", NOT_FOUND, "The account has no identity of this provider.";
     /// Without this identity nobody could sign in.
     LastWayIn = "last_way_in", CONFLICT, "This is the last way in to the account: set a password first.";
+    /// The account has no such profile.
+    ProfileUnknown = "profile_unknown", NOT_FOUND, "The account has no such profile.";
+    /// The profile's name is not well formed.
+    ProfileNameInvalid = "profile_name_invalid", UNPROCESSABLE_ENTITY, "A profile's name has 1 to 32 characters, none of them a control character, and no space at either end.";
+    /// The account has a profile of that name.
+    ProfileNameTaken = "profile_name_taken", CONFLICT, "The account has a profile of that name.";
+    /// The account has as many profiles as it may have.
+    ProfileLimit = "profile_limit", CONFLICT, "The account has as many profiles as it may have.";
+    /// The profile is frozen.
+    ProfileFrozen = "profile_frozen", CONFLICT, "The profile is frozen.";
+    /// The profile has characters, deleted ones that can come back among them.
+    ProfileNotEmpty = "profile_not_empty", CONFLICT, "The profile has characters: one goes with the last of them.";
+    /// The profile owes.
+    ProfileInDebt = "profile_in_debt", CONFLICT, "The profile owes: its debt is settled first.";
+    /// More is settled than is owed.
+    DebtExceeded = "debt_exceeded", CONFLICT, "The profile owes less than that.";
+    /// The account has no other profile.
+    LastProfile = "last_profile", CONFLICT, "An account has at least one profile.";
+    /// The settings are too long.
+    SettingsTooLarge = "settings_too_large", UNPROCESSABLE_ENTITY, "Settings have at most 8,192 bytes of JSON.";
+    /// The write does not say which version it changes.
+    PreconditionRequired = "precondition_required", PRECONDITION_REQUIRED, "If-Match must name the version that is changed, as ETag told it.";
+    /// What is to be changed has another version by now.
+    PreconditionFailed = "precondition_failed", PRECONDITION_FAILED, "It has been changed since: read it again.";
+    /// The account has no such character.
+    CharacterUnknown = "character_unknown", NOT_FOUND, "The account has no such character.";
+    /// The character's name is not well formed.
+    CharacterNameInvalid = "character_name_invalid", UNPROCESSABLE_ENTITY, "A character's name has 3 to 16 letters, digits or single inner spaces, and begins with a letter.";
+    /// The character's name holds a word that none may have.
+    CharacterNameRefused = "character_name_refused", UNPROCESSABLE_ENTITY, "No character may be called that.";
+    /// The character's name is taken.
+    CharacterNameTaken = "character_name_taken", CONFLICT, "There is a character of that name.";
+    /// The profile has as many characters as it may have.
+    CharacterLimit = "character_limit", CONFLICT, "The profile has as many characters as it may have.";
+    /// The character is deleted.
+    CharacterDeleted = "character_deleted", CONFLICT, "The character is deleted: restore it first.";
+    /// The character is not deleted.
+    CharacterNotDeleted = "character_not_deleted", CONFLICT, "The character is not deleted.";
+    /// The character plays.
+    CharacterInPlay = "character_in_play", CONFLICT, "The character plays: leave the game first.";
     /// The challenge is unknown, was answered or is too old.
     ChallengeInvalid = "challenge_invalid", UNPROCESSABLE_ENTITY, "The challenge is unknown, was answered, or is too old.";
     /// The key or its signature is not good.

@@ -13,18 +13,22 @@ use vyuha_topics::{CloseReason, Hub};
 
 use crate::bans::{self, AddressBans};
 use crate::browser::Site;
+use crate::characters::{self, Newcomer};
 use crate::devices::links::Links;
 use crate::devices::{self, Devices};
+use crate::erasure;
+use crate::game::Game;
 use crate::jwt::{ACCESS_MS, AUDIENCE, Algorithm, Claims};
 use crate::keyring::Keyring;
 use crate::limits::Limits;
 use crate::mail::Mailer;
+use crate::names::Names;
 use crate::oidc::Providers;
-use crate::one_time;
+use crate::one_time::{self, Admitted};
 use crate::overview::Overviews;
 use crate::problem::{Code, Problem};
 use crate::revoked::Revoked;
-use crate::secret::{Kind, random};
+use crate::secret::random;
 use crate::sessions;
 use crate::sharing::Meeting;
 use crate::signed::ServiceKeys;
@@ -49,6 +53,12 @@ pub struct ApiConfig {
     pub behind_proxy: bool,
     /// Where players connect, as they are told.
     pub game_address: String,
+    /// Profiles that an account may have, at least 1.
+    pub profiles_max: usize,
+    /// How long a deleted character can be restored, in milliseconds.
+    pub character_grace_ms: i64,
+    /// How long an account stays whose owner wants it deleted, in milliseconds.
+    pub erasure_grace_ms: i64,
 }
 
 /// What the service is made of.
@@ -75,6 +85,12 @@ pub struct Parts {
     pub peers: ServiceKeys,
     /// The key that makes the first administrator; without one nobody becomes it.
     pub admin_key: Option<String>,
+    /// The way to the game.
+    pub game: Game,
+    /// What characters may be called.
+    pub names: Names,
+    /// Where characters begin.
+    pub newcomer: Newcomer,
     /// What pages listen to.
     pub topics: Hub,
     /// Takes the accounts that are to be thrown out of the game.
@@ -114,6 +130,9 @@ pub struct Service {
     pub(crate) providers: Providers,
     pub(crate) peers: ServiceKeys,
     admin_key: Option<AdminKey>,
+    pub(crate) game: Game,
+    pub(crate) names: Names,
+    pub(crate) newcomer: Newcomer,
     pub(crate) topics: Hub,
     thrown_out: mpsc::Sender<ThrownOut>,
     pub(crate) announcements: mpsc::Sender<Announcement>,
@@ -147,6 +166,9 @@ impl Service {
             peers,
             admin_key,
             thrown_out,
+            game,
+            names,
+            newcomer,
             topics,
             announcements,
             metrics,
@@ -177,6 +199,9 @@ impl Service {
             peers,
             admin_key: admin_key.transpose()?,
             thrown_out,
+            game,
+            names,
+            newcomer,
             topics,
             announcements,
             bans: AddressBans::default(),
@@ -228,13 +253,23 @@ impl Service {
         Ok(())
     }
 
-    /// The account that a ticket lets into the game; the ticket is used up. `None` if it is unknown, was used or is too old.
+    /// Does what is due and needs the game, which must run: accounts are erased, and characters that were deleted go for good.
+    /// To be called about once an hour.
+    ///
+    /// # Errors
+    /// Where the database or the game is away; the rest is done the next time.
+    pub async fn upkeep(&self) -> Result<(), Problem> {
+        erasure::erase_due(self).await?;
+        characters::purge_due(self).await
+    }
+
+    /// Whom a ticket lets into the game; the ticket is used up. `None` if it is unknown, was used or is too old.
     ///
     /// # Errors
     /// Where the database is away.
-    pub async fn redeem_ticket(&self, ticket: String) -> Result<Option<i64>, Problem> {
+    pub async fn redeem_ticket(&self, ticket: String) -> Result<Option<Admitted>, Problem> {
         let now_ms = self.now_ms();
-        self.sql.transaction(move |tx| one_time::redeem(tx, Kind::Ticket, &ticket, now_ms)).await
+        self.sql.transaction(move |tx| one_time::redeem_ticket(tx, &ticket, now_ms)).await
     }
 
     /// The links of devices that are open.

@@ -7,6 +7,7 @@ use vyuha_record::Value;
 use vyuha_store::sql::{SqlRow, SqlTransaction};
 
 use crate::browser;
+use crate::erasure;
 use crate::one_time;
 use crate::problem::Problem;
 use crate::secret::{Kind, Token, random_id, shown};
@@ -31,6 +32,8 @@ pub enum EndReason {
     Crowd,
     /// The staff ended it.
     Staff,
+    /// Its owner wants the account deleted.
+    Erasure,
     /// Its device was revoked.
     Device,
 }
@@ -43,6 +46,7 @@ impl EndReason {
             EndReason::Password => "password",
             EndReason::Crowd => "crowd",
             EndReason::Staff => "staff",
+            EndReason::Erasure => "erasure",
             EndReason::Device => "device",
         }
     }
@@ -110,7 +114,10 @@ pub struct Listed {
     pub expires_ms: i64,
 }
 
-/// Opens a session.
+/// Opens a session. An account that was to be erased is not.
+///
+/// # Errors
+/// [`crate::problem::Code::CredentialsWrong`] where it has been.
 pub fn open(
     tx: &mut dyn SqlTransaction,
     account: i64,
@@ -135,6 +142,7 @@ pub fn begin(
     address: &str,
     now_ms: i64,
 ) -> Result<(String, Vec<String>), Problem> {
+    erasure::restore(tx, account)?;
     let session = random_id()?;
     let agent: String = agent.chars().filter(|c| !c.is_control()).take(AGENT_CHARS_MAX).collect();
     tx.execute(

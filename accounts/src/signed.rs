@@ -45,7 +45,7 @@ pub struct ServiceKeyConfig {
     pub id: String,
     /// What both servers know: at least 32 bytes.
     pub secret: String,
-    /// What it may do: `look`, `end_sessions`, `suspend`, `announce`, `read_log`.
+    /// What it may do: `look`, `end_sessions`, `suspend`, `book_debts`, `announce`, `read_log`.
     pub permissions: Vec<String>,
 }
 

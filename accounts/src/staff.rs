@@ -27,6 +27,8 @@ pub enum Permission {
     EndSessions,
     /// To ban accounts and addresses, to take that back, and to decide appeals.
     Suspend,
+    /// To book what profiles owe, and what of it was settled.
+    BookDebts,
     /// To appoint and dismiss staff.
     Appoint,
     /// To read the log.
@@ -37,10 +39,11 @@ pub enum Permission {
 
 impl Permission {
     /// Every permission.
-    pub const ALL: [Permission; 6] = [
+    pub const ALL: [Permission; 7] = [
         Permission::Look,
         Permission::EndSessions,
         Permission::Suspend,
+        Permission::BookDebts,
         Permission::Announce,
         Permission::Appoint,
         Permission::ReadLog,
@@ -52,6 +55,7 @@ impl Permission {
             Permission::Look => "look",
             Permission::EndSessions => "end_sessions",
             Permission::Suspend => "suspend",
+            Permission::BookDebts => "book_debts",
             Permission::Announce => "announce",
             Permission::Appoint => "appoint",
             Permission::ReadLog => "read_log",
@@ -81,7 +85,7 @@ impl Role {
     pub fn may(self, permission: Permission) -> bool {
         let least = match permission {
             Permission::Look | Permission::EndSessions => Role::Support,
-            Permission::Suspend | Permission::Announce => Role::Moderator,
+            Permission::Suspend | Permission::BookDebts | Permission::Announce => Role::Moderator,
             Permission::Appoint | Permission::ReadLog => Role::Administrator,
         };
         self >= least
@@ -255,6 +259,7 @@ mod tests {
         check(Permission::EndSessions, &Role::ALL);
         check(Permission::Suspend, &[Role::Moderator, Role::Administrator]);
         check(Permission::Announce, &[Role::Moderator, Role::Administrator]);
+        check(Permission::BookDebts, &[Role::Moderator, Role::Administrator]);
         check(Permission::Appoint, &[Role::Administrator]);
         check(Permission::ReadLog, &[Role::Administrator]);
     }

@@ -30,6 +30,10 @@ mod outage;
 mod owner;
 #[path = "api/people.rs"]
 mod people;
+#[path = "api/person.rs"]
+mod person;
+#[path = "api/profiles.rs"]
+mod profiles;
 #[path = "api/service.rs"]
 mod service;
 #[path = "api/several.rs"]

@@ -99,6 +99,12 @@ error_codes! {
     CharacterLimit = 32, "the account has as many characters as it may have";
     /// The account has no such character.
     CharacterUnknown = 33, "the account has no such character";
+    /// The character is deleted; until it goes for good its owner can restore it.
+    CharacterDeleted = 34, "the character is deleted; restore it over the HTTP API";
+    /// The character's profile is frozen.
+    ProfileFrozen = 35, "the character's profile is frozen; see the HTTP API for why";
+    /// The character's name holds a word that none may have.
+    CharacterNameRefused = 36, "no character may be called that";
 
     /// The thing is out of reach.
     TooFar = 40, "that is out of reach";
@@ -148,6 +154,8 @@ error_codes! {
     PartnerGone = 62, "the other is no longer there";
     /// More requests a second than the server carries out for one client.
     RequestsTooFast = 63, "too many requests in too short a time; the request was not acted on";
+    /// The profile of one of the two owes.
+    TradeBarred = 64, "one of you owes a debt: who owes does not trade until it is settled";
 }
 
 impl std::fmt::Display for ErrorCode {

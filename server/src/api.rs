@@ -9,9 +9,12 @@ use anyhow::Context as _;
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
 use vyuha_accounts::bans;
+use vyuha_accounts::characters::Newcomer;
+use vyuha_accounts::game::{ASKS_MAX, Ask, Game};
 use vyuha_accounts::jwt::Algorithm;
 use vyuha_accounts::limits::{By, LimitConfig, Limits};
 use vyuha_accounts::mail::{self, Outlet, Templates};
+use vyuha_accounts::names::Names;
 use vyuha_accounts::oidc::{ProviderConfig, Providers};
 use vyuha_accounts::signed::{ServiceKeyConfig, ServiceKeys};
 use vyuha_accounts::throttle::Throttle;
@@ -19,7 +22,7 @@ use vyuha_accounts::vault::Vault;
 use vyuha_accounts::{ApiConfig, Parts, Service, ThrownOut};
 use vyuha_gateway::accounts::Accounts;
 use vyuha_gateway::{Announcement, Metrics};
-use vyuha_store::Durability;
+use vyuha_store::sql::Sql;
 use vyuha_topics::Hub;
 
 use crate::config::{Config, TokenAlgorithm};
@@ -27,8 +30,6 @@ use crate::hot::Hot;
 use crate::port::PortThread;
 use crate::topics::{TopicFeeds, relay};
 
-/// Transactions that may wait for the database; the next request is told to try again.
-const TRANSACTIONS_MAX: usize = 1024;
 /// How often keys are turned and what is over is deleted.
 const TIDY_INTERVAL: Duration = Duration::from_hours(1);
 /// Accounts that wait to be thrown out of the game.
@@ -42,21 +43,36 @@ pub struct ApiPort {
     pub service: Arc<Service>,
     /// Accounts that are to be thrown out of the game, until somebody takes them.
     pub thrown_out: Option<mpsc::Receiver<ThrownOut>>,
+    /// What it asks of the game, until somebody takes that.
+    pub asks: Option<mpsc::Receiver<Ask>>,
     /// What serves it.
     pub thread: PortThread,
 }
 
+/// What the API has of the node.
+pub struct Shared {
+    /// The node's database.
+    pub sql: Sql,
+    /// What characters may be called.
+    pub names: Names,
+    /// Where they begin.
+    pub newcomer: Newcomer,
+    /// Password hashing.
+    pub hasher: Accounts,
+    /// What pages listen to.
+    pub topics: Hub,
+    /// What shards tell of to them.
+    pub feeds: TopicFeeds,
+    /// The node's figures.
+    pub metrics: Arc<Metrics>,
+    /// The way to all who play.
+    pub announcements: mpsc::Sender<Announcement>,
+}
+
 impl ApiPort {
     /// Serves the API on `listener`, with the accounts in the node's database, and relays what shards tell of to topics.
-    pub fn start(
-        config: &Config,
-        durability: &Durability,
-        hasher: Accounts,
-        (topics, feeds): (Hub, TopicFeeds),
-        metrics: Arc<Metrics>,
-        announcements: mpsc::Sender<Announcement>,
-        listener: TcpListener,
-    ) -> anyhow::Result<ApiPort> {
+    pub fn start(config: &Config, shared: Shared, listener: TcpListener) -> anyhow::Result<ApiPort> {
+        let Shared { sql, names, newcomer, hasher, topics, feeds, metrics, announcements } = shared;
         let api = ApiConfig {
             site: config.api.site.clone(),
             algorithm: match config.api.token_algorithm {
@@ -70,6 +86,9 @@ impl ApiPort {
                 "" => config.listen.address.to_string(),
                 address => address.to_owned(),
             },
+            profiles_max: config.accounts.profiles_max as usize,
+            character_grace_ms: config.accounts.character_grace.as_millis() as i64,
+            erasure_grace_ms: config.accounts.erasure_grace.as_millis() as i64,
         };
         let content = Some(config.content.dir.as_path()).filter(|dir| !dir.as_os_str().is_empty());
         let templates = Templates::load(content)?;
@@ -81,9 +100,10 @@ impl ApiPort {
         // A connection of its own, on the API's thread: neither waits for the other.
         let hot = Hot::open(config)?.shared();
         let (out, thrown_out) = mpsc::channel(THROWN_OUT_MAX);
+        let (ask, asks) = mpsc::channel(ASKS_MAX);
         let parts = Parts {
             config: api,
-            sql: durability.services(TRANSACTIONS_MAX)?,
+            sql,
             hasher,
             vault: Vault::open(&config.data.dir.join(KEY_FILE))?,
             throttle: Arc::new(if hot.is_some() { Throttle::settled() } else { Throttle::default() }),
@@ -94,6 +114,9 @@ impl ApiPort {
             peers: service_keys(&config.api.service_keys_file)?,
             admin_key,
             thrown_out: out,
+            game: Game(ask),
+            names,
+            newcomer,
             topics: topics.clone(),
             announcements,
             metrics: metrics.clone(),
@@ -113,7 +136,7 @@ impl ApiPort {
             tokio::spawn(served.clone().share());
             vyuha_accounts::serve(listener, served, stopping.stopped()).await.context("the API's port failed")
         })?;
-        Ok(ApiPort { service, thrown_out: Some(thrown_out), thread })
+        Ok(ApiPort { service, thrown_out: Some(thrown_out), asks: Some(asks), thread })
     }
 }
 
@@ -203,6 +226,7 @@ async fn tidy(service: Arc<Service>) {
         every.tick().await;
         // What failed is in the log, and is done the next time.
         let _ = service.tidy().await;
+        let _ = service.upkeep().await;
     }
 }
 

@@ -12,12 +12,18 @@ use governor::clock::MonotonicClock;
 use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use vyuha_accounts::ThrownOut;
+use vyuha_accounts::characters::{self, Newcomer};
+use vyuha_accounts::game::{ASKS_MAX, Ask};
+use vyuha_accounts::names::Names;
+use vyuha_accounts::problem::{Code, Problem};
+use vyuha_accounts::profiles;
 use vyuha_game::Content;
 use vyuha_gateway::accounts::Accounts;
 use vyuha_gateway::play::WebPlayer;
 use vyuha_gateway::{Gateway, Metrics, MoveOrder};
 use vyuha_net::tls::{Identity, ServerConfig, Session};
 use vyuha_protocol::ErrorCode;
+use vyuha_store::sql::Sql;
 use vyuha_store::{Durability, Handle, JournalStats, PersistenceStats};
 
 use crate::addresses::Addresses;
@@ -43,6 +49,8 @@ const FAREWELLS_MAX: usize = 256;
 const FAREWELLS_TO_MANY_MAX: usize = 32;
 /// How long to wait before a shard whose door is full is asked again.
 const KICK_AGAIN: Duration = Duration::from_millis(10);
+/// How long to wait before a database that is away is asked again.
+const READ_AGAIN: Duration = Duration::from_secs(1);
 /// How long shards may take to let everyone go.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -74,6 +82,12 @@ pub struct Control {
     pub failure: watch::Receiver<Option<String>>,
     /// Password hashing.
     pub accounts: Accounts,
+    /// The way to the database for account services.
+    pub sql: Sql,
+    /// What characters may be called.
+    pub names: Names,
+    /// Where they begin.
+    pub newcomer: Newcomer,
     /// The HTTP API, where it is on.
     pub api: Option<ApiPort>,
     /// Client assets, if they are served.
@@ -118,6 +132,9 @@ impl Control {
             hosts,
             mut failure,
             accounts,
+            sql,
+            names,
+            newcomer,
             mut api,
             assets,
             web,
@@ -150,6 +167,9 @@ impl Control {
             accounts,
             api: api.as_ref().map(|api| api.service.clone()),
             store: store.clone(),
+            sql,
+            names,
+            newcomer,
             seats: seats.clone(),
             doors,
             metrics: metrics.clone(),
@@ -164,6 +184,10 @@ impl Control {
         let thrown_out = api.as_mut().and_then(|api| api.thrown_out.take());
         let throwing_out =
             thrown_out.map(|thrown_out| tokio::task::spawn_local(throw_out(thrown_out, sign_in.clone())));
+        let asks = api.as_mut().and_then(|api| api.asks.take());
+        let (owing, owed) = mpsc::channel(ASKS_MAX);
+        let answering = asks.map(|asks| tokio::task::spawn_local(answer(asks, owing, sign_in.clone())));
+        let barring = tokio::task::spawn_local(tell_debts(owed, sign_in.clone()));
         let (end, ended) = watch::channel(false);
         let accepting = tokio::task::spawn_local(accept(
             tokio::net::TcpListener::from_std(listener)?,
@@ -242,6 +266,10 @@ impl Control {
         if let Some(throwing_out) = throwing_out {
             throwing_out.abort();
         }
+        if let Some(answering) = answering {
+            answering.abort();
+        }
+        barring.abort();
         // The last departures free seats that nobody waits for any more.
         leaving.abort();
         // The journal ends once nobody writes into it any more.
@@ -391,12 +419,68 @@ async fn throw_out(mut accounts: mpsc::Receiver<ThrownOut>, sign_in: Rc<SignIn>)
             ThrownOut::Kicked(account) => (account, ErrorCode::Kicked, "staff ended its session"),
         };
         sign_in.events.note(What::ThrownOut, About { account, ..About::default() }, why);
-        // Its shard may change, or be too busy to hear, until it is asked.
-        while let Some(shard) = sign_in.seats.shard_of(account)
-            && !sign_in.doors.kick(shard, account, code)
-        {
+        kick(&sign_in, account, code).await;
+    }
+}
+
+/// Answers what the API asks of the game.
+async fn answer(mut asks: mpsc::Receiver<Ask>, owing: mpsc::Sender<(i64, i64)>, sign_in: Rc<SignIn>) {
+    while let Some(ask) = asks.recv().await {
+        match ask {
+            // Whoever asked may have gone.
+            Ask::Playing { account, answer } => drop(answer.send(sign_in.seats.character_of(account))),
+            Ask::Debt { account, profile } => {
+                if owing.try_send((account, profile)).is_err() {
+                    tracing::error!(account, profile, "a debt is known to who plays when they enter again");
+                }
+            }
+            Ask::Frozen { account, characters } => {
+                let playing = sign_in.seats.character_of(account);
+                if playing.is_some_and(|character| characters.contains(&character)) {
+                    let about = About { account, ..About::default() };
+                    sign_in.events.note(What::ThrownOut, about, "its profile was frozen");
+                    kick(&sign_in, account, ErrorCode::ProfileFrozen).await;
+                }
+            }
+        }
+    }
+}
+
+/// Tells shards whether profiles owe whose debt has changed. What holds is read when it is told, one after the other, so that the
+/// last word is the last that is so.
+async fn tell_debts(mut owing: mpsc::Receiver<(i64, i64)>, sign_in: Rc<SignIn>) {
+    while let Some((account, profile)) = owing.recv().await {
+        // Who is about to enter may have been read before: they are told when they play.
+        while let Some(character) = sign_in.seats.character_of(account) {
+            let Some(shard) = sign_in.seats.shard_of(account) else {
+                tokio::time::sleep(KICK_AGAIN).await;
+                continue;
+            };
+            let now_ms = crate::clock::unix_ms();
+            let read = sign_in.sql.transaction(move |tx| {
+                let played = characters::find(tx, account, character, now_ms)?.profile;
+                Ok::<_, Problem>(
+                    (played == profile).then_some(profiles::find(tx, account, profile, now_ms)?.debt),
+                )
+            });
+            match read.await {
+                Ok(Some(debt)) if !sign_in.doors.set_owes(shard, account, debt > 0) => {}
+                // What failed is in the log.
+                Err(problem) if problem.code == Code::Unavailable => tokio::time::sleep(READ_AGAIN).await,
+                Ok(_) | Err(_) => break,
+            }
             tokio::time::sleep(KICK_AGAIN).await;
         }
+    }
+}
+
+/// Ends the session that plays with an account, if there is one.
+async fn kick(sign_in: &SignIn, account: i64, code: ErrorCode) {
+    // Its shard may change, or be too busy to hear, until it is asked.
+    while let Some(shard) = sign_in.seats.shard_of(account)
+        && !sign_in.doors.kick(shard, account, code)
+    {
+        tokio::time::sleep(KICK_AGAIN).await;
     }
 }
 

@@ -41,6 +41,8 @@ pub struct Admission {
     pub character: CharacterRow,
     /// What it carries.
     pub items: Vec<ItemRow>,
+    /// Whether its profile owes.
+    pub owes: bool,
     /// What is to take the session up again.
     pub ticket: Ticket,
     /// Which session of its account it is.
@@ -122,6 +124,13 @@ pub enum Request {
     Zone(Box<ZoneArrival>),
     /// Tell players something.
     Tell(Telling),
+    /// Note whether the profile owes that an account plays with.
+    Owes {
+        /// The account.
+        account: i64,
+        /// Whether it does.
+        owes: bool,
+    },
     /// End an account's session and tell it why.
     Kick {
         /// The account.
@@ -299,6 +308,12 @@ impl ShardDoors {
     #[must_use]
     pub fn kick(&self, shard: u16, account: i64, code: ErrorCode) -> bool {
         self.ask(shard, Request::Kick { account, code }).is_ok()
+    }
+
+    /// Tells a shard whether the profile owes that an account plays with. `false` if its door is full: tell it again.
+    #[must_use]
+    pub fn set_owes(&self, shard: u16, account: i64, owes: bool) -> bool {
+        self.ask(shard, Request::Owes { account, owes }).is_ok()
     }
 
     /// Has players told something, unless the shard's door is full.

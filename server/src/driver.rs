@@ -90,6 +90,8 @@ pub struct Driver<T> {
     /// Who came for a zone that is on its way, with what is asked of them; by zone. At most as many as there are seats, and a
     /// few requests each.
     parked: Vec<(i64, Request)>,
+    /// Of whom it came to be known whether they owe while they were on their way to another shard.
+    owing: Vec<(i64, bool)>,
     /// The last batch that was durable when the tick began.
     durable: u64,
     batch_last: u64,
@@ -154,6 +156,7 @@ impl<T: Transport> Driver<T> {
             tellings: Vec::new(),
             zones_out: Vec::new(),
             parked: Vec::new(),
+            owing: Vec::new(),
             durable: 0,
             batch_last: 0,
             backlog: VecDeque::new(),

@@ -10,6 +10,9 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context as _, bail};
 use tokio::sync::watch;
 use tokio::task::LocalSet;
+use vyuha_accounts::characters::Newcomer;
+use vyuha_accounts::names::Names;
+use vyuha_game::character::newcomer_place;
 use vyuha_game::ground::ZoneRow;
 use vyuha_game::inventory::PLACE_GROUND;
 use vyuha_game::ledger::LedgerRow;
@@ -18,6 +21,7 @@ use vyuha_gateway::accounts::{Accounts, AccountsConfig, HashCost};
 use vyuha_gateway::{Gateway, Metrics, NodeBeat, NodeInfo, NodeLoad, ZoneInfo};
 use vyuha_net::probe::{self, Finding, Needs, Severity, Verdict};
 use vyuha_net::runtime::Driver;
+use vyuha_protocol::CharacterId;
 use vyuha_record::{Record, Table};
 use vyuha_store::logs::{LogTable, Period};
 use vyuha_store::migrate::OlderSchema;
@@ -26,7 +30,7 @@ use vyuha_store::{
     PostgresSettings, Producer, StoreConfig, TypedStore,
 };
 
-use crate::api::ApiPort;
+use crate::api::{self, ApiPort};
 use crate::certificate;
 use crate::config::{Config, Database, StoreUrl};
 use crate::control::Control;
@@ -48,6 +52,9 @@ const LISTEN_BACKLOG: u32 = 1024;
 const NICE: i32 = 5;
 /// Frames by which the database may be behind the journal before the node is not ready.
 const STORE_LAG_FRAMES_MAX: u64 = 10_000;
+
+/// Transactions of account services that may wait for the database; the next one is told to try again.
+const TRANSACTIONS_MAX: usize = 1024;
 
 /// A running node.
 pub struct Node {
@@ -174,20 +181,22 @@ impl Node {
         let (web, web_players) =
             crate::web::serve(config, &content, metrics.clone(), web, identity.as_ref())?;
         let accounts = start_hashing(config)?;
+        let sql = durability.services(TRANSACTIONS_MAX)?;
+        let content_dir = Some(config.content.dir.as_path()).filter(|dir| !dir.as_os_str().is_empty());
+        let names = Names::load(content_dir)?;
+        let newcomer = newcomers(content.clone());
         let api_address = api.as_ref().map(TcpListener::local_addr).transpose()?;
-        let listened = (topics, topic_feeds);
-        let start_api = |listener| {
-            ApiPort::start(
-                config,
-                &durability,
-                accounts.clone(),
-                listened,
-                metrics.clone(),
-                announcer,
-                listener,
-            )
+        let shared = api::Shared {
+            sql: sql.clone(),
+            names: names.clone(),
+            newcomer: newcomer.clone(),
+            hasher: accounts.clone(),
+            topics,
+            feeds: topic_feeds,
+            metrics: metrics.clone(),
+            announcements: announcer,
         };
-        let api = api.map(start_api).transpose()?;
+        let api = api.map(|listener| ApiPort::start(config, shared, listener)).transpose()?;
         let assets_address = assets.as_ref().map(TcpListener::local_addr).transpose()?;
         let assets = assets.map(|listener| crate::assets::serve(config, listener)).transpose()?;
         let control = Control {
@@ -204,6 +213,9 @@ impl Node {
             hosts,
             failure,
             accounts,
+            sql,
+            names,
+            newcomer,
             api,
             assets,
             web,
@@ -325,6 +337,17 @@ pub fn load_content(config: &Config) -> anyhow::Result<Content> {
 /// Every table of this version.
 pub fn tables() -> Vec<Table> {
     [&[AccountRow::TABLE, EventRow::TABLE, RunRow::TABLE], vyuha_game::TABLES].concat()
+}
+
+/// Where newcomers begin: spread over the zones where one may.
+fn newcomers(content: Arc<Content>) -> Newcomer {
+    Arc::new(move |id| {
+        let zones: Vec<_> = content.start_zones().collect();
+        let start = zones[id as usize % zones.len()];
+        let begin = start.begin(id as usize / zones.len());
+        let at = newcomer_place(&start.map, begin, start.spawn_stroll_m, CharacterId(id));
+        (start.id.0.into(), at.x.into(), at.y.into())
+    })
 }
 
 fn start_hashing(config: &Config) -> anyhow::Result<Accounts> {

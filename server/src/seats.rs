@@ -26,6 +26,8 @@ struct Seat {
     holder: Holder,
     freed: Rc<Notify>,
     tickets: SeatTickets,
+    /// Who plays, once that is known.
+    character: Option<i64>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -78,6 +80,7 @@ impl Seats {
                         holder: Holder::Entering,
                         freed: Rc::default(),
                         tickets: SeatTickets::default(),
+                        character: None,
                     });
                     return Claim { seats: self.clone(), account, number, kept: false };
                 }
@@ -140,6 +143,11 @@ impl Seats {
         }
     }
 
+    /// The character that plays with the account, or is about to.
+    pub fn character_of(&self, account: i64) -> Option<i64> {
+        self.taken.borrow().get(&account)?.character
+    }
+
     /// The account's client has its newest ticket, by number.
     pub fn confirm(&self, account: i64, ticket: u32) {
         if let Some(seat) = self.taken.borrow_mut().get_mut(&account) {
@@ -162,6 +170,13 @@ impl Claim {
     /// The session as it begins.
     pub fn stay(&self) -> Stay {
         Stay { seat: self.number, moves: 0 }
+    }
+
+    /// Says who is about to play: from then on the others know, before it is read whether it may.
+    pub fn enters(&self, character: i64) {
+        if let Some(seat) = self.seats.taken.borrow_mut().get_mut(&self.account) {
+            seat.character = Some(character);
+        }
     }
 
     /// Gives the session its first ticket.
@@ -287,12 +302,15 @@ mod tests {
             let seats = Rc::new(Seats::default());
             let claim = seats.claim(7, |_| panic!("the seat was free")).await;
             claim.ticket([1; 16]).unwrap();
+            assert_eq!(seats.character_of(7), None);
+            claim.enters(40);
             let stay = |moves| Stay { moves, ..claim.stay() };
             let (first, second) = (stay(1), stay(2));
             seats.moved(7, 9, first);
             claim.play(3);
             let shard = |shown: u8, fresh: u8| seats.resume(&[shown; 16], [fresh; 16]).unwrap().1;
             assert_eq!((shard(1, 2), seats.shard_of(7)), (3, Some(3)));
+            assert_eq!((seats.character_of(7), seats.character_of(8)), (Some(40), None));
             seats.moved(7, 5, second);
             seats.moved(7, 4, first);
             assert_eq!((shard(2, 3), seats.shard_of(7), seats.shard_of(8)), (5, Some(5), None));
@@ -301,6 +319,7 @@ mod tests {
             // News of a session that is over say nothing of the next one.
             seats.free(7);
             let claim = seats.claim(7, |_| panic!("the seat was free")).await;
+            assert_eq!(seats.character_of(7), None);
             claim.ticket([6; 16]).unwrap();
             claim.play(2);
             seats.moved(7, 5, second.next());

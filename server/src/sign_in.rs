@@ -14,6 +14,11 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout, timeout_at};
 use tracing::{Instrument as _, field, trace_span};
 use vyuha_accounts::Service;
+use vyuha_accounts::characters::Newcomer;
+use vyuha_accounts::erasure;
+use vyuha_accounts::names::Names;
+use vyuha_accounts::one_time::Admitted;
+use vyuha_accounts::problem::{Code, Problem};
 use vyuha_game::{CharacterRow, Content, ItemRow};
 use vyuha_gateway::Metrics;
 use vyuha_gateway::accounts::{AccountName, Accounts, AccountsError, check_password};
@@ -24,6 +29,7 @@ use vyuha_protocol::message::{
 };
 use vyuha_protocol::{ErrorCode, PROTOCOL_VERSION};
 use vyuha_record::Record;
+use vyuha_store::sql::Sql;
 use vyuha_store::{AccountRow, Handle, Store, StoreError, TRACE_TARGET, TypedStore};
 
 use crate::addresses::Place;
@@ -35,8 +41,6 @@ use crate::seats::{Claim, Seats};
 use crate::tickets::{self, Ticket};
 use request::Request;
 
-/// Characters that one account may have.
-pub const CHARACTERS_MAX: usize = 8;
 /// Sign-in attempts and registrations on one connection; the next one closes it.
 const ATTEMPTS_MAX: u32 = 5;
 /// How often the number of a new account may be taken by another that is made at the same time.
@@ -54,6 +58,12 @@ pub struct SignIn {
     pub api: Option<Arc<Service>>,
     /// The database.
     pub store: Handle,
+    /// The same for what the HTTP API does too.
+    pub sql: Sql,
+    /// What characters may be called.
+    pub names: Names,
+    /// Where they begin.
+    pub newcomer: Newcomer,
     /// Who plays.
     pub seats: Rc<Seats>,
     /// The way to the shards.
@@ -105,6 +115,7 @@ struct Entry {
     request: u32,
     character: CharacterRow,
     items: Vec<ItemRow>,
+    owes: bool,
 }
 
 /// What was asked for and could not be done.
@@ -146,6 +157,32 @@ impl From<StoreError> for Refusal {
     }
 }
 
+impl From<Problem> for Refusal {
+    fn from(problem: Problem) -> Refusal {
+        Refusal::Refuse(match problem.code {
+            Code::CharacterUnknown => ErrorCode::CharacterUnknown,
+            Code::CharacterDeleted => ErrorCode::CharacterDeleted,
+            Code::CharacterLimit => ErrorCode::CharacterLimit,
+            Code::CharacterNameInvalid => ErrorCode::CharacterNameInvalid,
+            Code::CharacterNameRefused => ErrorCode::CharacterNameRefused,
+            Code::CharacterNameTaken => ErrorCode::CharacterNameTaken,
+            Code::ProfileFrozen => ErrorCode::ProfileFrozen,
+            Code::CredentialsWrong => ErrorCode::CredentialsWrong,
+            // What failed is in the log.
+            _ => ErrorCode::Unavailable,
+        })
+    }
+}
+
+/// Who is signed in.
+#[derive(Clone, Copy)]
+struct SignedIn {
+    account: i64,
+    /// The profile and the character that its ticket is for; whichever of the account without.
+    profile: Option<i64>,
+    character: Option<i64>,
+}
+
 /// Where a connection stands.
 #[derive(Clone, Copy)]
 enum Stage {
@@ -154,7 +191,7 @@ enum Stage {
     /// The versions fit.
     Greeted,
     /// Signed in.
-    SignedIn { account: i64 },
+    SignedIn(SignedIn),
 }
 
 struct Connection<'a> {
@@ -206,7 +243,7 @@ impl SignIn {
         };
         if !span.is_disabled() {
             span.record("vyuha.end", end.name());
-            if let Stage::SignedIn { account } = connection.stage {
+            if let Stage::SignedIn(SignedIn { account, .. }) = connection.stage {
                 span.record("vyuha.account", account);
             }
         }
@@ -215,13 +252,13 @@ impl SignIn {
         let Connection { stream, received, .. } = connection;
         match end {
             End::Enter(entry) => {
-                let Entry { claim, ticket, request, character, items } = *entry;
+                let Entry { claim, ticket, request, character, items, owes } = *entry;
                 let shard = self.doors.shard_of(character.zone);
                 let stream = taken_from_control(stream)?;
                 let stay = claim.stay();
                 let about =
                     About { account: character.account, character: character.id, zone: character.zone };
-                let admission = Admission { stream, received, request, character, items, ticket, stay };
+                let admission = Admission { stream, received, request, character, items, owes, ticket, stay };
                 match self.doors.admit(shard, admission) {
                     Ok(()) => {
                         self.events.note(What::Entered, about, "");
@@ -277,7 +314,7 @@ impl Connection<'_> {
             Err(_) => return End::Close(self.timeout_code()),
         }
         loop {
-            self.knocker.set_awaited(!matches!(self.stage, Stage::SignedIn { .. }));
+            self.knocker.set_awaited(!matches!(self.stage, Stage::SignedIn(_)));
             let next = timeout_at(deadline, self.next_request()).await;
             self.knocker.set_awaited(false);
             let request = match next {
@@ -312,7 +349,7 @@ impl Connection<'_> {
                     }
                 }
             }
-            if let Stage::SignedIn { .. } = self.stage {
+            if let Stage::SignedIn(_) = self.stage {
                 deadline = Instant::now() + self.node.idle_timeout;
             }
         }
@@ -330,7 +367,7 @@ impl Connection<'_> {
 
     fn timeout_code(&self) -> ErrorCode {
         match self.stage {
-            Stage::SignedIn { .. } => ErrorCode::IdleTimeout,
+            Stage::SignedIn(_) => ErrorCode::IdleTimeout,
             Stage::Fresh | Stage::Greeted => ErrorCode::HandshakeTimeout,
         }
     }
@@ -386,12 +423,12 @@ impl Connection<'_> {
             }
             (Stage::Greeted, Request::Ticket { request, ticket }) => self.redeem(request, ticket).await,
             (Stage::Greeted, Request::Resume { ticket, received }) => self.resume(ticket, received),
-            (Stage::SignedIn { account }, Request::List { request }) => self.list(request, account).await,
-            (Stage::SignedIn { account }, Request::Create { request, name }) => {
-                self.create(request, account, name).await
+            (Stage::SignedIn(who), Request::List { request }) => self.list(request, who).await,
+            (Stage::SignedIn(who), Request::Create { request, name }) => {
+                self.create(request, who, name).await
             }
-            (Stage::SignedIn { account }, Request::Select { request, character }) => {
-                self.select(request, account, character).await
+            (Stage::SignedIn(who), Request::Select { request, character }) => {
+                self.select(request, who, character).await
             }
             _ => Err(ErrorCode::OutOfOrder.into()),
         }
@@ -483,7 +520,9 @@ impl Connection<'_> {
             self.node.metrics.login("refused").inc();
             return Err(ErrorCode::TicketRequired.into());
         }
-        self.sign_in(request, row.id).await
+        // An account that was to be erased is not, now that somebody signs in with it.
+        self.node.sql.transaction(move |tx| erasure::restore(tx, row.id)).await?;
+        self.sign_in(request, SignedIn { account: row.id, profile: None, character: None }).await
     }
 
     /// Signs in with a ticket of the HTTP API, where this node has one.
@@ -492,17 +531,17 @@ impl Connection<'_> {
         let Some(api) = &self.node.api else { return Err(ErrorCode::TicketRequired.into()) };
         // What failed is in the log.
         let redeemed = api.redeem_ticket(ticket).await.map_err(|_| ErrorCode::Unavailable)?;
-        let Some(account) = redeemed else {
+        let Some(Admitted { account, profile, character }) = redeemed else {
             self.node.metrics.login("refused").inc();
             return Err(ErrorCode::TicketRequired.into());
         };
-        self.sign_in(request, account).await
+        self.sign_in(request, SignedIn { account, profile: Some(profile), character }).await
     }
 
-    async fn sign_in(&mut self, request: u32, account: i64) -> Result<(), Refusal> {
+    async fn sign_in(&mut self, request: u32, who: SignedIn) -> Result<(), Refusal> {
         self.node.metrics.login("ok").inc();
-        self.stage = Stage::SignedIn { account };
-        self.send(&LoggedIn { request, account }).await
+        self.stage = Stage::SignedIn(who);
+        self.send(&LoggedIn { request, account: who.account }).await
     }
 
     /// Finds the session that a ticket takes up.
@@ -558,10 +597,6 @@ async fn account_named(store: &Handle, name: &str) -> Result<Option<AccountRow>,
     let name = name.to_owned();
     let rows = store.call(move |store| store.load::<AccountRow>(&[("name", name.into())])).await?;
     Ok(rows.into_iter().next())
-}
-
-async fn characters_of(store: &Handle, account: i64) -> Result<Vec<CharacterRow>, StoreError> {
-    store.call(move |store| store.load::<CharacterRow>(&[("account", account.into())])).await
 }
 
 fn is_suspended(account: &AccountRow) -> bool {

@@ -2,12 +2,13 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use vyuha_net::client::ClientError;
-use vyuha_protocol::ErrorCode;
+use vyuha_net::client::{BlockingClient, ClientError, Event};
+use vyuha_protocol::{CharacterId, EntityId, ErrorCode};
 use vyuha_test_postgres::Postgres;
-use vyuha_tests::{Node, Options, PASSWORD, PATIENCE, Player, YARD};
+use vyuha_tests::{DEPOT, Node, Options, PASSWORD, PATIENCE, Player, YARD};
 
 const EMAIL: &str = "asha@example.com";
 
@@ -148,6 +149,153 @@ fn an_account_of_the_games_own_sign_in_has_the_same_password_over_http() {
     assert_eq!(refused, Some(ErrorCode::TicketRequired));
     let (status, problem) = post(api, "/sessions", None, &sign_in);
     assert_eq!((status, &problem["code"]), (401, &"second_factor_required".into()));
+}
+
+/// The number in a field of an answer.
+fn number((_, answer): &(u16, Value), field: &str) -> i64 {
+    answer[field].as_i64().unwrap_or_else(|| panic!("no {field} in {answer}"))
+}
+
+/// An access token of an account of the game's own sign-in.
+fn signed_in(api: SocketAddr, account: &str) -> String {
+    let (status, tokens) = post(api, "/sessions", None, &json!({ "login": account, "password": PASSWORD }));
+    assert_eq!(status, 201, "{tokens}");
+    tokens["access_token"].as_str().expect("a token").to_owned()
+}
+
+/// The characters that a client may choose from.
+fn listed(client: &mut BlockingClient) -> Vec<i64> {
+    let request = client.core().list_characters().expect("it may be asked");
+    let characters = client.answer(request, |event| match event {
+        Event::Characters { characters, .. } => Some(characters.iter().map(|c| c.character).collect()),
+        _ => None,
+    });
+    characters.expect("they are listed")
+}
+
+#[test]
+fn a_ticket_lists_and_lets_in_the_characters_of_its_profile() {
+    let world = World::start(options());
+    let node = &world.node;
+    let api = node.api.expect("the API is on");
+    // Made by the game's own sign-in: of the first profile.
+    let identity = Player::sign_up(node, "Ravi", YARD).log_out();
+    let access = signed_in(api, &identity.account);
+    let call = |method: &str, path: &str, body: Value| send(api, method, path, Some(&access), &body);
+    let first = number(&call("GET", "/me/profiles", json!({})), "active");
+    let second = number(&call("POST", "/me/profiles", json!({ "name": "Other" })), "profile");
+    let made = call("POST", &format!("/me/profiles/{second}/characters"), json!({ "name": "Bea" }));
+    let bea = number(&made, "character");
+    let with_ticket = |body: Value| {
+        let (status, ticket) = call("POST", "/tickets", body);
+        assert_eq!(status, 201, "{ticket}");
+        let mut client = node.client();
+        client.redeem_ticket(ticket["ticket"].as_str().expect("a ticket")).expect("it is good");
+        client
+    };
+    let mut client = with_ticket(json!({ "profile": first }));
+    assert!(listed(&mut client).contains(&identity.character.0));
+    assert!(!listed(&mut client).contains(&bea));
+    let other = client.select_character(CharacterId(bea)).map(drop);
+    assert_eq!(refused(other), Some(ErrorCode::CharacterUnknown));
+    let mut client = with_ticket(json!({ "profile": second }));
+    assert_eq!(listed(&mut client), [bea]);
+    let taken = client.create_character(&identity.name.to_uppercase()).map(drop);
+    assert_eq!(refused(taken), Some(ErrorCode::CharacterNameTaken));
+    assert_eq!(refused(client.create_character("Adm1n").map(drop)), Some(ErrorCode::CharacterNameRefused));
+    let cid = client.create_character("Cid").expect("the name is free");
+    assert_eq!(listed(&mut client), [bea, cid.0]);
+    let mut client = with_ticket(json!({ "character": bea }));
+    assert_eq!(listed(&mut client), [bea]);
+    assert_eq!(refused(client.select_character(cid).map(drop)), Some(ErrorCode::CharacterUnknown));
+    client.select_character(CharacterId(bea)).expect("it enters");
+    // Who signs in with a password has them all.
+    let mut client = node.client();
+    client.log_in(&identity.account, PASSWORD).expect("the password is good");
+    for character in [identity.character.0, bea, cid.0] {
+        assert!(listed(&mut client).contains(&character));
+    }
+}
+
+#[test]
+fn who_plays_is_not_deleted_and_who_is_deleted_or_frozen_does_not_play() {
+    let world = World::start(options());
+    let node = &world.node;
+    let api = node.api.expect("the API is on");
+    let mut player = Player::sign_up(node, "Ravi", YARD);
+    let (account, character) = (player.who.account.clone(), player.who.character);
+    let access = signed_in(api, &account);
+    let call = |method: &str, path: &str, body: Value| send(api, method, path, Some(&access), &body);
+    let path = format!("/me/characters/{}", character.0);
+    let (status, problem) = call("DELETE", &path, json!({}));
+    assert_eq!((status, &problem["code"]), (409, &"character_in_play".into()));
+    let profile = number(&call("GET", "/me/profiles", json!({})), "active");
+    let freeze = format!("/me/profiles/{profile}/freeze");
+    assert_eq!(call("PUT", &freeze, json!({ "reason": "on holiday" })).0, 204);
+    assert_eq!(player.closed(), ErrorCode::ProfileFrozen);
+    let enter = || {
+        let mut client = node.client();
+        client.log_in(&account, PASSWORD).expect("the password is good");
+        client.select_character(character).map(drop)
+    };
+    assert_eq!(refused(enter()), Some(ErrorCode::ProfileFrozen));
+    assert_eq!(call("DELETE", &freeze, json!({})).0, 204);
+    // It leaves once all it did is in the database.
+    let deadline = Instant::now() + PATIENCE;
+    while call("DELETE", &path, json!({})).0 != 200 {
+        assert!(Instant::now() < deadline, "it never leaves");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(refused(enter()), Some(ErrorCode::CharacterDeleted));
+    assert_eq!(call("DELETE", &format!("{path}/deletion"), json!({})).0, 204);
+    enter().expect("it was restored");
+}
+
+/// Asks to trade; why not.
+fn asks_to_trade(player: &mut Player, other: EntityId) -> Option<ErrorCode> {
+    let request = player.client.core().ask_trade(other).expect("it may be asked");
+    let done = |event: &Event| matches!(event, Event::Done { .. }).then_some(());
+    player.client.answer(request, done).err().and_then(|error| refused(Err(error)))
+}
+
+#[test]
+fn who_owes_does_not_trade_until_it_is_settled() {
+    let folder = tempfile::tempdir().expect("there is room for a folder");
+    let key = folder.path().join("admin.key");
+    std::fs::write(&key, "a key\n").expect("there is room for a file");
+    let world = World::start(options().with("api-admin-key-file", key.to_str().expect("it is UTF-8")));
+    let node = &world.node;
+    let api = node.api.expect("the API is on");
+    let staff = Player::sign_up(node, "Mira", DEPOT).log_out();
+    let staff = signed_in(api, &staff.account);
+    assert_eq!(post(api, "/staff/first", Some(&staff), &json!({ "key": "a key" })).0, 204);
+    world.sql("UPDATE account SET second_factor_ms = 1 WHERE id = 1");
+
+    let mut debtor = Player::sign_up(node, "Ravi", DEPOT);
+    let mut other = Player::sign_up(node, "Abe", DEPOT);
+    let access = signed_in(api, &debtor.who.account);
+    let profile = number(&send(api, "GET", "/me/profiles", Some(&access), &json!({})), "active");
+    let book = |amount: i64| {
+        let path = format!("/staff/profiles/{profile}/debts");
+        let booked = post(api, &path, Some(&staff), &json!({ "amount": amount, "reason": "why" }));
+        assert_eq!(booked.0, 201, "{booked:?}");
+    };
+    let mut until = |debtor: &mut Player, expected: Option<ErrorCode>| {
+        let deadline = Instant::now() + PATIENCE;
+        while asks_to_trade(debtor, other.entity()) != expected {
+            assert!(Instant::now() < deadline, "{expected:?} never came");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        assert_eq!(asks_to_trade(&mut other, debtor.entity()), expected);
+    };
+    until(&mut debtor, None);
+    book(500);
+    until(&mut debtor, Some(ErrorCode::TradeBarred));
+    // It is known to who enters, too.
+    let mut debtor = debtor.log_out().sign_in(node);
+    until(&mut debtor, Some(ErrorCode::TradeBarred));
+    book(-500);
+    until(&mut debtor, None);
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Bodies and queries, read strictly.
 
+use axum::body::HttpBody as _;
 use axum::extract::rejection::{BytesRejection, FailedToBufferBody};
 use axum::extract::{FromRequest, FromRequestParts, Query, Request};
 use axum::http::request::Parts;
@@ -30,6 +31,20 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
             let code = if error.is_data() { Code::BodyInvalid } else { Code::BodyMalformed };
             Problem::from(code).detail(error.to_string())
         })
+    }
+}
+
+/// A JSON body of this shape, or none at all.
+pub(crate) struct BodyIfAny<T>(pub(crate) T);
+
+impl<T: DeserializeOwned + Default, S: Send + Sync> FromRequest<S> for BodyIfAny<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<BodyIfAny<T>, Problem> {
+        if request.body().is_end_stream() {
+            return Ok(BodyIfAny(T::default()));
+        }
+        Body::from_request(request, state).await.map(|Body(body)| BodyIfAny(body))
     }
 }
 

@@ -46,6 +46,7 @@ const COOKIE: &str = "browser_session";
         (name = "account", description = "The account itself."),
         (name = "second factor", description = "Codes beside the password."),
         (name = "identities", description = "Signing in at an identity provider (OpenID Connect with PKCE)."),
+        (name = "profiles", description = "What an account plays as: profiles with their settings and characters."),
         (name = "devices", description = "Devices that sign in by a key of their own, and the link over which they tell each other what happened: see docs/devices.md."),
         (name = "game", description = "The way into the game."),
         (name = "topics", description = "What pages are told as it happens, over WebSocket."),

@@ -29,12 +29,12 @@ use utoipa_swagger_ui::SwaggerUi;
 use vyuha_gateway::listener::{self, BoundedListener, Bounds};
 use vyuha_topics::CloseReason;
 
-pub(crate) use body::{Body, Parameters};
+pub(crate) use body::{Body, BodyIfAny, Parameters};
 pub(crate) use caller::{Caller, From, identify, identify_token};
 
 use crate::routes::{
-    browser, devices, identity, keys, me, password, registration, second_factor, session, staff, ticket,
-    topics,
+    browser, character, devices, identity, keys, me, password, person, profile, registration, second_factor,
+    session, staff, ticket, topics,
 };
 use crate::service::Service;
 
@@ -92,7 +92,7 @@ pub async fn serve(
 /// The routes and the document, which the same lines make.
 fn table() -> OpenApiRouter<App> {
     let kept = middleware::from_fn_with_state(idempotency::Answers::default(), idempotency::keep);
-    let table = [
+    let account = [
         routes!(registration::register),
         routes!(registration::resend),
         routes!(registration::confirm),
@@ -105,7 +105,8 @@ fn table() -> OpenApiRouter<App> {
         routes!(password::request_reset),
         routes!(password::reset),
         routes!(password::change),
-        routes!(me::me),
+        routes!(me::me, person::delete),
+        routes!(person::export),
         routes!(second_factor::begin),
         routes!(second_factor::confirm),
         routes!(second_factor::remove),
@@ -116,16 +117,30 @@ fn table() -> OpenApiRouter<App> {
         routes!(identity::begin_link),
         routes!(identity::link),
         routes!(identity::unlink),
+    ];
+    let play = [
         routes!(devices::challenge),
         routes!(devices::server_key),
         routes!(devices::sign_in),
         routes!(devices::link),
         routes!(devices::list, devices::enrol),
         routes!(devices::rename, devices::revoke),
-        routes!(staff::devices::list),
-        routes!(staff::devices::ban, staff::devices::lift),
+        routes!(profile::list, profile::create),
+        routes!(profile::activate),
+        routes!(profile::rename, profile::delete),
+        routes!(profile::settings, profile::put_settings),
+        routes!(profile::freeze, profile::unfreeze),
+        routes!(profile::debts),
+        routes!(character::list),
+        routes!(character::create),
+        routes!(character::delete),
+        routes!(character::restore),
         routes!(ticket::issue),
         routes!(topics::open),
+    ];
+    let staff = [
+        routes!(staff::devices::list),
+        routes!(staff::devices::ban, staff::devices::lift),
         routes!(staff::members::me),
         routes!(staff::members::first),
         routes!(staff::members::appoint, staff::members::dismiss),
@@ -143,13 +158,16 @@ fn table() -> OpenApiRouter<App> {
         routes!(staff::appeals::decide),
         routes!(staff::announcements::announce),
         routes!(staff::log::log),
+        routes!(staff::profiles::list),
+        routes!(staff::profiles::freeze, staff::profiles::unfreeze),
+        routes!(staff::profiles::book),
         routes!(keys::public),
     ];
     // Around what a path does, not around the paths: a method that a path does not take is refused whatever its key.
     let add = |all: OpenApiRouter<App>, routes: UtoipaMethodRouter<App>| {
         all.routes(routes.map(|methods| methods.route_layer(kept.clone())))
     };
-    table.into_iter().fold(OpenApiRouter::with_openapi(document::head()), add)
+    account.into_iter().chain(play).chain(staff).fold(OpenApiRouter::with_openapi(document::head()), add)
 }
 
 /// The document of the interface: OpenAPI 3.1.
@@ -191,11 +209,13 @@ fn cors(origins: Vec<HeaderValue>) -> CorsLayer {
         .allow_headers([
             header::AUTHORIZATION,
             header::CONTENT_TYPE,
+            header::IF_MATCH,
             frame::API_VERSION,
             frame::REQUEST_ID,
             HeaderName::from_static(idempotency::KEY),
         ])
         .expose_headers([
+            header::ETAG,
             header::RETRY_AFTER,
             frame::API_VERSION,
             frame::REQUEST_ID,

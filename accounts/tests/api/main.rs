@@ -14,6 +14,8 @@ mod mailbox;
 mod node;
 mod owner;
 mod people;
+mod person;
+mod profiles;
 mod service;
 mod several;
 mod staff;

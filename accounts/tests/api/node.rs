@@ -1,17 +1,20 @@
 //! The service on a port, with a clock that stands and a mailbox that can be read.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
+use vyuha_accounts::game::{Ask, Game};
 use vyuha_accounts::jwt::Algorithm;
 use vyuha_accounts::limits::{LimitConfig, Limits};
 use vyuha_accounts::mail::{self, Outlet, Templates};
+use vyuha_accounts::names::Names;
 use vyuha_accounts::oidc::{ProviderConfig, Providers};
 use vyuha_accounts::signed::{ServiceKeyConfig, ServiceKeys};
 use vyuha_accounts::throttle::Throttle;
@@ -48,6 +51,9 @@ pub fn config() -> ApiConfig {
         origins: vec!["https://play.example.com".into()],
         behind_proxy: false,
         game_address: "127.0.0.1:7777".into(),
+        profiles_max: 4,
+        character_grace_ms: 7 * 24 * 60 * 60_000,
+        erasure_grace_ms: 30 * 24 * 60 * 60_000,
     }
 }
 
@@ -120,11 +126,50 @@ impl Default for Setup {
     }
 }
 
+/// A game in which somebody plays when a test says so.
+#[derive(Clone, Default)]
+pub struct FakeGame {
+    /// Which character plays with which account.
+    pub playing: Arc<Mutex<HashMap<i64, i64>>>,
+    /// Of which accounts and profiles it was told that what they owe has changed.
+    pub told: Arc<Mutex<Vec<(i64, i64)>>>,
+}
+
+impl FakeGame {
+    async fn run(self, mut asks: mpsc::Receiver<Ask>) {
+        while let Some(ask) = asks.recv().await {
+            match ask {
+                Ask::Playing { account, answer } => drop(answer.send(self.character_of(account))),
+                Ask::Debt { account, profile } => self.told.lock().unwrap().push((account, profile)),
+                Ask::Frozen { account, characters } => {
+                    let mut playing = self.playing.lock().unwrap();
+                    if playing.get(&account).is_some_and(|character| characters.contains(character)) {
+                        playing.remove(&account);
+                    }
+                }
+            }
+        }
+    }
+
+    pub fn character_of(&self, account: i64) -> Option<i64> {
+        self.playing.lock().unwrap().get(&account).copied()
+    }
+
+    pub fn play(&self, account: i64, character: i64) {
+        self.playing.lock().unwrap().insert(account, character);
+    }
+
+    pub fn leave(&self, account: i64) {
+        self.playing.lock().unwrap().remove(&account);
+    }
+}
+
 pub struct Node {
     pub address: SocketAddr,
     pub service: Arc<Service>,
     pub clock_ms: Arc<AtomicI64>,
     pub sql: Sql,
+    pub game: FakeGame,
     mails: mpsc::UnboundedReceiver<Mail>,
     thrown_out: mpsc::Receiver<ThrownOut>,
     /// What is announced; nobody hears it unless a test does.
@@ -175,6 +220,9 @@ impl Node {
         tokio::spawn(postman.run());
         let (out, thrown_out) = mpsc::channel(8);
         let (announce, announcements) = mpsc::channel(1);
+        let (ask, asks) = mpsc::channel(8);
+        let game = FakeGame::default();
+        tokio::spawn(game.clone().run(asks));
         let clock_ms = Arc::new(AtomicI64::new(1_700_000_000_000));
         let clock = clock_ms.clone();
         let metrics = Arc::new(Metrics::new(1, "test", "test"));
@@ -192,6 +240,9 @@ impl Node {
             peers: ServiceKeys::new(vec![service_key()]).unwrap(),
             admin_key,
             thrown_out: out,
+            game: Game(ask),
+            names: Names::load(None).unwrap(),
+            newcomer: Arc::new(|id| (1, id, id)),
             topics: topics.clone(),
             announcements: announce,
             metrics: metrics.clone(),
@@ -206,6 +257,7 @@ impl Node {
             service,
             clock_ms,
             sql,
+            game,
             mails,
             thrown_out,
             announcements,
@@ -213,6 +265,11 @@ impl Node {
             topics,
             folder: None,
         }
+    }
+
+    /// What time it is.
+    pub fn service_ms(&self) -> i64 {
+        self.clock_ms.load(Ordering::Relaxed)
     }
 
     /// Lets time pass.

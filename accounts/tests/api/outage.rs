@@ -33,7 +33,9 @@ fn body(operation: &str, outage: &str, challenge: &str) -> Option<Value> {
         "confirm_registration" => token("vyv_"),
         "request_password_reset" => json!({ "email": format!("forgot-{outage}@example.com") }),
         "reset_password" => json!({ "token": format!("vyp_{}", "A".repeat(43)), "password": PASSWORD }),
-        "begin_second_factor" | "begin_identity_link" | "unlink_identity" => json!({ "password": PASSWORD }),
+        "begin_second_factor" | "begin_identity_link" | "unlink_identity" | "export_account" => {
+            json!({ "password": PASSWORD })
+        }
         "confirm_second_factor" => json!({ "code": "123456" }),
         "remove_second_factor" => json!({ "password": PASSWORD, "code": "123456" }),
         "change_password" => json!({ "password": PASSWORD, "new_password": "another password" }),
@@ -45,6 +47,13 @@ fn body(operation: &str, outage: &str, challenge: &str) -> Option<Value> {
         "refresh_session" => json!({ "refresh_token": format!("vyr_{}", "A".repeat(43)) }),
         "become_first_administrator" => json!({ "key": ADMIN_KEY }),
         "appoint_staff" => json!({ "role": "support" }),
+        "create_profile" | "rename_profile" | "create_character" => json!({ "name": "Abe" }),
+        "choose_profile" => json!({ "profile": 1 }),
+        // The administrator's: the first account.
+        "delete_account" => json!({ "password": PASSWORD, "account": 1 }),
+        "put_profile_settings" => json!({ "settings": {} }),
+        "book_debt" => json!({ "amount": 5, "reason": "why" }),
+        "freeze_profile" | "freeze_profile_of_account" => json!({ "reason": "why" }),
         "suspend_account" | "kick_account" | "ban_device" => json!({ "reason": "bots" }),
         "rename_device" => json!({ "name": "tablet" }),
         "sign_in_device" => {
@@ -71,10 +80,14 @@ async fn call_all(node: &Node, token: &str, subject: i64, outage: &str) -> Vec<S
             let at = path.replace("{account}", &subject.to_string()).replace("{session}", "AAAAAAAA");
             let at = at.replace("{provider}", "example").replace("{device}", &"0".repeat(32));
             let at = at.replace("{ban}", "1").replace("{appeal}", "1");
+            let at = at.replace("{profile}", "1").replace("{character}", "1");
             let method =
                 ["GET", "POST", "PUT", "DELETE"].into_iter().find(|known| known.eq_ignore_ascii_case(method));
             // Some are for pages of the site alone.
             let mut request = Request::new(method.unwrap(), &at).header("Origin", "https://play.example.com");
+            if name == "put_profile_settings" {
+                request = request.header("If-Match", "*");
+            }
             if operation.get("security").is_some() {
                 request = request.bearer(token);
             }

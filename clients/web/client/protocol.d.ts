@@ -570,6 +570,9 @@ export type ErrorName =
   | "CharacterNameTaken"
   | "CharacterLimit"
   | "CharacterUnknown"
+  | "CharacterDeleted"
+  | "ProfileFrozen"
+  | "CharacterNameRefused"
   | "TooFar"
   | "ItemGone"
   | "InventoryFull"
@@ -593,7 +596,8 @@ export type ErrorName =
   | "TradeMoved"
   | "TradeCancelled"
   | "PartnerGone"
-  | "RequestsTooFast";
+  | "RequestsTooFast"
+  | "TradeBarred";
 
 export const PROTOCOL_VERSION: number;
 export const SUBPROTOCOL: string;

@@ -42,6 +42,9 @@ export const ERROR_NAMES = {
   31: "CharacterNameTaken",
   32: "CharacterLimit",
   33: "CharacterUnknown",
+  34: "CharacterDeleted",
+  35: "ProfileFrozen",
+  36: "CharacterNameRefused",
   40: "TooFar",
   41: "ItemGone",
   42: "InventoryFull",
@@ -66,4 +69,5 @@ export const ERROR_NAMES = {
   61: "TradeCancelled",
   62: "PartnerGone",
   63: "RequestsTooFast",
+  64: "TradeBarred",
 };

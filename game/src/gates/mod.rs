@@ -32,6 +32,8 @@ pub struct Carried {
     pub sequence: u32,
     /// Ticks until its chat allowance is whole.
     pub chat_ticks: u64,
+    /// Whether its profile owes.
+    pub owes: bool,
 }
 
 impl Carried {

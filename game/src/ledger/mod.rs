@@ -45,6 +45,8 @@ pub enum Reason {
     Withdraw = 7,
     /// They were traded.
     Trade = 8,
+    /// Their character went for good, and they with it.
+    Purge = 9,
 }
 
 impl Reason {
@@ -60,6 +62,7 @@ impl Reason {
             6 => "deposit",
             7 => "withdraw",
             8 => "trade",
+            9 => "purge",
             _ => "unknown",
         }
     }

@@ -29,8 +29,9 @@ impl Shard {
         items: &[ItemRow],
         out: &mut Outbox,
     ) -> Result<(), JoinError> {
+        let items = items.to_vec();
         let carried =
-            Carried { character, items: items.to_vec(), request, nonce: 0, sequence: 0, chat_ticks: 0 };
+            Carried { character, items, request, nonce: 0, sequence: 0, chat_ticks: 0, owes: false };
         self.take_in(session, carried, Some(request), out)
     }
 
@@ -74,6 +75,7 @@ impl Shard {
             nonce: session.nonce,
             sequence: session.steering.accepted(),
             chat_ticks: session.allowance.whole_at_tick.saturating_sub(self.tick),
+            owes: session.owes,
             character: session.character,
         };
         out.departed.push(Departed { session: id, carried });
@@ -86,7 +88,7 @@ impl Shard {
         answers: Option<u32>,
         out: &mut Outbox,
     ) -> Result<(), JoinError> {
-        let Carried { character, items, request, nonce, sequence, chat_ticks } = carried;
+        let Carried { character, items, request, nonce, sequence, chat_ticks, owes } = carried;
         if self.sessions.get_mut(id).is_some() {
             return Err(JoinError::SlotTaken);
         }
@@ -109,6 +111,7 @@ impl Shard {
             budget: Budget::default(),
             presence: Presence::new(self.tick),
             request,
+            owes,
             nonce,
             view: new_view(&content.kind),
         };

@@ -31,6 +31,8 @@ pub(super) struct Session {
     pub presence: Presence,
     /// The last request's id.
     pub request: u32,
+    /// Whether its profile owes: it does not trade then.
+    pub owes: bool,
     /// What commands about items must carry.
     pub nonce: u32,
     /// What the client was told; depends on nothing but what was written to it, and is no part of the state.
@@ -125,6 +127,7 @@ impl Session {
         self.steering.hash_into(hash);
         hash.write(self.allowance.whole_at_tick.saturating_sub(tick));
         hash.write(u64::from(self.nonce) << 32 | u64::from(self.request));
+        hash.write(u64::from(self.owes));
         hash.write(self.budget.spent);
         hash.write(tick.wrapping_sub(self.budget.tick));
         hash.write(tick.wrapping_sub(self.presence.seen_tick) << 1 | u64::from(self.presence.is_away));

@@ -10,6 +10,21 @@ use crate::ledger::{Holder, Movement, Reason};
 use crate::trade::{Party, Swap, swap};
 
 impl Shard {
+    /// Notes whether a session's profile owes. One that does has no trade from now on: what it had begun ends without effect.
+    pub fn set_owes(&mut self, session: SessionId, owes: bool, out: &mut Outbox) {
+        let Some(debtor) = self.sessions.get_mut(session) else { return };
+        debtor.owes = owes;
+        if owes {
+            self.trades.forget(session);
+            self.end_trade(session, ErrorCode::TradeBarred, out);
+        }
+    }
+
+    fn check_owes_nothing(&self, sessions: [SessionId; 2]) -> Result<(), ErrorCode> {
+        let owes = |session: SessionId| self.sessions.get(session).is_some_and(|session| session.owes);
+        if sessions.into_iter().any(owes) { Err(ErrorCode::TradeBarred) } else { Ok(()) }
+    }
+
     pub(super) fn ask_trade(
         &mut self,
         session: SessionId,
@@ -18,6 +33,7 @@ impl Shard {
         out: &mut Outbox,
     ) -> Result<(), ErrorCode> {
         let other = self.near(session, entity)?;
+        self.check_owes_nothing([session, other])?;
         self.trades.ask(session, other)?;
         let asking = self.sessions.playing(session)?;
         let asked = TradeAsked { entity: asking.entity.0, name: asking.character.name.clone() };
@@ -34,6 +50,7 @@ impl Shard {
         out: &mut Outbox,
     ) -> Result<(), ErrorCode> {
         let asker = self.near(session, entity)?;
+        self.check_owes_nothing([session, asker])?;
         self.trades.accept(session, asker)?;
         out.send(session, &Done { request });
         self.tell_trade([session, asker], out);

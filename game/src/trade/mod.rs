@@ -8,6 +8,7 @@
 //!   change of what is offered raises it and withdraws all confirmations.
 //! - The swap is one transaction, in which all that was offered finds room on the other side and is not too heavy, or nothing
 //!   happens.
+//! - Who owes does not trade: neither asks nor is asked, and what it has begun ends when it comes to owe.
 //! - A character is in one trade at a time, and asks one other at a time.
 
 mod rules;

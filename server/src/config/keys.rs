@@ -302,6 +302,12 @@ keys! {
         hash_iterations: u32 = "2" in "1"..="64";
         /// Passwords that wait to be hashed; the next login is refused.
         hash_queue: u32 = "1024" in "1"..="1000000";
+        /// Profiles that an account may have, each with its characters and settings.
+        profiles_max: u32 = "4" in "1"..="64";
+        /// Time for which a deleted character can be restored; its name stays taken.
+        character_grace: Duration = "7days" in "0s"..="365days";
+        /// Time for which an account stays whose owner wants it deleted; signing in takes that back.
+        erasure_grace: Duration = "30days" in "0s"..="365days";
     }
     /// What is kept of a character.
     character: Character {

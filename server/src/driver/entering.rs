@@ -6,7 +6,7 @@ use vyuha_protocol::ErrorCode;
 use vyuha_protocol::message::{self, Resumed};
 
 use super::Driver;
-use crate::doors::{Admission, Notice, Resumption, SeatChange};
+use crate::doors::{Admission, Notice, Request, Resumption, SeatChange};
 
 /// Admissions and kicks dealt with in one tick; the others wait for the next.
 const REQUESTS_PER_TICK_MAX: usize = 64;
@@ -16,6 +16,9 @@ impl<T: Transport> Driver<T> {
     pub(super) fn answer_doors(&mut self) {
         self.parts.neighbours.hand_waiting();
         self.welcome_arrivals();
+        for (account, owes) in std::mem::take(&mut self.owing) {
+            self.answer(Request::Owes { account, owes });
+        }
         for _ in 0..REQUESTS_PER_TICK_MAX {
             let Some(request) = self.parts.requests.pop() else { break };
             // Who is asked for may have been handed over since.
@@ -32,7 +35,7 @@ impl<T: Transport> Driver<T> {
     }
 
     pub(super) fn admit(&mut self, admission: Admission) {
-        let Admission { stream, received, request, character, items, ticket, stay } = admission;
+        let Admission { stream, received, request, character, items, owes, ticket, stay } = admission;
         let account = character.account;
         // Whoever asks for the account means this session, not one that went on to another shard before.
         self.passed.remove(&account);
@@ -47,6 +50,9 @@ impl<T: Transport> Driver<T> {
                 self.sessions.attach(id, conn);
                 if let Some(session) = self.sessions.get_mut(id) {
                     session.stay = stay;
+                }
+                if owes {
+                    self.parts.shard.set_owes(id, true, &mut self.outbox);
                 }
                 self.give(id, ticket.number);
                 if self.parts.grace_ticks > 0 {

@@ -46,10 +46,21 @@ impl<T: Transport> Driver<T> {
                     self.end(id, Some(code));
                 }
             }
+            Request::Owes { account, owes } => self.set_owes(account, owes),
             Request::Tell(telling) => self.tellings.push(telling),
             Request::Move(order) => self.take_order(order),
             Request::Zone(arrival) => self.zone_arrives(*arrival),
         }
+    }
+
+    /// Notes whether a session's profile owes; of one that is on its way to another shard once that is to be told.
+    fn set_owes(&mut self, account: i64, owes: bool) {
+        let Some(id) = self.sessions.of_account(account) else { return };
+        if self.sessions.get(id).is_some_and(|session| session.moving.is_some()) {
+            self.owing.retain(|(other, _)| *other != account);
+            return self.owing.push((account, owes));
+        }
+        self.parts.shard.set_owes(id, owes, &mut self.outbox);
     }
 
     /// Whether a zone is here, or nowhere, which its shard is the one to say.
@@ -171,7 +182,7 @@ impl<T: Transport> Driver<T> {
 fn about_session(request: &Request) -> Option<i64> {
     match request {
         Request::Resume(resumption) => Some(resumption.account),
-        Request::Kick { account, .. } => Some(*account),
+        Request::Kick { account, .. } | Request::Owes { account, .. } => Some(*account),
         Request::Tell(telling) => telling.account,
         _ => None,
     }

@@ -1,63 +1,59 @@
-//! The characters of an account: listed, made, and chosen to play with.
+//! The characters of an account: listed, made, and chosen to play with. What is said of them is kept by [`vyuha_accounts`], for
+//! this way in and for the HTTP API alike.
 
-use vyuha_game::character::newcomer_place;
+use vyuha_accounts::characters::{self, Character};
+use vyuha_accounts::problem::{Code, Problem};
+use vyuha_accounts::profiles::{self, Profile};
 use vyuha_game::inventory::PLACES_OF_CHARACTERS;
 use vyuha_game::{CharacterRow, ItemRow};
+use vyuha_protocol::ErrorCode;
 use vyuha_protocol::message::{CharacterCreated, CharacterSummary, Characters};
-use vyuha_protocol::{CharacterId, ErrorCode, text};
-use vyuha_store::{AccountRow, StoreError, TypedStore};
+use vyuha_store::{AccountRow, TypedStore};
 
-use super::{CHARACTERS_MAX, Connection, End, Entry, Refusal, characters_of, is_suspended, next_id, secret};
+use super::{Connection, End, Entry, Refusal, SignedIn, is_suspended, secret};
+
+impl SignedIn {
+    /// Whether the character is one of those that may be chosen.
+    fn may_choose(&self, character: &Character) -> bool {
+        self.profile.is_none_or(|profile| profile == character.profile)
+            && self.character.is_none_or(|named| named == character.id)
+    }
+}
 
 impl Connection<'_> {
-    pub(super) async fn list(&mut self, request: u32, account: i64) -> Result<(), Refusal> {
-        let mut rows = characters_of(&self.node.store, account).await?;
-        rows.sort_by_key(|row| row.id);
-        let characters = rows
-            .into_iter()
+    pub(super) async fn list(&mut self, request: u32, who: SignedIn) -> Result<(), Refusal> {
+        let now_ms = crate::clock::unix_ms();
+        let all: Vec<Character> =
+            self.node.sql.transaction(move |tx| characters::list(tx, who.account, now_ms)).await?;
+        let there = all.into_iter().filter(|row| row.deleted.is_none() && who.may_choose(row));
+        let characters = there
             .map(|row| CharacterSummary { character: row.id, name: row.name, zone: row.zone as u16 })
             .collect();
         self.send(&Characters { request, characters }).await
     }
 
-    pub(super) async fn create(&mut self, request: u32, account: i64, name: String) -> Result<(), Refusal> {
-        text::check_character_name(&name)?;
-        let content = self.node.content.clone();
-        let created_ms = crate::clock::unix_ms();
-        let created = self
-            .node
-            .store
-            .call(move |store| {
-                let held = store.load::<CharacterRow>(&[("account", account.into())])?;
-                if held.len() >= CHARACTERS_MAX {
-                    return Ok(None);
-                }
-                let id = next_id::<CharacterRow>(store)?;
-                // Newcomers are spread over the zones where one may begin.
-                let zones: Vec<_> = content.start_zones().collect();
-                let start = zones[id as usize % zones.len()];
-                let name_key = name.to_ascii_lowercase();
-                let begin = start.begin(id as usize / zones.len());
-                let at = newcomer_place(&start.map, begin, start.spawn_stroll_m, CharacterId(id));
-                let (zone, x, y) = (start.id.0.into(), at.x.into(), at.y.into());
-                let row = CharacterRow { id, account, name, name_key, zone, x, y, created_ms };
-                store.insert_row(&row)?;
-                Ok(Some(id))
-            })
-            .await;
-        match created {
-            Ok(Some(character)) => self.send(&CharacterCreated { request, character }).await,
-            Ok(None) => Err(ErrorCode::CharacterLimit.into()),
-            Err(StoreError::Conflict { .. }) => Err(ErrorCode::CharacterNameTaken.into()),
-            Err(error) => Err(error.into()),
-        }
+    pub(super) async fn create(&mut self, request: u32, who: SignedIn, name: String) -> Result<(), Refusal> {
+        self.node.names.check(&name)?;
+        let (newcomer, created_ms) = (self.node.newcomer.clone(), crate::clock::unix_ms());
+        let created = self.node.sql.transaction(move |tx| {
+            let profile = match who.profile {
+                Some(profile) => profile,
+                None => profiles::first(tx, who.account, created_ms)?,
+            };
+            characters::create(tx, who.account, profile, &name, &newcomer, created_ms)
+        });
+        let character = created.await?;
+        self.send(&CharacterCreated { request, character }).await
     }
 
-    pub(super) async fn select(&mut self, request: u32, account: i64, character: i64) -> Result<(), Refusal> {
-        let owned = characters_of(&self.node.store, account).await?;
-        if !owned.iter().any(|row| row.id == character) {
-            return Err(ErrorCode::CharacterUnknown.into());
-        }
+    pub(super) async fn select(
+        &mut self,
+        request: u32,
+        who: SignedIn,
+        character: i64,
+    ) -> Result<(), Refusal> {
+        let account = who.account;
+        self.needs_entry(who, character).await?;
         if self.node.is_full() && !self.node.seats.is_taken(account) {
             return Err(Refusal::End(End::Close(ErrorCode::ServerFull)));
         }
@@ -67,7 +63,10 @@ impl Connection<'_> {
             .seats
             .claim(account, |shard| doors.kick(shard, account, ErrorCode::SignedInElsewhere))
             .await;
-        // Only now are the rows read: whatever an older session did is in the database.
+        claim.enters(character);
+        // Only now are the rows read: whatever an older session did is in the database. And whoever deletes or freezes from now
+        // on learns that the character plays.
+        let owes = self.needs_entry(who, character).await?.debt > 0;
         let rows = self
             .node
             .store
@@ -88,6 +87,19 @@ impl Connection<'_> {
             .await??;
         let (Some(character), items) = rows else { return Err(ErrorCode::CharacterUnknown.into()) };
         let ticket = claim.ticket(secret()?).expect("a claim holds its seat");
-        Err(Refusal::End(End::Enter(Box::new(Entry { claim, ticket, request, character, items }))))
+        Err(Refusal::End(End::Enter(Box::new(Entry { claim, ticket, request, character, items, owes }))))
+    }
+
+    /// The profile of a character that may enter the world with this sign-in.
+    async fn needs_entry(&self, who: SignedIn, character: i64) -> Result<Profile, Refusal> {
+        let now_ms = crate::clock::unix_ms();
+        let checked = self.node.sql.transaction(move |tx| {
+            let found = characters::find(tx, who.account, character, now_ms)?;
+            if !who.may_choose(&found) {
+                return Err(Problem::from(Code::CharacterUnknown));
+            }
+            characters::needs_entry(tx, who.account, character, now_ms)
+        });
+        Ok(checked.await?)
     }
 }

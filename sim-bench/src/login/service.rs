@@ -13,9 +13,11 @@ use rustix::process::setpriority_process;
 use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
+use vyuha_accounts::game::Game;
 use vyuha_accounts::jwt::Algorithm;
 use vyuha_accounts::limits::{By, LimitConfig, Limits};
 use vyuha_accounts::mail::{self, Outlet, Templates};
+use vyuha_accounts::names::Names;
 use vyuha_accounts::oidc::Providers;
 use vyuha_accounts::problem::Problem;
 use vyuha_accounts::signed::ServiceKeys;
@@ -28,6 +30,7 @@ use vyuha_record::Record as _;
 use vyuha_store::migrate::OlderSchema;
 use vyuha_store::sql::{Sql, SqliteSql};
 use vyuha_store::{AccountRow, SqliteStore};
+use vyuha_topics::{Broker, Hub};
 
 pub const PASSWORD: &str = "a password of the bench";
 /// The niceness of the API's thread, as in the server.
@@ -142,6 +145,8 @@ fn parts(dir: &Path, sql: Sql, hasher: Accounts) -> anyhow::Result<Parts> {
     // Nobody here is sent mail.
     let (mailer, _) = mail::open(&outlet, "Vyuha <noreply@localhost>", SITE, Templates::load(None)?)?;
     let (thrown_out, _) = mpsc::channel(1);
+    let (announcements, _) = mpsc::channel(1);
+    let (game, _) = mpsc::channel(1);
     Ok(Parts {
         config: ApiConfig {
             site: SITE.into(),
@@ -150,6 +155,9 @@ fn parts(dir: &Path, sql: Sql, hasher: Accounts) -> anyhow::Result<Parts> {
             origins: Vec::new(),
             behind_proxy: false,
             game_address: "127.0.0.1:7777".into(),
+            profiles_max: 4,
+            character_grace_ms: 0,
+            erasure_grace_ms: 0,
         },
         sql,
         hasher,
@@ -162,6 +170,11 @@ fn parts(dir: &Path, sql: Sql, hasher: Accounts) -> anyhow::Result<Parts> {
         peers: ServiceKeys::new(Vec::new())?,
         admin_key: None,
         thrown_out,
+        game: Game(game),
+        names: Names::load(None)?,
+        newcomer: Arc::new(|id| (1, id, id)),
+        topics: Hub::new(Broker::new(1, now_ms())),
+        announcements,
         metrics: Arc::new(Metrics::new(1, "sim-bench", "sim-bench")),
         clock: Arc::new(now_ms),
     })

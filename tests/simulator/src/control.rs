@@ -148,7 +148,9 @@ impl Control {
                     admitted.push((character.clone(), items.clone()));
                     let stream = Stream::from(OwnedFd::from(socket));
                     let stay = claim.stay();
-                    let admission = Admission { stream, received, request, character, items, ticket, stay };
+                    let owes = false;
+                    let admission =
+                        Admission { stream, received, request, character, items, owes, ticket, stay };
                     if self.doors.admit(shard, admission).is_ok() {
                         claim.play(shard);
                     }

@@ -9,6 +9,7 @@ pub(crate) mod characters;
 pub(crate) mod devices;
 pub(crate) mod log;
 pub(crate) mod members;
+pub(crate) mod profiles;
 pub(crate) mod suspension;
 
 use axum::extract::FromRequestParts;
@@ -84,9 +85,7 @@ impl Staff {
 
     /// Whether they may do something to an account, which there must be.
     pub(super) fn needs_touch(&self, tx: &mut dyn SqlTransaction, subject: i64) -> Result<(), Problem> {
-        if tx.query("SELECT id FROM account WHERE id = ?1", &[subject.into()])?.is_empty() {
-            return Err(Code::AccountUnknown.into());
-        }
+        needs_account(tx, subject)?;
         let other = staff::role_of(tx, subject)?;
         let may = match self {
             // The role may have been taken away since the request came.
@@ -116,6 +115,13 @@ impl Staff {
             }
         }
     }
+}
+
+/// # Errors
+/// [`Code::AccountUnknown`].
+pub(super) fn needs_account(tx: &mut dyn SqlTransaction, account: i64) -> Result<(), Problem> {
+    let found = tx.query("SELECT id FROM account WHERE id = ?1", &[account.into()])?;
+    if found.is_empty() { Err(Code::AccountUnknown.into()) } else { Ok(()) }
 }
 
 pub(super) fn number(text: &str) -> Result<i64, Problem> {
@@ -153,7 +159,7 @@ fn cut<T>(rows: &mut Vec<T>, limit: usize, number: impl Fn(&T) -> i64) -> Option
     rows.last().map(number).filter(|_| more)
 }
 
-fn page(limit: Option<usize>) -> Result<usize, Problem> {
+pub(super) fn page(limit: Option<usize>) -> Result<usize, Problem> {
     let limit = limit.unwrap_or(PAGE);
     if (1..=PAGE_MAX).contains(&limit) { Ok(limit) } else { Err(Code::QueryInvalid.into()) }
 }

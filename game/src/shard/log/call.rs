@@ -76,6 +76,13 @@ pub enum Call<'a> {
         /// Ticks that it missed.
         still_ticks: u32,
     },
+    /// [`Shard::set_owes`].
+    SetOwes {
+        /// The session.
+        session: SessionId,
+        /// Whether its profile owes.
+        owes: bool,
+    },
 }
 
 /// Where zones are between the shards that are replayed.
@@ -134,6 +141,7 @@ impl<'a> Call<'a> {
                 out.extend(carried.nonce.to_le_bytes());
                 out.extend(carried.sequence.to_le_bytes());
                 out.extend(carried.chat_ticks.to_le_bytes());
+                out.push(u8::from(carried.owes));
             }
             Call::Detach { zone } => {
                 out.push(7);
@@ -146,6 +154,11 @@ impl<'a> Call<'a> {
                 out.extend((numbers.len() as u32).to_le_bytes());
                 out.extend(numbers.iter().flat_map(|number| number.0.to_le_bytes()));
                 out.extend(still_ticks.to_le_bytes());
+            }
+            Call::SetOwes { session, owes } => {
+                out.push(9);
+                out.extend(session.0.to_le_bytes());
+                out.push(u8::from(*owes));
             }
         }
     }
@@ -163,11 +176,7 @@ impl<'a> Call<'a> {
             },
             3 => Call::Receive { session: session(bytes)?, kind: bytes.u16()?, payload: bytes.blob()? },
             4 => Call::Leave { session: session(bytes)? },
-            5 => Call::SetDurableOpen(match bytes.u8()? {
-                0 => false,
-                1 => true,
-                _ => return Err(LogError::Range("a yes or no")),
-            }),
+            5 => Call::SetDurableOpen(yes_or_no(bytes)?),
             6 => Call::Arrive {
                 session: session(bytes)?,
                 carried: Cow::Owned(Carried {
@@ -177,6 +186,7 @@ impl<'a> Call<'a> {
                     nonce: bytes.u32()?,
                     sequence: bytes.u32()?,
                     chat_ticks: bytes.u64()?,
+                    owes: yes_or_no(bytes)?,
                 }),
             },
             7 => Call::Detach { zone: bytes.u16().map(ZoneId)? },
@@ -186,6 +196,7 @@ impl<'a> Call<'a> {
                 numbers: Cow::Owned(bytes.list(session)?),
                 still_ticks: bytes.u32()?,
             },
+            9 => Call::SetOwes { session: session(bytes)?, owes: yes_or_no(bytes)? },
             other => return Err(LogError::Call(other)),
         })
     }
@@ -223,8 +234,17 @@ impl<'a> Call<'a> {
                 // As above.
                 let _ = shard.attach(moving, &numbers, still_ticks);
             }
+            Call::SetOwes { session, owes } => shard.set_owes(session, owes, out),
         }
         Ok(())
+    }
+}
+
+fn yes_or_no(bytes: &mut Bytes<'_>) -> Result<bool, LogError> {
+    match bytes.u8()? {
+        0 => Ok(false),
+        1 => Ok(true),
+        _ => Err(LogError::Range("a yes or no")),
     }
 }
 

@@ -29,7 +29,7 @@ pub use recorded::{RECORD_BYTES_MAX, Recorded, Sink};
 pub use replay::{Difference, Replay, ReplayError};
 
 /// The layout's number: another one is refused.
-pub const LOG_VERSION: u32 = 2;
+pub const LOG_VERSION: u32 = 3;
 
 /// Why bytes are no log, or none that this build can read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -151,6 +151,12 @@ impl Recorded {
         self.shard.attach(moving, numbers, still_ticks)
     }
 
+    /// [`Shard::set_owes`].
+    pub fn set_owes(&mut self, session: SessionId, owes: bool, out: &mut Outbox) {
+        self.record(&Call::SetOwes { session, owes });
+        self.shard.set_owes(session, owes, out);
+    }
+
     /// [`Shard::set_durable_open`].
     pub fn set_durable_open(&mut self, open: bool) {
         self.record(&Call::SetDurableOpen(open));

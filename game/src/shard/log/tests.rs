@@ -28,6 +28,7 @@ enum Act {
     PickUp(u32, u32),
     Logout(u32),
     OpenDurable(bool),
+    Owe(u32, bool),
     Detach(u16),
     /// The oldest zone that is on its way, its sessions with numbers from this one on, after so many ticks.
     Attach(u32, u32),
@@ -45,6 +46,7 @@ fn act() -> impl Strategy<Value = Act> {
         10 => (session(), 0..4u8, 0..5u32).prop_map(|(session, slot, count)| Act::Drop(session, slot, count)),
         10 => (session(), 0..30u32).prop_map(|(session, entity)| Act::PickUp(session, entity)),
         2 => session().prop_map(Act::Logout),
+        2 => (session(), any::<bool>()).prop_map(|(session, owes)| Act::Owe(session, owes)),
         3 => proptest::bool::weighted(0.8).prop_map(Act::OpenDurable),
         2 => (1..4u16).prop_map(Act::Detach),
         6 => (0..3u32, 0..9u32).prop_map(|(first, still)| Act::Attach(first, still)),
@@ -146,10 +148,12 @@ impl Session {
                     nonce: 77,
                     sequence: request - 1,
                     chat_ticks: *chat_ticks,
+                    owes: chat_ticks.is_multiple_of(2),
                 };
                 let _ = self.shard.arrive(SessionId(*session), carried, &mut self.out);
             }
             Act::Leave(session) => self.shard.leave(SessionId(*session), &mut self.out),
+            Act::Owe(session, owes) => self.shard.set_owes(SessionId(*session), *owes, &mut self.out),
             Act::Steer(session, heading_x, heading_y) => {
                 let (heading_x, heading_y) = (*heading_x, *heading_y);
                 self.receive(*session, &Input { sequence: request, heading_x, heading_y });
@@ -359,7 +363,14 @@ fn a_changed_input_is_found_at_its_tick_zone_and_column() {
 fn every_call_is_recorded_as_it_was_made() {
     let kept = Kept::up_to(usize::MAX);
     let mut session = Session::begin(Some(kept.clone()));
-    let acts = [Act::Join(0), Act::Steer(0, 1, 2), Act::OpenDurable(false), Act::Leave(0), Act::Tick];
+    let acts = [
+        Act::Join(0),
+        Act::Steer(0, 1, 2),
+        Act::OpenDurable(false),
+        Act::Owe(0, true),
+        Act::Leave(0),
+        Act::Tick,
+    ];
     for act in &acts {
         session.perform(act);
     }
@@ -377,10 +388,11 @@ fn every_call_is_recorded_as_it_was_made() {
     let mut payload = Vec::new();
     Input { sequence: 2, heading_x: 1, heading_y: 2 }.archive(&mut payload);
     assert!(matches!(&calls[1], Call::Join { request: 1, items, .. } if items.len() == 2));
-    assert_eq!(calls.len(), 6);
+    assert_eq!(calls.len(), 7);
     assert_eq!(calls[0], Call::Bootstrap);
     assert_eq!(calls[2], Call::Receive { session, kind: Input::KIND, payload: &payload });
-    assert_eq!(calls[3..], [Call::SetDurableOpen(false), Call::Leave { session }, Call::Tick]);
+    let owes = Call::SetOwes { session, owes: true };
+    assert_eq!(calls[3..], [Call::SetDurableOpen(false), owes, Call::Leave { session }, Call::Tick]);
     assert_eq!(records[1][0], 0, "the second record is a tick and nothing else");
     assert_eq!(records.len(), 2);
 }
@@ -484,7 +496,8 @@ fn what_cannot_be_replayed_is_refused() {
     let mut leave = vec![4];
     leave.extend(SESSIONS_MAX.to_le_bytes());
     for (record, expected) in [
-        (vec![9], LogError::Call(9)),
+        (vec![10], LogError::Call(10)),
+        (vec![9, 0, 0, 0, 0, 2], LogError::Range("a yes or no")),
         (vec![5, 2], LogError::Range("a yes or no")),
         (leave, LogError::Range("a session's number")),
         (vec![], LogError::Truncated),

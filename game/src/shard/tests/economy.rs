@@ -355,6 +355,28 @@ fn a_trade_is_asked_for_and_accepted_by_who_stands_near() {
 }
 
 #[test]
+fn who_owes_does_not_trade_until_it_is_settled() {
+    let mut play = two(&[(SWORD, 1)], &[]);
+    play.ask_trade(0, 1);
+    assert_eq!(play.owes(1, true), [""; 0], "it was only asked");
+    for refused in [play.accept_trade(1, 0), play.ask_trade(1, 0)] {
+        assert_eq!(refused, ["1: refused TradeBarred"]);
+    }
+    assert_eq!(play.ask_trade(0, 1), ["0: refused TradeBarred"], "nobody trades with one who owes");
+    play.owes(1, false);
+    assert_eq!(play.accept_trade(1, 0), ["1: refused NoTrade"], "what it was asked is forgotten");
+    play.ask_trade(0, 1);
+    play.accept_trade(1, 0);
+    play.offer(0, 0, 1);
+    let before = play.rows();
+    assert_eq!(play.owes(0, true), ["0: TradeEnded TradeBarred", "1: TradeEnded TradeBarred"]);
+    assert_eq!(play.confirm_trade(1, 2, 1), ["1: refused NoTrade"]);
+    assert_eq!(play.rows(), before);
+    // One who is not there owes nothing here.
+    assert_eq!(play.owes(9, true), [""; 0]);
+}
+
+#[test]
 fn what_is_offered_changes_hands_when_both_have_confirmed_twice() {
     let mut play = trading(&[(SWORD, 1), (COIN, 60)], &[(SHIELD, 1), (COIN, 90), (IDOL, 1)]);
     assert_eq!(play.offer(0, 2, 1), ["0: refused SlotEmpty"]);

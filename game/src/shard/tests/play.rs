@@ -280,6 +280,11 @@ impl Play {
         self.absorb()
     }
 
+    pub fn owes(&mut self, session: u32, owes: bool) -> Vec<String> {
+        self.shard.set_owes(SessionId(session), owes, &mut self.out);
+        self.absorb()
+    }
+
     pub fn say(&mut self, session: u32, text: &str) -> Vec<String> {
         let request = self.next_request();
         self.send(session, &Say { request, text: text.to_owned() })
