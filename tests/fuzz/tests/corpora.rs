@@ -63,5 +63,5 @@ macro_rules! targets {
 }
 
 targets! {
-    client_frames server_frames snapshot play msgpack handshake transactions journal recording map content config
+    client_frames server_frames snapshot play msgpack handshake topics transactions journal recording map content config
 }
