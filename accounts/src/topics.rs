@@ -255,7 +255,7 @@ impl Claims for Rows<'_> {
     type Error = Problem;
 
     fn has_character(&mut self, account: i64, character: i64) -> Result<bool, Problem> {
-        let sql = "SELECT 1 FROM character WHERE id = ?1 AND account = ?2";
+        let sql = "SELECT id FROM character WHERE id = ?1 AND account = ?2";
         Ok(!self.0.query(sql, &[character.into(), account.into()])?.is_empty())
     }
 

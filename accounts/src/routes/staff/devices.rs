@@ -6,8 +6,7 @@ use axum::response::Json;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::bans::needs_terms;
-use super::{Staff, number};
+use super::{Staff, needs_reason, number};
 use crate::devices::links::End;
 use crate::devices::{bans, enrolled};
 use crate::http::{App, Body};
@@ -65,7 +64,7 @@ pub(crate) async fn ban(
     caller.needs(Permission::Suspend)?;
     needs_device(&device)?;
     let (id, now_ms) = (device.clone(), app.now_ms());
-    needs_terms(&reason, until_ms, now_ms)?;
+    needs_reason(&reason, until_ms, now_ms)?;
     let ended = app
         .sql
         .transaction(move |tx| {
