@@ -28,6 +28,7 @@ use vyuha_record::Record as _;
 use vyuha_store::migrate::OlderSchema;
 use vyuha_store::sql::{Sql, SqliteSql};
 use vyuha_store::{AccountRow, SqliteStore};
+use vyuha_topics::{Broker, Hub};
 
 pub const PASSWORD: &str = "a password of the bench";
 /// The niceness of the API's thread, as in the server.
@@ -142,6 +143,7 @@ fn parts(dir: &Path, sql: Sql, hasher: Accounts) -> anyhow::Result<Parts> {
     // Nobody here is sent mail.
     let (mailer, _) = mail::open(&outlet, "Vyuha <noreply@localhost>", SITE, Templates::load(None)?)?;
     let (thrown_out, _) = mpsc::channel(1);
+    let (announcements, _) = mpsc::channel(1);
     Ok(Parts {
         config: ApiConfig {
             site: SITE.into(),
@@ -161,7 +163,9 @@ fn parts(dir: &Path, sql: Sql, hasher: Accounts) -> anyhow::Result<Parts> {
         providers: Providers::new(Vec::new())?,
         peers: ServiceKeys::new(Vec::new())?,
         admin_key: None,
+        topics: Hub::new(Broker::new(1, now_ms())),
         thrown_out,
+        announcements,
         metrics: Arc::new(Metrics::new(1, "sim-bench", "sim-bench")),
         clock: Arc::new(now_ms),
     })
