@@ -3,6 +3,7 @@
 //! Runs on the control plane, one task a connection. Everything a stranger can send before playing ends here: with an
 //! answer, a stable code, or a close. Never touches a zone.
 
+mod accounts;
 mod characters;
 mod request;
 
@@ -15,22 +16,18 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tracing::{Instrument as _, field, trace_span};
 use vyuha_accounts::Service;
 use vyuha_accounts::characters::Newcomer;
-use vyuha_accounts::erasure;
 use vyuha_accounts::names::Names;
-use vyuha_accounts::one_time::Admitted;
 use vyuha_accounts::problem::{Code, Problem};
 use vyuha_game::{CharacterRow, Content, ItemRow};
 use vyuha_gateway::Metrics;
-use vyuha_gateway::accounts::{AccountName, Accounts, AccountsError, check_password};
+use vyuha_gateway::accounts::Accounts;
 use vyuha_net::transport::Stream;
 use vyuha_protocol::frame::{CLIENT_PAYLOAD_BYTES_MAX, FrameError, first_frame};
-use vyuha_protocol::message::{
-    self, AccountRegistered, ClientMessage, DecodeError, LoggedIn, Message, Pong, Welcome,
-};
+use vyuha_protocol::message::{self, ClientMessage, DecodeError, Message, Pong, Welcome};
 use vyuha_protocol::{ErrorCode, PROTOCOL_VERSION};
 use vyuha_record::Record;
 use vyuha_store::sql::Sql;
-use vyuha_store::{AccountRow, Handle, Store, StoreError, TRACE_TARGET, TypedStore};
+use vyuha_store::{Handle, Store, StoreError, TRACE_TARGET};
 
 use crate::addresses::Place;
 use crate::client_stream::ClientStream;
@@ -43,8 +40,6 @@ use request::Request;
 
 /// Sign-in attempts and registrations on one connection; the next one closes it.
 const ATTEMPTS_MAX: u32 = 5;
-/// How often the number of a new account may be taken by another that is made at the same time.
-const TRIES_MAX: u32 = 5;
 /// How long a client is waited for to take the last message.
 pub const FAREWELL_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -451,99 +446,6 @@ impl Connection<'_> {
         if self.attempts > ATTEMPTS_MAX { Err(Refusal::End(End::Close(ErrorCode::Flood))) } else { Ok(()) }
     }
 
-    async fn register(&mut self, request: u32, account: &str, password: &str) -> Result<(), Refusal> {
-        self.attempt()?;
-        if !self.node.open_registration {
-            return Err(ErrorCode::RegistrationClosed.into());
-        }
-        let name = AccountName::parse(account).map_err(|_| ErrorCode::AccountNameInvalid)?;
-        check_password(password).map_err(|_| ErrorCode::PasswordInvalid)?;
-        if !self.place.may_register() {
-            return Err(Refusal::End(End::Close(ErrorCode::SignInLimit)));
-        }
-        let taken = account_named(&self.node.store, name.as_str()).await?.is_some();
-        if taken {
-            return Err(ErrorCode::AccountNameTaken.into());
-        }
-        let password_hash = self.node.accounts.hash(password).await.map_err(hashing_refused)?;
-        let name = name.as_str().to_owned();
-        let created_ms = crate::clock::unix_ms();
-        let inserted = self
-            .node
-            .store
-            .call(move |store| {
-                let mut tries = 0;
-                loop {
-                    let id = next_id::<AccountRow>(store)?;
-                    let inserted = store.insert_row(&AccountRow::new(
-                        id,
-                        name.clone(),
-                        password_hash.clone(),
-                        created_ms,
-                    ));
-                    tries += 1;
-                    match inserted {
-                        // Accounts are also made over HTTP, by another connection.
-                        Err(StoreError::Conflict { column, .. }) if column == "id" && tries < TRIES_MAX => {}
-                        inserted => return inserted,
-                    }
-                }
-            })
-            .await;
-        match inserted {
-            Ok(()) => self.send(&AccountRegistered { request }).await,
-            Err(StoreError::Conflict { column, .. }) if column == "name" => {
-                Err(ErrorCode::AccountNameTaken.into())
-            }
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    async fn log_in(&mut self, request: u32, account: &str, password: &str) -> Result<(), Refusal> {
-        self.attempt()?;
-        let known = match AccountName::parse(account) {
-            Ok(name) => account_named(&self.node.store, name.as_str()).await?,
-            Err(_) => None,
-        };
-        let stored = known.as_ref().map(|row| row.password_hash.as_str());
-        let right = self.node.accounts.verify(password, stored).await.map_err(hashing_refused)?;
-        let Some(row) = known.filter(|_| right) else {
-            self.place.count_failure();
-            self.node.metrics.login("refused").inc();
-            return Err(ErrorCode::CredentialsWrong.into());
-        };
-        if is_suspended(&row) {
-            self.node.metrics.login("refused").inc();
-            return Err(ErrorCode::AccountSuspended.into());
-        }
-        if row.second_factor_ms.is_some() {
-            self.node.metrics.login("refused").inc();
-            return Err(ErrorCode::TicketRequired.into());
-        }
-        // An account that was to be erased is not, now that somebody signs in with it.
-        self.node.sql.transaction(move |tx| erasure::restore(tx, row.id)).await?;
-        self.sign_in(request, SignedIn { account: row.id, profile: None, character: None }).await
-    }
-
-    /// Signs in with a ticket of the HTTP API, where this node has one.
-    async fn redeem(&mut self, request: u32, ticket: String) -> Result<(), Refusal> {
-        self.attempt()?;
-        let Some(api) = &self.node.api else { return Err(ErrorCode::TicketRequired.into()) };
-        // What failed is in the log.
-        let redeemed = api.redeem_ticket(ticket).await.map_err(|_| ErrorCode::Unavailable)?;
-        let Some(Admitted { account, profile, character }) = redeemed else {
-            self.node.metrics.login("refused").inc();
-            return Err(ErrorCode::TicketRequired.into());
-        };
-        self.sign_in(request, SignedIn { account, profile: Some(profile), character }).await
-    }
-
-    async fn sign_in(&mut self, request: u32, who: SignedIn) -> Result<(), Refusal> {
-        self.node.metrics.login("ok").inc();
-        self.stage = Stage::SignedIn(who);
-        self.send(&LoggedIn { request, account: who.account }).await
-    }
-
     /// Finds the session that a ticket takes up.
     fn resume(&mut self, shown: [u8; 16], received: u32) -> Result<(), Refusal> {
         self.attempt()?;
@@ -591,27 +493,6 @@ fn taken_from_control(stream: ClientStream) -> Option<Stream> {
 /// The next free id of a table; whoever inserts with it must do so in the same call.
 fn next_id<R: Record>(store: &mut dyn Store) -> Result<i64, StoreError> {
     Ok(store.max_key(&R::TABLE, "id")?.unwrap_or(0) + 1)
-}
-
-async fn account_named(store: &Handle, name: &str) -> Result<Option<AccountRow>, StoreError> {
-    let name = name.to_owned();
-    let rows = store.call(move |store| store.load::<AccountRow>(&[("name", name.into())])).await?;
-    Ok(rows.into_iter().next())
-}
-
-fn is_suspended(account: &AccountRow) -> bool {
-    account.suspended_until_ms.is_some_and(|until_ms| until_ms > crate::clock::unix_ms())
-}
-
-fn hashing_refused(error: AccountsError) -> Refusal {
-    match error {
-        AccountsError::Busy => ErrorCode::SignInBusy.into(),
-        AccountsError::Password(_) => ErrorCode::CredentialsWrong.into(),
-        error => {
-            tracing::error!(%error, "a password could not be hashed or verified");
-            ErrorCode::Unavailable.into()
-        }
-    }
 }
 
 /// The message that refuses a request or, with `closing`, ends a connection.

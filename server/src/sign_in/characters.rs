@@ -10,7 +10,8 @@ use vyuha_protocol::ErrorCode;
 use vyuha_protocol::message::{CharacterCreated, CharacterSummary, Characters};
 use vyuha_store::{AccountRow, TypedStore};
 
-use super::{Connection, End, Entry, Refusal, SignedIn, is_suspended, secret};
+use super::accounts::is_suspended;
+use super::{Connection, End, Entry, Refusal, SignedIn, secret};
 
 impl SignedIn {
     /// Whether the character is one of those that may be chosen.
