@@ -361,17 +361,17 @@ fn characters_are_refused_by_name_number_and_owner() {
         let request = create(&mut wire, name);
         wire.expect_refused(request, ErrorCode::CharacterNameInvalid);
     }
-    create(&mut wire, "Sole Owner");
+    create(&mut wire, "Sole Keeper");
     wire.expect("CharacterCreated");
-    for name in ["Sole Owner", "sole owner", "SOLE OWNER"] {
+    for name in ["Sole Keeper", "sole keeper", "SOLE KEEPER"] {
         let request = create(&mut wire, name);
         wire.expect_refused(request, ErrorCode::CharacterNameTaken);
     }
     for nth in 1..8 {
-        create(&mut wire, &format!("Owner{nth}"));
+        create(&mut wire, &format!("Keeper{nth}"));
         wire.expect("CharacterCreated");
     }
-    let request = create(&mut wire, "Owner8");
+    let request = create(&mut wire, "Keeper8");
     wire.expect_refused(request, ErrorCode::CharacterLimit);
 
     let owner = Player::sign_up(&node, "Rightful", YARD);

@@ -261,7 +261,7 @@ async fn a_member_is_told_what_they_may_do_and_others_that_they_are_none() {
     let moderator = Member::new(&mut node, "moderator@example.com").await;
     admin.appoint(&node, &moderator, "moderator").await.expect(204, "");
     let me = moderator.call(&node, "GET", "/staff/me", None).await.expect(200, "").json();
-    assert_eq!(me["permissions"], json!(["look", "end_sessions", "suspend", "announce"]));
+    assert_eq!(me["permissions"], json!(["look", "end_sessions", "suspend", "book_debts", "announce"]));
     assert_eq!(
         (&me["role"], &me["second_factor"], &me["staffed"]),
         (&"moderator".into(), &true.into(), &true.into())
