@@ -105,7 +105,8 @@ fn play_goes_on_while_the_database_is_gone() {
     }
     let connections = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'vyuha'";
     let connections: u32 = postgres.psql(&url, connections).parse().expect("it is a number");
-    assert!((1..=2).contains(&connections), "{connections} connections");
+    // The node's, that of the search for doubled items, and those of accounts.
+    assert!((1..=6).contains(&connections), "{connections} connections");
 }
 
 #[test]
