@@ -276,7 +276,7 @@ fn login_measures_all_that_it_is_to() {
     let stdout = succeeds(&[&["login"], &arguments[..]].concat());
     assert!(stdout.contains("sign-ins by password") && stdout.contains("GET /api/v1/me"));
     let report: Value = serde_json::from_str(stdout.lines().last().unwrap()).unwrap();
-    let expected = ["clients", "hashing", "load", "me", "processors", "sign_ins", "tick"];
+    let expected = ["clients", "devices", "hashing", "load", "me", "processors", "sign_ins", "tick"];
     assert_eq!((keys(&report), &report["clients"]), (expected.to_vec(), &Value::from(2)));
     // OWASP's parameters.
     for (key, value) in [("memory_kib", 19 << 10), ("passes", 2), ("lanes", 1)] {
@@ -292,6 +292,8 @@ fn login_measures_all_that_it_is_to() {
         positive(&report["tick"][key]["p99"]);
     }
     positive(&report["tick"]["p99_ratio"]);
+    positive(&report["devices"]["sign_ins_per_s_core"]);
+    positive(&report["devices"]["handshakes_per_s_core"]);
     let [ours, bare] = ["per_s_core", "bare_per_s_core"].map(|key| positive(&report["me"][key]));
     assert!((positive(&report["me"]["ratio"]) - ours / bare).abs() < 0.01, "{report}");
     let output = sim_bench(&["login", "--clients", "0"]);

@@ -13,9 +13,11 @@ use std::net::SocketAddr;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 use rustix::thread::{CpuSet, sched_setaffinity};
 use serde::Serialize;
+use vyuha_accounts::devices::measure;
+use vyuha_accounts::problem::Problem;
 use vyuha_core::SimdLevel;
 use vyuha_net::cpu::{threads_by_name, usable};
 
@@ -33,6 +35,8 @@ const ACCOUNTS: usize = 64;
 const ME_CONNECTIONS: usize = 64;
 /// How long one side asks for `/me` in a round.
 const ME_TURN: Duration = Duration::from_millis(500);
+/// Devices that sign in, each way.
+const DEVICES: u32 = 4000;
 /// Requests of a connection before those that count.
 const ME_WARM: usize = 20;
 /// The service's threads, as the kernel names them: the port, the hashing and the database's.
@@ -111,6 +115,15 @@ pub struct Me {
     pub ratio: f64,
 }
 
+/// What devices sign in by, which have no password: the service's computation alone, without network and database.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Devices {
+    /// Challenges made and their answers checked, in a second of a core.
+    pub sign_ins_per_s_core: f64,
+    /// Handshakes of links, in a second of a core.
+    pub handshakes_per_s_core: f64,
+}
+
 /// What was measured.
 #[derive(Debug, Clone, Serialize)]
 pub struct Report {
@@ -126,6 +139,8 @@ pub struct Report {
     pub sign_ins: Vec<SignIns>,
     /// What the shard felt of them.
     pub tick: Ticks,
+    /// Sign-ins by a device's key.
+    pub devices: Devices,
     /// The cheapest request of somebody who is signed in.
     pub me: Me,
 }
@@ -165,7 +180,19 @@ pub fn measure(options: &Options) -> anyhow::Result<Report> {
         },
         sign_ins: vec![sign_ins],
         tick,
+        devices: measure_devices()?,
         me,
+    })
+}
+
+fn measure_devices() -> anyhow::Result<Devices> {
+    let rate = |computed: Result<Duration, Problem>| {
+        let took = computed.map_err(|problem| anyhow!("a device cannot sign in: {problem:?}"))?;
+        anyhow::Ok(thousandths(f64::from(DEVICES) / took.as_secs_f64()))
+    };
+    Ok(Devices {
+        sign_ins_per_s_core: rate(measure::sign_ins(DEVICES))?,
+        handshakes_per_s_core: rate(measure::handshakes(DEVICES))?,
     })
 }
 
@@ -304,7 +331,7 @@ fn cpu(names: &[&str]) -> anyhow::Result<Duration> {
 
 impl fmt::Display for Report {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { hashing, tick, me, .. } = self;
+        let Self { hashing, tick, devices, me, .. } = self;
         writeln!(
             out,
             "{} processors, a load of {} before and {} after; Argon2id with {} KiB, {} passes, {} lanes; {} clients at once",
@@ -324,6 +351,11 @@ impl fmt::Display for Report {
                 ms.min, ms.p50, ms.p99
             )?;
         }
+        writeln!(
+            out,
+            "devices, computation alone: {:.0} sign-ins and {:.0} handshakes of links a second a core",
+            devices.sign_ins_per_s_core, devices.handshakes_per_s_core
+        )?;
         let before_all = if tick.real_time { "before all others" } else { "not before all others" };
         writeln!(out, "the tick of {} players, the shard {before_all}:", tick.players)?;
         for (what, us, ticks) in
