@@ -188,7 +188,7 @@ fn what_does_not_fit_is_told_and_what_is_torn_is_cut_off() {
         assert_eq!((code, report), (Some(1), Value::Null), "{stderr}");
         assert!(stderr.contains(why), "{stderr}");
     };
-    refused(b"VYUHALOG\x09\0\0\0", "format 9, this program reads format 2");
+    refused(b"VYUHALOG\x09\0\0\0", "format 9, this program reads format 3");
     refused(b"something else", "this is no recording of a shard");
     refused(&whole[..7], "nothing was recorded");
     refused(&whole[..40], "nothing was recorded");
