@@ -2,6 +2,7 @@
 
 use axum::http::HeaderMap;
 use opentelemetry::global;
+use opentelemetry::trace::TraceContextExt as _;
 use opentelemetry_http::{HeaderExtractor, HeaderInjector};
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
@@ -15,6 +16,11 @@ pub(crate) fn go_on(span: &Span, headers: &HeaderMap) {
     let parent = global::get_text_map_propagator(|format| format.extract(&HeaderExtractor(headers)));
     // A span that nobody sends has no place in a trace.
     let _ = span.set_parent(parent);
+}
+
+/// Gives a span another name, which may be known only once it goes on.
+pub(crate) fn rename(span: &Span, name: String) {
+    span.context().span().update_name(name);
 }
 
 /// Names the trace that the current span is a part of in the headers of a request that goes out.

@@ -88,7 +88,8 @@ async function route() {
 async function again(said) {
   say(said);
   await route();
-  view.querySelector(".actions button, .page-head button, textarea")?.focus();
+  // Not a field: there digits and `/` would be typed.
+  view.querySelector(".actions button, .page-head button")?.focus();
 }
 
 const KEYS = [

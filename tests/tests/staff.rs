@@ -19,6 +19,7 @@ const SCALE: usize = 4;
 /// Everything that the tests judge the pages by, read in one go.
 const PAGE: &str = r##"(() => {
     const texts = (query) => [...document.querySelectorAll(query)].map((node) => node.innerText.trim());
+    if (!document.querySelector("main")) return {};
     const inside = document.querySelector("dialog") ?? document;
     const focus = document.activeElement;
     return {

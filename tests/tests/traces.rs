@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -19,6 +20,9 @@ use vyuha_tests::{Node, Options, PASSWORD, PATIENCE, Player, YARD, http};
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const OTHER_TRACE: &str = "5bf92f3577b34da6a3ce929d0e0e4737";
 const PARENT: &str = "00f067aa0ba902b7";
+
+/// Numbers those who sign in: one of them may fail only so often.
+static NEXT: AtomicU32 = AtomicU32::new(0);
 
 /// What came to a collector.
 struct Collector {
@@ -117,7 +121,8 @@ fn options(collector: SocketAddr) -> Options {
 fn sign_in(node: &Node, trace: &str, flags: &str) {
     let parent = format!("00-{trace}-{PARENT}-{flags}");
     let headers = [("traceparent", parent.as_str()), ("x-request-id", "a-request")];
-    let body = json!({ "login": "nobody@example.com", "password": PASSWORD });
+    let login = format!("nobody-{}@example.com", NEXT.fetch_add(1, Ordering::Relaxed));
+    let body = json!({ "login": login, "password": PASSWORD });
     let api = node.api.expect("the API is on");
     let refused = http(api, "POST", "/api/v1/sessions", &headers, Some(&body)).expect("the API answers");
     assert_eq!(refused.code(), "credentials_wrong");
@@ -180,14 +185,14 @@ fn a_collector_that_is_away_is_told_once_and_nobody_waits_for_it() {
         let asked = Instant::now();
         sign_in(&node, TRACE, "01");
         assert!(asked.elapsed() < Duration::from_secs(2), "a request waits for the collector");
-        thread::sleep(Duration::from_millis(200));
+        thread::sleep(Duration::from_millis(500));
     }
     assert_eq!((told(&node, away), told(&node, back)), (1, 0));
     let mut collector = Collector::on(TcpListener::bind(address).expect("the port is still free"));
     while told(&node, back) == 0 {
         assert!(Instant::now() < deadline, "it is not told");
         sign_in(&node, TRACE, "01");
-        thread::sleep(Duration::from_millis(200));
+        thread::sleep(Duration::from_millis(500));
     }
     collector.span("request", |span| span.name == "POST /api/v1/sessions");
     assert_eq!((told(&node, away), told(&node, back)), (1, 1));

@@ -86,7 +86,6 @@ pub(super) async fn frame(State(metrics): State<Arc<Metrics>>, mut request: Requ
         target: TRACE_TARGET,
         "request",
         otel.kind = "server",
-        otel.name = field::Empty,
         otel.status_code = field::Empty,
         http.request.method = method,
         http.route = field::Empty,
@@ -107,7 +106,7 @@ pub(super) async fn frame(State(metrics): State<Arc<Metrics>>, mut request: Requ
     let route = route.0.get().map_or(NO_ROUTE, MatchedPath::as_str);
     metrics.api.observe(&method, route, status, begun.elapsed());
     if !sent.is_disabled() {
-        sent.record("otel.name", format!("{method} {route}"));
+        trace::rename(&sent, format!("{method} {route}"));
         sent.record("http.route", route);
         sent.record("http.response.status_code", status);
         if response.status().is_server_error() {
