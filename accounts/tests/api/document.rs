@@ -6,6 +6,8 @@ use std::fs;
 use std::process::Stdio;
 
 use tokio::process::Command;
+use tokio::sync::mpsc;
+use vyuha_gateway::Announcement;
 
 use crate::node::{EMAIL, Node};
 use crate::staff::Member;
@@ -44,6 +46,13 @@ async fn whatever_is_sent_gets_a_documented_answer() {
         let admin = Member::first(&mut node).await;
         node.register(EMAIL).await;
         let (player, _) = node.tokens(EMAIL).await;
+        let mut announced = std::mem::replace(&mut node.announcements, mpsc::channel(1).1);
+        tokio::spawn(async move {
+            while let Some(Announcement { answer, .. }) = announced.recv().await {
+                // Whoever asked may have gone.
+                let _ = answer.send(Ok(()));
+            }
+        });
         let mut schemathesis = Command::new(&program);
         schemathesis.arg("run").arg(format!("http://{}/api/v1/openapi.json", node.address));
         schemathesis.args(["--phases", "coverage,fuzzing", "--continue-on-failure", "--checks", CHECKS]);
